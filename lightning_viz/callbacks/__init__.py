@@ -1,0 +1,11 @@
+"""The Lightning callbacks: the base, and one thin file for each."""
+
+from .base import VizCallback
+from .filters import FilterLogger
+from .gradcam import GradCAMLogger
+from .panel import Panel, Scalar
+from .probe import Probe
+from .saliency import SaliencyLogger
+from .suite import viz_callbacks
+
+__all__ = ["FilterLogger", "GradCAMLogger", "Panel", "Probe", "SaliencyLogger", "Scalar", "VizCallback", "viz_callbacks"]

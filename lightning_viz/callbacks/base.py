@@ -1,0 +1,278 @@
+"""The base of all callbacks: when to draw, under what protection, and where it goes."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from ..methods import Target
+from .batches import Unpack, unpack_batch
+from .guard import guard
+from .log import Log
+from .memory import Memory
+from .network import Forward, find_network
+from .panel import Panel, Scalar
+from .probe import Probe
+from .session import session_of
+
+
+class VizCallback(pl.Callback):
+    """Draws what a network learns while it trains. A subclass says what, in `draw`; the rest is here.
+
+    Args:
+        every_n_epochs: draw at the end of every n-th training epoch.
+        every_n_train_steps: draw after every n-th training step instead.
+        log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
+        probe: the pictures to look at. By default all callbacks of a trainer share one, taken class-balanced from the
+            validation data (from the training data where there are none, which is said).
+        max_images: how many pictures of the probe to draw.
+        tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
+        history: columns of the film strip; 0 turns it off.
+        target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
+            picture, or a callable from the model's output to one score per picture.
+        on_error: "warn" warns once and switches this callback off, training goes on; "raise" raises.
+        forward: a callable from (LightningModule, images) to the output, where `module(images)` is not it.
+        unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict
+            with the usual keys.
+
+    Raises ValueError or TypeError for an argument that cannot be meant, at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int = 1,
+        every_n_train_steps: int | None = None,
+        log_at_start: bool = True,
+        probe: Probe | None = None,
+        max_images: int = 8,
+        tag: str | None = None,
+        history: int = 8,
+        target: None | int | list[int] | Literal["label"] | Callable[[Any], Tensor] = None,
+        on_error: Literal["warn", "raise"] = "warn",
+        forward: Forward | None = None,
+        unpack: Unpack | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("every_n_epochs", every_n_epochs, 1),
+            ("every_n_train_steps", every_n_train_steps, 1),
+            ("max_images", max_images, 1),
+            ("history", history, 0),
+        ):
+            check_count(name, value, least, optional=name == "every_n_train_steps")
+        if on_error not in ("warn", "raise"):
+            raise ValueError(f"on_error={on_error!r} is unknown; choose 'warn' or 'raise'")
+        if isinstance(target, str) and target != "label":
+            raise ValueError(f"target={target!r} is unknown; choose 'label', None, class indices or a callable")
+        if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
+            raise ValueError(f"tag={tag!r} is no name; give a word, or None for the default")
+        if probe is not None and not isinstance(probe, Probe):
+            raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels)")
+        self.every_n_epochs = every_n_epochs
+        self.every_n_train_steps = every_n_train_steps
+        self.log_at_start = log_at_start
+        self.probe = probe
+        self.max_images = max_images
+        self.tag = tag
+        self.history = history
+        self.target = target
+        self.on_error = on_error
+        self.forward = forward
+        self.unpack = unpack
+        self._memory = Memory()
+
+    @abstractmethod
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
+        """What to log now: compute, render, yield. Runs in evaluation mode, with gradients possible."""
+
+    def check(self, network: nn.Module) -> None:
+        """Raise ValueError for arguments that do not fit the network, such as a layer it has not. Before training."""
+
+    def explained(self, probe: Probe) -> Target:
+        """`target` for these pictures, as the methods take it."""
+        if self.target != "label":
+            return self.target[: len(probe)] if isinstance(self.target, list) else self.target
+        if probe.labels is None:
+            raise ValueError("target='label' needs labels, and the probe has none; give target=None for the predicted class")
+        return probe.labels
+
+    # Hooks, in the order of a run.
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._memory = session_of(trainer).memory(self.state_key)  # another trainer is another run
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._prepare(trainer, pl_module)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._memory.started = False
+        self._memory.global_step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._memory.started:  # not in on_train_start: a probe from a stream needs the first batch
+            self._memory.started = True
+            self._pin_probe(trainer, "fit", batch)
+            if self.log_at_start and not self._memory.last_steps:
+                self._log(trainer, pl_module, "fit")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every = self.every_n_train_steps
+        stepped = trainer.global_step > self._memory.global_step  # false within accumulated batches
+        self._memory.global_step = trainer.global_step
+        if every and stepped and (logging_step(trainer) + 1) % every == 0:
+            self._log(trainer, pl_module, "fit")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.every_n_train_steps is None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._log(trainer, pl_module, "fit")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._prepare(trainer, pl_module)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if trainer.state.fn == "validate":
+            self._pin_probe(trainer, "fit", batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._log(trainer, pl_module, "fit")
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._prepare(trainer, pl_module)
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._pin_probe(trainer, "test", batch)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._log(trainer, pl_module, "test")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        session_of(trainer).flush()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        session_of(trainer).flush()
+        self._settle()
+
+    # What survives a resume.
+
+    @property
+    def state_key(self) -> str:
+        """Two callbacks of a class stand side by side if their tags differ."""
+        return self._generate_state_key(tag=self.tag, **self.distinction())
+
+    def distinction(self) -> dict[str, Any]:
+        """The arguments that are part of the tags."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._memory.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._memory.load_state_dict(state_dict)
+
+    # The work.
+
+    def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All that can be wrong is found before any work is done."""
+        session_of(trainer).check_loggers(trainer)
+        network = find_network(pl_module, self.forward)
+        self.check(network)
+        if self.probe is not None and trainer.is_global_zero:
+            with guard(pl_module, trainer.precision_plugin):
+                check_probe(network, convert(self.probe.head(1), trainer))
+
+    def _pin_probe(self, trainer: pl.Trainer, stage: str, batch: Any) -> None:
+        """Pin the pictures at the first batch, when the loaders are there. Data that are no images raise, at once."""
+        session = session_of(trainer)
+        if stage in self._memory.probes or not trainer.is_global_zero or session.sink(trainer) is None:
+            return
+        probe = self.probe
+        if probe is None:
+            peers = [one for one in trainer.callbacks if isinstance(one, VizCallback) and one.unpack == self.unpack]
+            count = max(one.max_images for one in peers)
+            probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch)
+        self._memory.probes[stage] = convert(probe.head(self.max_images), trainer)
+
+    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Draw and send, once per step; whatever goes wrong ends here."""
+        memory, sink, step = self._memory, session_of(trainer).sink(trainer), logging_step(trainer)
+        if memory.failed or sink is None or stage not in memory.probes or step <= memory.last_steps.get(stage, -1):
+            return
+        probe = memory.probes[stage]
+        memory.last_steps[stage] = step
+        try:
+            with guard(pl_module, trainer.precision_plugin):
+                network = find_network(pl_module, self.forward)
+                log = Log(sink, memory, stage, step, self.tag, self.history, network, probe)
+                for item in self.draw(network, probe):
+                    log.send(item)
+        except Exception as error:
+            memory.failures.append(error)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Failures, also those of the worker that paints: warn once and rest, or raise."""
+        memory = self._memory
+        if not memory.failures or memory.failed:
+            return
+        memory.failed = True
+        error = memory.failures[0]
+        if self.on_error == "raise":
+            raise error
+        rank_zero_warn(
+            f"{type(self).__name__} failed and draws no more in this run; training goes on. Cause: "
+            f"{type(error).__name__}: {error} (on_error='raise' stops the run and shows where)"
+        )
+
+
+def check_count(name: str, value: object, least: int, optional: bool = False) -> None:
+    """Raise for a `value` that is not a whole number of at least `least` (or None, if optional)."""
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a whole number of {least} or more")
+    if value < least:
+        raise ValueError(f"{name}={value} is too small; give {least} or more")
+
+
+def check_probe(network: nn.Module, probe: Probe) -> None:
+    """Raise ValueError for a probe that does not go through the network, or that names fewer classes than it has."""
+    try:
+        with torch.no_grad():
+            output = network(probe.images)
+    except Exception as error:
+        raise ValueError(
+            f"probe images of the shape {tuple(probe.images.shape[1:])} do not go through {type(network).__name__}: "
+            f"{error}; give pictures of the shape that the model is trained on"
+        ) from error
+    if probe.class_names is not None and isinstance(output, torch.Tensor) and output.ndim == 2:
+        classes = output.shape[1]
+        if len(probe.class_names) < classes:
+            raise ValueError(
+                f"class_names has {len(probe.class_names)} names, and the model {classes} classes; give a name for each"
+            )
+
+
+def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
+    """On the trainer's device, in its precision."""
+    probe = probe.to(trainer.strategy.root_device)
+    return replace(probe, images=trainer.precision_plugin.convert_input(probe.images))
+
+
+def logging_step(trainer: pl.Trainer) -> int:
+    """The step that Lightning gives to scalars logged now. `global_step` counts each optimizer, and runs ahead at an
+    epoch's end; Lightning's own callbacks read this too."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped

@@ -1,0 +1,44 @@
+"""What is in a batch: images and labels, under the names people give them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+#: A user's own way from a batch to (images, labels); labels may be None.
+Unpack = Callable[[Any], tuple[Tensor, Tensor | None]]
+
+_IMAGES = ("image", "images", "pixel_values", "img", "x", "input", "inputs")
+_LABELS = ("label", "labels", "target", "targets", "y", "class")
+
+
+def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Images (B, C, H, W) and class indices (B,), the latter None where there are none.
+
+    A batch is a tensor of images, a tuple or list that begins with images and labels, or a dict with the usual keys.
+    Raises ValueError for any other, or where the images are no pictures.
+    """
+    images, labels = _parts(batch)
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        found = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"the batch holds {found} where images (B, C, H, W) in floating point belong; "
+            "give unpack= a callable from a batch to (images, labels), or a probe="
+        )
+    if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.is_floating_point():
+        labels = None  # masks, several labels an image, regression: no class indices
+    return images, labels
+
+
+def _parts(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, Mapping):
+        images = next((batch[key] for key in _IMAGES if key in batch), None)
+        if images is None:
+            raise ValueError(
+                f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {_IMAGES}; "
+                "give unpack= a callable from a batch to (images, labels)"
+            )
+        return images, next((batch[key] for key in _LABELS if key in batch), None)
+    if isinstance(batch, tuple | list) and batch:
+        return batch[0], batch[1] if len(batch) > 1 else None
+    return batch, None

@@ -1,0 +1,67 @@
+"""FilterLogger: the filters of a convolution, and what training changed in them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..methods import filters, find_layer
+from ..render import Caption, Line, SignedPixels
+from .base import VizCallback, check_count
+from .panel import Panel, Scalar
+from .probe import Probe
+from .words import named
+
+SLICES = 8  # channels shown of a filter that sees many
+
+
+class FilterLogger(VizCallback):
+    """Filters as pictures: `filters/conv1`, their change since the start of training, `filters/conv1/change`, both with
+    `.../history`, and as a scalar the size of the change against that of the filters at the start,
+    `filters/conv1/relative_change`.
+
+    Filters that see three channels are colour pictures, zero in mid-grey; those that see one are grey; those that see
+    more, or several groups, are shown slice by slice, one channel a tile, in grey.
+
+    Args:
+        layers: dotted names of convolutions, one or several; by default the first.
+        max_filters: how many tiles to show of a layer.
+        common: the options of every callback, see `VizCallback`.
+    """
+
+    def __init__(self, layers: str | list[str] | None = None, max_filters: int = 64, **common: Any) -> None:
+        super().__init__(**common)
+        check_count("max_filters", max_filters, 1)
+        self.layers = layers
+        self.max_filters = max_filters
+
+    def distinction(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    def check(self, network: nn.Module) -> None:
+        for layer in named(self.layers) or [None]:
+            filters(network, layer)
+
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
+        for layer in named(self.layers) or [find_layer(network, "first_conv")]:
+            weights = filters(network, layer).float().cpu()
+            start = self._memory.kept.setdefault(layer, weights)
+            change = weights - start
+            tiles, labels = self._tiles(weights)
+            strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()
+            shape = "×".join(map(str, weights.shape))
+            common = {"painter": SignedPixels(), "labels": labels, "captions": [()] * len(labels), "film": strongest}
+            yield Panel(f"filters/{layer}", tiles, notes=(f"weights {shape}, zero in mid-grey",), **common)
+            notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
+            yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)
+            yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
+
+    def _tiles(self, weights: Tensor) -> tuple[Tensor, list[Caption]]:
+        """Tiles (N, 1 or 3, h, w) of filters (N, C, h, w), and what each is."""
+        count, channels = weights.shape[:2]
+        if channels in (1, 3):
+            return weights[: self.max_filters], [(Line(f"filter {i}"),) for i in range(min(count, self.max_filters))]
+        across = min(channels, SLICES)
+        shown = min(count, max(1, self.max_filters // across))
+        slices = weights[:shown, :across].flatten(0, 1).unsqueeze(1)
+        return slices, [(Line(f"filter {i}, channel {j}"),) for i in range(shown) for j in range(across)]

@@ -1,0 +1,91 @@
+"""From what a callback yields to TensorBoard: sheet, film strip, scalar, each under its tag and step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import nn
+
+from ..render import Caption, Cell, Frame, Line, Pixels, Values, film, fit_tile, peak, sheet, thin
+from ..sinks import TensorBoardSink
+from .memory import Memory
+from .network import truths, verdicts
+from .panel import Panel, Scalar
+from .probe import Probe
+
+FILM_ROWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """One drawing of one callback at one step. Tensors are copied here, pictures are painted by the sink's thread."""
+
+    sink: TensorBoardSink
+    memory: Memory
+    stage: str
+    step: int
+    prefix: str | None
+    history: int
+    network: nn.Module
+    probe: Probe
+
+    def send(self, item: Panel | Scalar) -> None:
+        tag = self._tag(item.tag)
+        if isinstance(item, Scalar):
+            self.sink.scalar(tag, self.step, item.value)
+            return
+        values = item.values.detach().float().cpu().numpy()
+        labels = self._truths if item.labels is None else item.labels
+        captions = self._verdicts if item.captions is None else item.captions
+        title = f"{tag}   step {self.step}"
+        failed = self.memory.failures.append
+        self.sink.image(tag, self.step, lambda: paint_sheet(item, values, labels, captions, title), failed)
+        rows = list(range(len(values)) if item.film is None else item.film)[:FILM_ROWS]
+        if self.history and rows and self.stage == "fit":
+            frame = Frame.of(self.step, values[rows], [captions[row] for row in rows])
+            frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
+            tag = f"{tag}/history"
+            self.sink.image(tag, self.step, lambda: paint_film(item, frames, rows, labels, tag), failed)
+
+    def _tag(self, tag: str) -> str:
+        first, _, rest = tag.partition("/")
+        tag = f"{self.prefix or first}/{rest}"
+        return tag if self.stage == "fit" else f"{self.stage}/{tag}"
+
+    @cached_property
+    def _truths(self) -> Sequence[Caption]:
+        return truths(self.probe)
+
+    @cached_property
+    def _verdicts(self) -> Sequence[Caption]:
+        return verdicts(self.network, self.probe)
+
+
+def paint_sheet(
+    panel: Panel, values: Values, labels: Sequence[Caption], captions: Sequence[Caption], title: str
+) -> Pixels:
+    """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum."""
+    peaks = peak(values)
+    scale = float(peaks.max(initial=0)) if panel.common_scale else None
+    cells = []
+    for index, tile in enumerate(panel.painter(values, scale)):
+        beside = () if panel.beside is None else (fit_tile(panel.beside[index]),)
+        extra = () if panel.common_scale else (Line(_describe(values[index], float(peaks[index]))),)
+        cells.append(Cell((*beside, fit_tile(tile)), (*labels[index], *captions[index], *extra)))
+    top = f"{scale:.3g}" if scale is not None else "each tile's own maximum"
+    low = "0" if not panel.painter.signed else f"-{top}" if scale is not None else "minus"
+    return sheet(cells, title, panel.notes, painter=panel.painter, ends=(low, top))
+
+
+def paint_film(panel: Panel, frames: Sequence[Frame], rows: Sequence[int], labels: Sequence[Caption], title: str) -> Pixels:
+    """The strip of these frames; maps keep their painter's pictures, cut to the rows shown."""
+    beside = None if panel.beside is None else panel.beside[rows]
+    return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
+
+
+def _describe(values: Values, top: float) -> str:
+    """The maximum that a tile's colours stand for; what is no picture says so."""
+    if not np.isfinite(values).all():
+        return "not finite (magenta)"
+    return f"max {top:.3g}" if top > 0 else "zero everywhere"

@@ -1,0 +1,46 @@
+"""What a callback remembers of a run."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..render import Caption, Frame, Line
+from .probe import Probe
+
+
+@dataclass
+class Memory:
+    """Of one callback and one trainer. The first three survive in checkpoints, as plain values and tensors."""
+
+    last_steps: dict[str, int] = field(default_factory=dict)  #: the last step drawn, by stage
+    films: dict[str, tuple[Frame, ...]] = field(default_factory=dict)  #: by tag
+    kept: dict[str, Tensor] = field(default_factory=dict)  #: what a callback pins at its first drawing
+
+    probes: dict[str, Probe] = field(default_factory=dict)  #: by stage, on the device
+    global_step: int = 0  #: at the end of the last batch
+    started: bool = False  #: whether this fit has seen its first batch
+    failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
+    failed: bool = False
+
+    def state_dict(self) -> dict[str, Any]:
+        films = {tag: [_to_state(frame) for frame in frames] for tag, frames in self.films.items()}
+        return {"last_steps": dict(self.last_steps), "films": films, "kept": dict(self.kept)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.last_steps = dict(state["last_steps"])
+        self.films = {tag: tuple(_from_state(frame) for frame in frames) for tag, frames in state["films"].items()}
+        self.kept = {name: tensor.cpu() for name, tensor in state["kept"].items()}
+
+
+def _to_state(frame: Frame) -> dict[str, Any]:
+    captions = [[(line.text, list(line.colour)) for line in caption] for caption in frame.captions]
+    return {"step": frame.step, "values": torch.from_numpy(frame.values), "peak": frame.peak, "captions": captions}
+
+
+def _from_state(state: dict[str, Any]) -> Frame:
+    captions: list[Caption] = [
+        tuple(Line(text, (colour[0], colour[1], colour[2])) for text, colour in caption) for caption in state["captions"]
+    ]
+    return Frame(state["step"], state["values"].cpu().numpy(), state["peak"], tuple(captions))

@@ -1,0 +1,70 @@
+"""The network inside a LightningModule, and what it says of the probe."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ..methods.outputs import logits
+from ..render import WRONG, Caption, Line, verdict
+from .probe import Probe
+
+#: A user's own way from the LightningModule and images to its output.
+Forward = Callable[[pl.LightningModule, Tensor], Any]
+
+
+class _Forwarded(nn.Module):
+    """A module whose forward is a user's callable; its layers keep their names."""
+
+    def __init__(self, module: pl.LightningModule, forward: Forward) -> None:
+        super().__init__()
+        for name, child in module.named_children():
+            self.add_module(name, child)
+        self._call = lambda images: forward(module, images)
+
+    def forward(self, images: Tensor) -> Any:
+        return self._call(images)
+
+
+def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Module:
+    """What to call with images: `forward` if given, the LightningModule's own, or else its one submodule with weights.
+
+    Raises ValueError where there is none of these, or more than one such submodule.
+    """
+    if forward is not None:
+        return _Forwarded(module, forward)
+    if type(module).forward is not pl.LightningModule.forward:
+        return module
+    inner = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
+    if len(inner) == 1:
+        return inner[0][1]
+    raise ValueError(
+        f"{type(module).__name__} has no forward() and {len(inner)} submodules with weights "
+        f"({', '.join(name for name, _ in inner)}); define forward(images), or give forward= a callable from "
+        "(module, images) to the output"
+    )
+
+
+def truths(probe: Probe) -> list[Caption]:
+    """The true class of each picture, where it is known."""
+    return [()] * len(probe) if probe.labels is None else [(Line(probe.name(i)),) for i in probe.labels.tolist()]
+
+
+@torch.no_grad()
+def verdicts(network: nn.Module, probe: Probe) -> list[Caption]:
+    """The class that the network predicts for each picture, and its probability.
+
+    An output that is no distribution over classes (one value, a mask) predicts none: the captions are empty.
+    """
+    scores = logits(network(probe.images)).float()
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        return [()] * len(probe)
+    labels = [None] * len(probe) if probe.labels is None else [probe.name(label) for label in probe.labels.tolist()]
+    chances, classes = scores.softmax(dim=1).max(dim=1)
+    return [
+        verdict(label, probe.name(predicted), chance) if isfinite(chance) else (Line("output is not finite", WRONG),)
+        for label, predicted, chance in zip(labels, classes.tolist(), chances.tolist(), strict=True)
+    ]

@@ -1,0 +1,44 @@
+"""What a callback's `draw` yields: panels and scalars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..render import Caption, Painter, Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One picture in the making: a tile per item, on a sheet of its own and as the newest column of its film strip.
+
+    Args:
+        tag: TensorBoard's tag, such as "saliency/gradient"; a callback's `tag=` replaces its first part.
+        values: what was measured, raw, for that the film strip can give all steps one scale: maps (N, h, w) or
+            pictures (N, C, h, w).
+        painter: how values become tiles.
+        beside: pictures (N, H, W, 3) to show next to the tiles.
+        labels: what each tile is, for good; by default the true classes of the probe.
+        captions: what is to say of each tile now; by default the predicted classes and their probabilities.
+        notes: lines to print under the panel.
+        common_scale: one scale for all tiles of the sheet, rather than each tile's own.
+        film: which items the film strip follows; all by default, none if empty.
+    """
+
+    tag: str
+    values: Tensor
+    painter: Painter
+    beside: Pixels | None = None
+    labels: Sequence[Caption] | None = None
+    captions: Sequence[Caption] | None = None
+    notes: Sequence[str] = ()
+    common_scale: bool = False
+    film: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One number for the Scalars page."""
+
+    tag: str
+    value: float

@@ -1,0 +1,110 @@
+"""The pinned set of pictures that every callback looks at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..render import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Pictures to look at all through training, so that step 0 and step 10,000 show the same cat.
+
+    Args:
+        images: (B, C, H, W), floating point, as the model wants them, normalisation included.
+        labels: true class indices, (B,), where there are any.
+        class_names: a name per class.
+        mean, std: how the images were normalised, per channel or one number for all, to show them in their own
+            colours. Where None, the colours are estimated from the range of the images.
+        origin: where pictures and colours come from, printed under each panel.
+
+    Raises TypeError or ValueError for images that are none, labels that do not fit them, or too few class names.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    class_names: Sequence[str] | None = None
+    mean: Sequence[float] | float | None = None
+    std: Sequence[float] | float | None = None
+    origin: str = "probe given"
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+            raise TypeError(f"probe images are {kind}; they must be a floating-point tensor (B, C, H, W), as the model wants it")
+        if images.ndim != 4 or 0 in images.shape:
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
+        if self.labels is not None:
+            labels = torch.as_tensor(self.labels)
+            if labels.shape != images.shape[:1] or labels.is_floating_point() or (labels < 0).any():
+                raise ValueError(
+                    f"probe labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be {len(images)} class "
+                    "indices of 0 and more, one per image"
+                )
+            object.__setattr__(self, "labels", labels.long())
+            if self.class_names is not None and len(self.class_names) <= int(labels.max()):
+                raise ValueError(
+                    f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
+                    "name for each class"
+                )
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} and std={self.std} belong together; give both or neither")
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if value is not None and np.size(value) not in (1, images.shape[1]):
+                raise ValueError(f"{name}={value} has {np.size(value)} values, and the images {images.shape[1]} channels")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def head(self, count: int) -> "Probe":
+        """The first `count` pictures."""
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(self, images=self.images[:count], labels=labels)
+
+    def to(self, device: torch.device) -> "Probe":
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, images=self.images.to(device), labels=labels)
+
+    def name(self, label: int) -> str:
+        """The class's name, or its index where it has none."""
+        return str(self.class_names[label]) if self.class_names and label < len(self.class_names) else str(label)
+
+    @cached_property
+    def pictures(self) -> Pixels:
+        """The images as a person sees them, (B, H, W, 3): normalisation undone, one channel shown in grey.
+
+        Of four and more channels the first three are shown; of two, their mean.
+        """
+        images = torch.nan_to_num(self.images.detach().float().cpu())
+        mean, std = self._normalisation(images)
+        images = (images * std + mean).clamp(0, 1)
+        channels = images.shape[1]
+        images = images[:, :3] if channels >= 3 else images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+    @property
+    def note(self) -> str:
+        """Where pictures and colours come from, in a line."""
+        if self.mean is not None:
+            return self.origin
+        return f"{self.origin}; colours {'as they are' if self._in_unit_range(self.images) else 'estimated from the range'}"
+
+    def _normalisation(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.mean is not None and self.std is not None:
+            mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
+        elif self._in_unit_range(images):
+            mean, std = torch.zeros(1), torch.ones(1)
+        else:
+            mean = images.min().reshape(1)
+            std = (images.max() - mean).clamp_min(1e-12)
+        return mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
+
+    @staticmethod
+    def _in_unit_range(images: Tensor) -> bool:
+        return bool(images.min() >= -0.001 and images.max() <= 1.001)

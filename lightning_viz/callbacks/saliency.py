@@ -1,0 +1,36 @@
+"""SaliencyLogger: which pixels matter."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from torch import nn
+
+from ..methods import saliency
+from ..render import Overlay
+from .base import VizCallback
+from .panel import Panel
+from .probe import Probe
+from .words import explains
+
+
+class SaliencyLogger(VizCallback):
+    """Pixel attributions of the probe, over its pictures: `saliency/gradient` and `saliency/gradient/history`.
+
+    Args:
+        method: "gradient", the absolute gradient of the score (Simonyan et al. 2014).
+        common: the options of every callback, see `VizCallback`.
+    """
+
+    def __init__(self, method: Literal["gradient"] = "gradient", **common: Any) -> None:
+        super().__init__(**common)
+        if method != "gradient":
+            raise ValueError(f"method={method!r} is unknown; choose 'gradient'")
+        self.method = method
+
+    def distinction(self) -> dict[str, Any]:
+        return {"method": self.method}
+
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
+        maps = saliency(network, probe.images, self.explained(probe))
+        notes = (f"absolute gradient of {explains(self.target)}, maximum over channels", probe.note)
+        yield Panel(f"saliency/{self.method}", maps, Overlay(probe.pictures), probe.pictures, notes=notes)

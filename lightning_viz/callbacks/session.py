@@ -1,0 +1,118 @@
+"""What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
+
+from ..sinks import TensorBoardSink
+from .batches import Unpack
+from .guard import guard
+from .memory import Memory
+from .probe import Probe
+from .sampling import chain, describe, sample_batch
+
+
+class Session:
+    """One per trainer, kept for as long as the trainer is."""
+
+    def __init__(self) -> None:
+        self._probes: dict[tuple[str, Unpack], Probe] = {}
+        self._sinks: dict[int, TensorBoardSink] = {}
+        self._warned: set[str] = set()
+        self._memories: dict[str, Memory] = {}
+
+    def memory(self, key: str) -> Memory:
+        """What the callback of this key remembers of this trainer's run."""
+        return self._memories.setdefault(key, Memory())
+
+    def warn(self, message: str) -> None:
+        """Warn, once per trainer whoever finds it."""
+        if message not in self._warned:
+            self._warned.add(message)
+            rank_zero_warn(message)
+
+    def sink(self, trainer: pl.Trainer) -> TensorBoardSink | None:
+        """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
+        logger = next((one for one in trainer.loggers if isinstance(one, TensorBoardLogger)), None)
+        if logger is None:
+            return None
+        if id(logger) not in self._sinks:
+            self._sinks[id(logger)] = TensorBoardSink(lambda: logger.experiment)
+        return self._sinks[id(logger)]
+
+    def check_loggers(self, trainer: pl.Trainer) -> None:
+        """Say once why nothing will be drawn, where that is so."""
+        if self.sink(trainer) is not None:
+            return
+        if trainer.fast_dev_run:
+            self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
+        elif not trainer.loggers:
+            self.warn("lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))")
+        elif not any(isinstance(logger, DummyLogger) for logger in trainer.loggers):
+            kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
+            self.warn(f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])")
+
+    def flush(self) -> None:
+        for sink in self._sinks.values():
+            sink.flush()
+
+    def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any) -> Probe:
+        """The shared probe of `count` pictures of a stage, made when it is first asked for.
+
+        It comes from the stage's dataset by index; where the dataset is a stream, from `batch`, the one at hand.
+        Raises ValueError where the data are no images.
+        """
+        if (stage, unpack) not in self._probes:
+            assert trainer.lightning_module is not None
+            with guard(trainer.lightning_module):  # the user's transforms may be random
+                self._probes[stage, unpack] = self._make_probe(trainer, stage, count, unpack, batch)
+        return self._probes[stage, unpack]
+
+    def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any) -> Probe:
+        loader, name = self._loader(trainer, stage)
+        found = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
+        origin = f"{min(count, _size(loader)) if found is not None else 'first'} pictures of the {name} data"
+        images, labels = unpack(batch if found is None else trainer.strategy.batch_to_device(found))
+        images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
+        data = [*(chain(loader.dataset) if loader is not None else ()), trainer.datamodule]
+        return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
+
+    def _loader(self, trainer: pl.Trainer, stage: str) -> tuple[DataLoader[Any] | None, str]:
+        """The loader whose pictures to take, and what to call its data."""
+        if stage == "test":
+            return _first_loader(trainer.test_dataloaders), "test"
+        if loader := _first_loader(trainer.val_dataloaders):
+            return loader, "validation"
+        if stage == "validate":
+            return None, "validation"
+        self.warn(
+            "lightning_viz shows training pictures: there is no validation loader to take the probe from; "
+            "give probe=Probe(images, labels) to choose your own"
+        )
+        return _first_loader(trainer.train_dataloader), "training"
+
+
+_SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()
+
+
+def session_of(trainer: pl.Trainer) -> Session:
+    return _SESSIONS.setdefault(trainer, Session())
+
+
+def _first_loader(loaders: Any) -> DataLoader[Any] | None:
+    """The first DataLoader of what a user may return: one, a list, a dict, a CombinedLoader."""
+    while loaders is not None and not isinstance(loaders, DataLoader):
+        loaders = getattr(loaders, "iterables", loaders)
+        if isinstance(loaders, dict):
+            loaders = list(loaders.values())
+        loaders = loaders[0] if isinstance(loaders, list | tuple) and loaders else None
+    return loaders
+
+
+def _size(loader: DataLoader[Any] | None) -> int:
+    return len(loader.dataset) if loader is not None else 0  # type: ignore[arg-type]

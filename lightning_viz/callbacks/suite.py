@@ -1,0 +1,13 @@
+"""The whole suite in one call."""
+
+from typing import Any
+
+from .base import VizCallback
+from .filters import FilterLogger
+from .gradcam import GradCAMLogger
+from .saliency import SaliencyLogger
+
+
+def viz_callbacks(**common: Any) -> list[VizCallback]:
+    """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`."""
+    return [FilterLogger(**common), SaliencyLogger(**common), GradCAMLogger(**common)]

@@ -1,0 +1,88 @@
+"""Layers by their role: the one a technique needs, found without being told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .layers import feature_maps, is_spatial, resolve_layer
+from .modes import capture, evaluating
+from .outputs import logits
+
+Kind = Literal["first_conv", "last_spatial"]
+
+
+def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None) -> str:
+    """The dotted name of a layer by its role.
+
+    "first_conv" is the first 2-D convolution in order of definition. "last_spatial" is the last layer to run, pooling
+    aside, whose output still has a height and a width that the score depends on: a feature map (B, C, h, w), one with
+    the channels last (Swin), or tokens (B, N, C) on the image's grid (ViT, whose last block reads its class token
+    only, so that the layer is the norm before the last attention).
+
+    It is found by running `images` (B, C, H, W), of which one suffices; by default a single grey one of 224 pixels.
+    Raises ValueError where the model has no such layer.
+    """
+    if kind == "first_conv":
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d):
+                return name
+        raise ValueError(f"{type(model).__name__} has no nn.Conv2d; give layer= the name of the one to show")
+    if kind != "last_spatial":
+        raise ValueError(f"kind={kind!r} is not a role of a layer; choose 'first_conv' or 'last_spatial'")
+    return _last_spatial(model, _default_images(model) if images is None else images[:1])
+
+
+def _default_images(model: nn.Module) -> Tensor:
+    _, conv = resolve_layer(model, find_layer(model, "first_conv"))
+    assert isinstance(conv, nn.Conv2d)
+    return torch.zeros(1, conv.in_channels, 224, 224, device=conv.weight.device, dtype=conv.weight.dtype)
+
+
+def _last_spatial(model: nn.Module, images: Tensor) -> str:
+    names = [name for name, module in model.named_modules() if name and not _is_pooling(module)]
+    with evaluating(model), capture(model, names) as outputs, _embedding(model) as embedding:
+        scores = logits(model(images))
+        spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
+        if not spatial:
+            raise ValueError(
+                f"{type(model).__name__} has no layer with a height and a width at images of {tuple(images.shape)}; "
+                "give layer= the name of one, or larger images"
+            )
+        # A head initialised to zero passes no gradient back: then what the head reads takes the scores' place.
+        for end in [scores, *embedding[-1:]]:
+            gradients = _gradients(end, spatial)
+            felt = [name for name, gradient in gradients.items() if feature_maps(gradient, images).any()]
+            if felt:
+                return felt[-1]
+    return list(gradients or spatial)[-1]
+
+
+@contextmanager
+def _embedding(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Inputs of the linear layers, in the order they ran: the last one is what the head reads."""
+    inputs: list[Tensor] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda _module, args: inputs.extend(args[:1]))
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _gradients(end: Tensor, layers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The gradient at each layer that `end` depends on."""
+    # Uneven weights: the plain sum of what a LayerNorm or a softmax returns is constant.
+    weights = torch.arange(end.numel(), device=end.device).sin().reshape(end.shape)
+    gradients = torch.autograd.grad((end * weights).sum(), list(layers.values()), retain_graph=True, allow_unused=True)
+    return {name: gradient for name, gradient in zip(layers, gradients, strict=True) if gradient is not None}
+
+
+def _is_pooling(module: nn.Module) -> bool:
+    return type(module).__module__ == "torch.nn.modules.pooling"

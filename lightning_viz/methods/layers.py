@@ -1,0 +1,70 @@
+"""Layers by the name a user gives, and their outputs as feature maps."""
+
+import difflib
+import math
+
+import torch
+from torch import Tensor, nn
+
+def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """The full dotted name and the module that `name` means.
+
+    An exact name wins; else the one module whose name ends in it ("layer4" finds "model.layer4"). The prefix that
+    `torch.compile` adds may be left out. Raises ValueError naming the closest match.
+    """
+    modules = {path: module for path, module in model.named_modules() if path}
+    plain = {path.replace("_orig_mod.", ""): path for path in modules}
+    if name in modules:
+        return name, modules[name]
+    if name in plain:
+        return plain[name], modules[plain[name]]
+    endings = [path for path in plain if path.endswith(f".{name}")]
+    if len(endings) == 1:
+        return plain[endings[0]], modules[plain[endings[0]]]
+    kind = type(model).__name__
+    if endings:
+        raise ValueError(f"layer={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name")
+    by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(plain)}
+    close = difflib.get_close_matches(name, [*plain, *by_ending], n=1)
+    hint = f"closest: {by_ending.get(close[0], close[0])!r}" if close else f"it has {', '.join(map(repr, list(plain)[:8]))}"
+    raise ValueError(f"layer={name!r} is not in {kind}; {hint}")
+
+
+def is_spatial(activation: Tensor, images: Tensor) -> bool:
+    """Whether a layer's output can be seen as feature maps of more than one pixel."""
+    try:
+        maps = feature_maps(activation, images)
+    except ValueError:
+        return False
+    return maps.shape[2] * maps.shape[3] > 1
+
+
+def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
+    """A layer's output as feature maps (B, C, h, w).
+
+    Of the two readings of a 4-D output, channels first and channels last, the one whose h : w is that of the images
+    is taken. Tokens (B, N, C) are folded to the images' grid, row by row, leading class and register tokens dropped.
+    Raises ValueError for anything else.
+    """
+    height, width = images.shape[-2:]
+    if activation.ndim == 4:
+        first, last = activation.shape[2:], activation.shape[1:3]
+        if _distortion(first, height, width) <= _distortion(last, height, width):
+            return activation
+        return activation.permute(0, 3, 1, 2)
+    if activation.ndim == 3:
+        tokens = activation.shape[1]
+        for extra in range(min(tokens, 9)):
+            rows = round(math.sqrt((tokens - extra) * height / width))
+            if rows and rows * round(rows * width / height) == tokens - extra:
+                grid = activation[:, extra:].reshape(activation.shape[0], rows, -1, activation.shape[2])
+                return grid.permute(0, 3, 1, 2)
+    raise ValueError(
+        f"an output of the shape {tuple(activation.shape)} has no height and width to see; choose a layer that "
+        "returns feature maps (B, C, h, w) or tokens (B, N, C)"
+    )
+
+
+def _distortion(size: torch.Size, height: int, width: int) -> float:
+    """How far h : w is from the images', as a ratio of at least one."""
+    return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

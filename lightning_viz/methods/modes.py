@@ -1,0 +1,62 @@
+"""Borrowing a model without leaving a trace: its mode, its gradients, its layers' outputs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .layers import resolve_layer
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode with gradients on; every module's own train flag comes back, frozen ones stay frozen.
+
+    Flags are set directly: a user's `train()` may do more than set them (merge weights, freeze layers).
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in flags:
+            module.training = False
+        # Validation runs in inference mode or under no_grad, depending on the strategy: leave both.
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Outputs of the named layers by their resolved names, filled in by a forward pass inside the context.
+
+    The tensors are part of the graph, so a score can be differentiated with respect to them. A layer that runs
+    several times leaves its last output; one that returns no tensor leaves none.
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return output
+        if torch.is_grad_enabled() and not output.requires_grad and output.is_floating_point():
+            output = output.detach().requires_grad_()  # everything upstream is frozen
+        outputs[name] = output
+        # The next module gets a copy: an in-place ReLU must not overwrite what was captured.
+        return output.clone()
+
+    handles = []
+    try:
+        for layer in layers:
+            name, module = resolve_layer(model, layer)
+            handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: keep(name, output)))
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def leaf(images: Tensor) -> Tensor:
+    """A copy of the images to differentiate with respect to; the original stays out of the graph."""
+    return images.detach().clone().requires_grad_()

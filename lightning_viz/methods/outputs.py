@@ -1,0 +1,80 @@
+"""What a model returns, turned into one score per image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: What to explain: the predicted class (None), one class for all images, one class per image, or a callable from the
+#: model's raw output to scores of shape (B,).
+Target = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
+
+_KEYS = ("logits", "out", "output", "preds")
+
+
+def logits(output: Any) -> Tensor:
+    """The tensor of scores in a model's output.
+
+    Accepts a tensor, an object with `.logits` (torchvision's Inception, Hugging Face), a dict under one of
+    "logits", "out", "output", "preds" (torchvision's segmentation models use "out"), or a tuple that begins with one
+    of those. Raises TypeError for anything else.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        for key in _KEYS:
+            if key in output:
+                return logits(output[key])
+        raise TypeError(
+            f"the model returned a dict with the keys {sorted(map(str, output))}, none of them of {_KEYS}; "
+            "give target= a callable from this dict to scores of shape (B,), or forward= one that returns logits"
+        )
+    if hasattr(output, "logits"):
+        return logits(output.logits)
+    if isinstance(output, tuple | list) and output:
+        return logits(output[0])
+    raise TypeError(
+        f"the model returned {type(output).__name__}, which holds no logits; return a tensor, a tuple, a dict or an "
+        "object with .logits, or give target= a callable from this output to scores of shape (B,)"
+    )
+
+
+def target_scores(output: Any, target: Target) -> Tensor:
+    """The score to explain, one per image: shape (B,). `target` as in `Target`.
+
+    A model with a single output (logits of shape (B,) or (B, 1)) has one score, which `target=None` takes.
+    Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
+    """
+    if callable(target):
+        scores = target(output)
+        if not isinstance(scores, Tensor) or scores.ndim != 1:
+            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise ValueError(f"target= returned {shape}; it must return one score per image, a tensor of shape (B,)")
+        return scores
+    scores = logits(output)
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    if scores.ndim != 2:
+        raise ValueError(
+            f"the model's output has the shape {tuple(scores.shape)}, not (B, classes); "
+            "give target= a callable from the output to one score per image"
+        )
+    return scores.gather(1, _indices(target, scores)[:, None])[:, 0]
+
+
+def _indices(target: None | int | Sequence[int] | Tensor, scores: Tensor) -> Tensor:
+    """Class indices (B,) for scores (B, K)."""
+    batch, classes = scores.shape
+    if target is None:
+        return scores.argmax(dim=1)
+    indices = torch.as_tensor(target, device=scores.device)
+    if indices.is_floating_point() or indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
+        raise ValueError(
+            f"target of shape {tuple(indices.shape)} and type {indices.dtype} does not fit {batch} images; "
+            "give one class index, or one per image"
+        )
+    indices = indices.long().expand(batch)
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
+        raise ValueError(f"target={indices.tolist()} is outside the model's {classes} classes, 0 to {classes - 1}")
+    return indices

@@ -1,0 +1,30 @@
+"""Work done behind training's back, in order, none of it lost."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
+
+
+class Worker:
+    """One thread behind a bounded queue. A full queue waits; nothing is dropped, also not when Python exits."""
+
+    def __init__(self, capacity: int = 32) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lightning_viz")
+        self._room = BoundedSemaphore(capacity)
+        self._last: Future[None] | None = None
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Queue `job`, which must not raise; waits while the queue is full."""
+        self._room.acquire()
+        try:
+            self._last = self._thread.submit(job)
+        except RuntimeError:  # Python is shutting down: do it here
+            self._room.release()
+            job()
+            return
+        self._last.add_done_callback(lambda _: self._room.release())
+
+    def flush(self) -> None:
+        """Wait until all that was queued is done."""
+        if self._last is not None:
+            self._last.exception()
