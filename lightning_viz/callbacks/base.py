@@ -132,7 +132,8 @@ class VizCallback(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_train_steps is None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._log(trainer, pl_module, "fit")
+            # Lightning has counted on already, and logs the epoch's scalars at the step before.
+            self._log(trainer, pl_module, "fit", logging_step(trainer) - 1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -206,9 +207,10 @@ class VizCallback(pl.Callback):
             probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch)
         self._memory.probes[stage] = convert(probe.head(self.max_images), trainer)
 
-    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, step: int | None = None) -> None:
         """Draw and send, once per step; whatever goes wrong ends here."""
-        memory, sink, step = self._memory, session_of(trainer).sink(trainer), logging_step(trainer)
+        memory, sink = self._memory, session_of(trainer).sink(trainer)
+        step = logging_step(trainer) if step is None else step
         if memory.failed or sink is None or stage not in memory.probes or step <= memory.last_steps.get(stage, -1):
             return
         probe = memory.probes[stage]
@@ -273,6 +275,6 @@ def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
 
 
 def logging_step(trainer: pl.Trainer) -> int:
-    """The step that Lightning gives to scalars logged now. `global_step` counts each optimizer, and runs ahead at an
-    epoch's end; Lightning's own callbacks read this too."""
+    """The step that Lightning gives to scalars logged now: `global_step` would count every optimizer. Lightning's own
+    LearningRateMonitor reads it here, too."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped

@@ -12,6 +12,7 @@ from .text import GREY, INK, LINE, Caption, Line, fit, font, write
 GAP = 10
 MIN_CELL = 120  # pixels: what a caption needs to say something
 BACKGROUND = (255, 255, 255)
+OUTLINE = (200, 200, 200)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,8 @@ def _draw_cell(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left:
     x = left
     for picture in cell.pictures:
         page.paste(Image.fromarray(picture), (x, top))
+        right, below = x + picture.shape[1], top + picture.shape[0]
+        canvas.rectangle((x - 1, top - 1, right, below), outline=OUTLINE)  # white pixels end somewhere
         x += picture.shape[1] + 2
     write(canvas, left, top + max(p.shape[0] for p in cell.pictures) + 3, width, cell.caption)
 
