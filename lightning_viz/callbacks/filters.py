@@ -12,6 +12,7 @@ from .panel import Panel, Scalar
 from .probe import Probe
 from .words import named
 
+FILM_ROWS = 8  # filters that the film strip follows: the strongest at the start
 SLICES = 8  # channels shown of a filter that sees many
 
 
@@ -48,9 +49,9 @@ class FilterLogger(VizCallback):
             start = self._memory.kept.setdefault(layer, weights)
             change = weights - start
             tiles, labels = self._tiles(weights)
-            strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()
+            strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()[:FILM_ROWS]
             shape = "×".join(map(str, weights.shape))
-            common = {"painter": SignedPixels(), "labels": labels, "captions": [()] * len(labels), "film": strongest}
+            common = {"painter": SignedPixels(), "labels": labels, "captions": [()] * len(labels), "film": strongest, "size": 80}
             yield Panel(f"filters/{layer}", tiles, notes=(f"weights {shape}, zero in mid-grey",), **common)
             notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
             yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)

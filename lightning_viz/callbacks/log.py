@@ -14,8 +14,6 @@ from .network import truths, verdicts
 from .panel import Panel, Scalar
 from .probe import Probe
 
-FILM_ROWS = 8
-
 
 @dataclass(frozen=True, eq=False)
 class Log:
@@ -38,10 +36,10 @@ class Log:
         values = item.values.detach().float().cpu().numpy()
         labels = self._truths if item.labels is None else item.labels
         captions = self._verdicts if item.captions is None else item.captions
-        title = f"{tag}   step {self.step}"
+        title = f"{tag} · step {self.step}"
         failed = self.memory.failures.append
         self.sink.image(tag, self.step, lambda: paint_sheet(item, values, labels, captions, title), failed)
-        rows = list(range(len(values)) if item.film is None else item.film)[:FILM_ROWS]
+        rows = list(range(len(values)) if item.film is None else item.film)
         if self.history and rows and self.stage == "fit":
             frame = Frame.of(self.step, values[rows], [captions[row] for row in rows])
             frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
@@ -66,16 +64,18 @@ def paint_sheet(
     panel: Panel, values: Values, labels: Sequence[Caption], captions: Sequence[Caption], title: str
 ) -> Pixels:
     """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum."""
-    peaks = peak(values)
-    scale = float(peaks.max(initial=0)) if panel.common_scale else None
+    peaks, painter = peak(values), panel.painter
+    scale = float(painter.peaks(values.reshape(1, -1))[0]) if panel.common_scale else None
     cells = []
-    for index, tile in enumerate(panel.painter(values, scale)):
-        beside = () if panel.beside is None else (fit_tile(panel.beside[index]),)
-        extra = () if panel.common_scale else (Line(_describe(values[index], float(peaks[index]))),)
-        cells.append(Cell((*beside, fit_tile(tile)), (*labels[index], *captions[index], *extra)))
-    top = f"{scale:.3g}" if scale is not None else "each tile's own maximum"
-    low = "0" if not panel.painter.signed else f"-{top}" if scale is not None else "minus"
-    return sheet(cells, title, panel.notes, painter=panel.painter, ends=(low, top))
+    for index, tile in enumerate(painter(values, scale)):
+        beside = () if panel.beside is None else (fit_tile(panel.beside[index], panel.size),)
+        extra = () if panel.common_scale else (Line(_describe(values[index], peaks[index], peaks.max())),)
+        cells.append(Cell((*beside, fit_tile(tile, panel.size)), (*labels[index], *captions[index], *extra)))
+    if scale is not None:
+        ends = (f"{-scale:.3g}" if painter.signed else "0", f"{scale:.3g}: one scale for all tiles")
+    else:
+        ends = ("-max" if painter.signed else "0", "max of each tile")
+    return sheet(cells, title, panel.notes, painter=painter, ends=ends)
 
 
 def paint_film(panel: Panel, frames: Sequence[Frame], rows: Sequence[int], labels: Sequence[Caption], title: str) -> Pixels:
@@ -84,8 +84,10 @@ def paint_film(panel: Panel, frames: Sequence[Frame], rows: Sequence[int], label
     return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
 
 
-def _describe(values: Values, top: float) -> str:
+def _describe(values: Values, top: float, largest: float) -> str:
     """The maximum that a tile's colours stand for; what is no picture says so."""
     if not np.isfinite(values).all():
         return "not finite (magenta)"
-    return f"max {top:.3g}" if top > 0 else "zero everywhere"
+    if top == 0:
+        return "zero everywhere"
+    return f"max {top:.2g}" + (" (almost zero)" if top < 1e-4 * largest else "")

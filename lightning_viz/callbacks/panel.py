@@ -22,6 +22,7 @@ class Panel:
         captions: what is to say of each tile now; by default the predicted classes and their probabilities.
         notes: lines to print under the panel.
         common_scale: one scale for all tiles of the sheet, rather than each tile's own.
+        size: the least side of a tile in pixels; smaller ones are magnified.
         film: which items the film strip follows; all by default, none if empty.
     """
 
@@ -33,6 +34,7 @@ class Panel:
     captions: Sequence[Caption] | None = None
     notes: Sequence[str] = ()
     common_scale: bool = False
+    size: int = 128
     film: Sequence[int] | None = None
 
 

@@ -12,6 +12,8 @@ from .panel import Panel
 from .probe import Probe
 from .words import explains
 
+QUANTILE = 0.99  # a few pixels have many times the gradient of all others
+
 
 class SaliencyLogger(VizCallback):
     """Pixel attributions of the probe, over its pictures: `saliency/gradient` and `saliency/gradient/history`.
@@ -32,5 +34,6 @@ class SaliencyLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
         maps = saliency(network, probe.images, self.explained(probe))
-        notes = (f"absolute gradient of {explains(self.target)}, maximum over channels", probe.note)
-        yield Panel(f"saliency/{self.method}", maps, Overlay(probe.pictures), probe.pictures, notes=notes)
+        painter = Overlay(probe.pictures, quantile=QUANTILE, light=0.3)
+        words = f"absolute gradient of {explains(self.target)}, maximum over channels; the strongest 1% share a colour"
+        yield Panel(f"saliency/{self.method}", maps, painter, probe.pictures, notes=(words, probe.note))

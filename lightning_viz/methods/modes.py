@@ -42,6 +42,7 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
             return output
         if torch.is_grad_enabled() and not output.requires_grad and output.is_floating_point():
             output = output.detach().requires_grad_()  # everything upstream is frozen
+        outputs.pop(name, None)  # so that the order is that of the last outputs
         outputs[name] = output
         # The next module gets a copy: an in-place ReLU must not overwrite what was captured.
         return output.clone()

@@ -1,7 +1,7 @@
 """Numbers to colours. Arrays are (N, h, w) or (N, C, h, w) in, uint8 (N, H, W, 3) out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Protocol
 
@@ -16,7 +16,7 @@ NOT_FINITE = (255, 0, 255)  # NaN and infinity: a colour that no colormap has
 
 
 class Painter(Protocol):
-    """How values become tiles. `scale` is the value of the strongest colour; None means each tile's own maximum."""
+    """How values become tiles. `scale` is the value of the strongest colour; None means each tile's own peak."""
 
     @property
     def bar(self) -> Pixels:
@@ -26,6 +26,9 @@ class Painter(Protocol):
     def signed(self) -> bool:
         """Whether the colours go from -scale to scale, rather than from 0."""
 
+    def peaks(self, values: Values) -> Values:
+        """The magnitude that gets the strongest colour, for each item, (N,)."""
+
     def __call__(self, values: Values, scale: float | None = None) -> Pixels: ...
 
     def of(self, rows: Sequence[int]) -> "Painter":
@@ -34,9 +37,17 @@ class Painter(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """Heatmaps over their pictures: the picture greyed and dimmed, the colour the stronger the value."""
+    """Heatmaps over their pictures: the picture greyed and dimmed, the colour the stronger the value.
 
-    pictures: Pixels  #: (N, H, W, 3), to whose size the maps are stretched
+    Args:
+        pictures: (N, H, W, 3), to whose size the maps are stretched.
+        quantile: the share of a map's values below its strongest colour; less than 1 where single pixels stand out.
+        light: how bright the picture shines through, 0 to 1.
+    """
+
+    pictures: Pixels
+    quantile: float = 1.0
+    light: float = 0.55
     signed: ClassVar[bool] = False
 
     @property
@@ -44,18 +55,23 @@ class Overlay:
         return _colormap()
 
     def of(self, rows: Sequence[int]) -> "Overlay":
-        return Overlay(self.pictures[list(rows)])
+        return replace(self, pictures=self.pictures[list(rows)])
+
+    def peaks(self, values: Values) -> Values:
+        return peak(values, self.quantile)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
         """Maps (N, h, w), none negative, at their pictures' size."""
         tiles = np.empty_like(self.pictures)
-        for tile, picture, unit in zip(tiles, self.pictures, normalise(values, scale), strict=True):
-            heat = resize(unit, picture.shape[0], picture.shape[1])[..., None]
-            grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
-            colour = _colormap()[(np.nan_to_num(heat[..., 0]) * 255).round().clip(0, 255).astype(np.uint8)]
+        units = normalise(values, self.peaks(values) if scale is None else scale)
+        for tile, picture, unit in zip(tiles, self.pictures, units, strict=True):
+            heat = resize(unit, picture.shape[0], picture.shape[1]).clip(0, 1)[..., None]
+            finite = np.isfinite(heat)
+            heat = np.where(finite, heat, 0)
+            grey = picture.mean(axis=2, keepdims=True)
             strength = np.sqrt(heat)  # so that the middle of the scale is seen as well
-            mix = (1 - strength) * 0.55 * grey + strength * colour
-            tile[:] = np.where(np.isfinite(heat), np.nan_to_num(mix), NOT_FINITE).round()
+            colour = _colormap()[(heat[..., 0] * 255).round().astype(np.uint8)]
+            tile[:] = np.where(finite, (1 - strength) * self.light * grey + strength * colour, NOT_FINITE).round()
         return tiles
 
 
@@ -72,36 +88,40 @@ class SignedPixels:
     def of(self, rows: Sequence[int]) -> "SignedPixels":
         return self
 
+    def peaks(self, values: Values) -> Values:
+        return peak(values)
+
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
         """Values (N, C, h, w) with C of 1 or 3."""
-        unit = np.moveaxis(normalise(values, scale), 1, -1)
+        unit = np.moveaxis(normalise(values, self.peaks(values) if scale is None else scale), 1, -1)
         colours = np.broadcast_to(127.5 + 127.5 * np.nan_to_num(unit), (*unit.shape[:3], 3))
         finite = np.isfinite(unit).all(axis=-1, keepdims=True)
-        return np.where(finite, colours, NOT_FINITE).round().clip(0, 255).astype(np.uint8)
+        return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
 
 
-def normalise(values: Values, scale: float | None = None) -> Values:
-    """`values` divided by `scale`, by default by each item's own largest magnitude, and clipped to -1 to 1.
+def normalise(values: Values, scale: float | Values) -> Values:
+    """`values` divided by `scale`, one for all or one per item, and clipped to -1 to 1.
 
-    All-zero items stay zero; what is not finite becomes NaN and does not count for the maximum.
+    A scale of zero divides by nothing; what is not finite becomes NaN.
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-    peaks = peak(values) if scale is None else np.full(len(values), scale, np.float32)
-    peaks = np.where(peaks > 0, peaks, 1)
-    return np.clip(values / peaks.reshape(-1, *[1] * (values.ndim - 1)), -1, 1)
+    scales = np.broadcast_to(np.where(np.asarray(scale) > 0, scale, 1), len(values)).astype(np.float32)
+    return np.clip(values / scales.reshape(-1, *[1] * (values.ndim - 1)), -1, 1)
 
 
-def peak(values: Values) -> Values:
-    """Each item's largest finite magnitude, (N,); 0 where it has none."""
+def peak(values: Values, quantile: float = 1.0) -> Values:
+    """Each item's largest finite magnitude, or this quantile of them, (N,); 0 where it has none."""
     flat = np.abs(values.reshape(len(values), -1)).astype(np.float32)
-    return np.where(np.isfinite(flat), flat, 0).max(axis=1, initial=0)
+    flat = np.where(np.isfinite(flat), flat, 0)
+    return np.quantile(flat, quantile, axis=1) if quantile < 1 else flat.max(axis=1, initial=0)
 
 
 def resize(values: Values, height: int, width: int) -> Values:
-    """One map (h, w), float32, stretched or shrunk: bilinear up, area-averaged down."""
+    """One map (h, w), float32, at another size: smooth when stretched, area-averaged when shrunk."""
     if values.shape == (height, width):
         return values
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    smooth = Image.Resampling.BICUBIC if height > values.shape[0] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), smooth))
 
 
 @lru_cache(maxsize=1)

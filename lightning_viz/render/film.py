@@ -10,7 +10,7 @@ from .colour import Painter, Pixels, Values, peak, resize
 from .sheet import Cell, fit_tile, sheet
 from .text import Caption
 
-TILE = 112  # pixels: a strip of eight columns and eight rows stays below 1,200 pixels
+TILE = 128  # pixels: what a class name and a probability need
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +51,23 @@ def film(
     frames: Sequence[Frame], title: str, notes: Sequence[str], painter: Painter, labels: Sequence[Caption],
     pictures: Pixels | None = None,
 ) -> Pixels:
-    """One picture of all frames: a row per item, a column per step, all on the scale of the largest value in it.
+    """One picture of all frames: a row per item, a column per step, all on one scale, the painter's peak of all values.
 
-    `pictures` (N, H, W, 3) and `labels` make the first column.
+    `pictures` (N, H, W, 3) and `labels` make the first column; without pictures, the labels stand under each tile.
     """  # fmt: skip
-    scale = max(frame.peak for frame in frames)
+    scale = float(painter.peaks(np.concatenate([frame.raw.ravel() for frame in frames])[None])[0])
     tiles = [painter(frame.raw, scale) for frame in frames]
     cells = []
     for row, label in enumerate(labels):
         if pictures is not None:
             cells.append(Cell((_tile(pictures[row]),), label))
+        above = label if pictures is None else ()
         cells += [
-            Cell((_tile(column[row]),), frame.captions[row]) for frame, column in zip(frames, tiles, strict=True)
+            Cell((_tile(column[row]),), (*above, *frame.captions[row]))
+            for frame, column in zip(frames, tiles, strict=True)
         ]
     headings = [*([] if pictures is None else ["input"]), *(f"step {frame.step}" for frame in frames)]
-    ends = (f"{-scale:.3g}" if painter.signed else "0", f"{scale:.3g}, one scale for all steps")
+    ends = (f"{-scale:.3g}" if painter.signed else "0", f"{scale:.3g}: one scale for all steps")
     return sheet(cells, title, notes, columns=len(headings), headings=headings, painter=painter, ends=ends)
 
 
