@@ -49,7 +49,9 @@ class Classifier(pl.LightningModule):
         output = getattr(output, "logits", output)  # Inception and GoogLeNet return auxiliary ones as well
         loss = nn.functional.cross_entropy(output, labels)
         accuracy = (output.argmax(dim=1) == labels).float().mean()
-        self.log_dict({f"{stage}/loss": loss, f"{stage}/accuracy": accuracy}, on_epoch=True, on_step=False, prog_bar=True)
+        self.log_dict(
+            {f"{stage}/loss": loss, f"{stage}/accuracy": accuracy}, on_epoch=True, on_step=False, prog_bar=True
+        )
         return loss
 
     def configure_optimizers(self):
@@ -93,7 +95,9 @@ def make_data(name: str, root: str, size: int) -> tuple[Dataset, Dataset, list[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="photographs", help="photographs, fashion_mnist, cifar10, or a folder of images")
+    parser.add_argument(
+        "--data", default="photographs", help="photographs, fashion_mnist, cifar10, or a folder of images"
+    )
     parser.add_argument("--root", default="data", help="where torchvision keeps or downloads its data sets")
     parser.add_argument("--model", default="efficientnet_lite0", help="this, or any classifier of torchvision by name")
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from .callbacks import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLogger, Scalar, VizCallback, viz_callbacks
 
 __version__ = "0.1.0"
-__all__ = ["FilterLogger", "GradCAMLogger", "Panel", "Probe", "SaliencyLogger", "Scalar", "VizCallback", "viz_callbacks"]
+__all__ = [
+    "FilterLogger",
+    "GradCAMLogger",
+    "Panel",
+    "Probe",
+    "SaliencyLogger",
+    "Scalar",
+    "VizCallback",
+    "viz_callbacks",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,4 +8,13 @@ from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
 
-__all__ = ["FilterLogger", "GradCAMLogger", "Panel", "Probe", "SaliencyLogger", "Scalar", "VizCallback", "viz_callbacks"]
+__all__ = [
+    "FilterLogger",
+    "GradCAMLogger",
+    "Panel",
+    "Probe",
+    "SaliencyLogger",
+    "Scalar",
+    "VizCallback",
+    "viz_callbacks",
+]

@@ -10,7 +10,8 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from ..methods import Target
+from lightning_viz.methods import Target
+
 from .batches import Unpack, unpack_batch
 from .guard import guard
 from .log import Log
@@ -99,7 +100,9 @@ class VizCallback(pl.Callback):
         if self.target != "label":
             return self.target[: len(probe)] if isinstance(self.target, list) else self.target
         if probe.labels is None:
-            raise ValueError("target='label' needs labels, and the probe has none; give target=None for the predicted class")
+            raise ValueError(
+                "target='label' needs labels, and the probe has none; give target=None for the predicted class"
+            )
         return probe.labels
 
     # Hooks, in the order of a run.
@@ -114,7 +117,9 @@ class VizCallback(pl.Callback):
         self._memory.started = False
         self._memory.global_step = trainer.global_step
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if not self._memory.started:  # not in on_train_start: a probe from a stream needs the first batch
             self._memory.started = True
             self._pin_probe(trainer, "fit", batch)
@@ -202,7 +207,8 @@ class VizCallback(pl.Callback):
             return
         probe = self.probe
         if probe is None:
-            peers = [one for one in trainer.callbacks if isinstance(one, VizCallback) and one.unpack == self.unpack]
+            callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            peers = [one for one in callbacks if isinstance(one, VizCallback) and one.unpack == self.unpack]
             count = max(one.max_images for one in peers)
             probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch)
         self._memory.probes[stage] = convert(probe.head(self.max_images), trainer)

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..methods import filters, find_layer
-from ..render import Caption, Line, SignedPixels
+from lightning_viz.methods import filters, find_layer
+from lightning_viz.render import Caption, Line, SignedPixels
+
 from .base import VizCallback, check_count
 from .panel import Panel, Scalar
 from .probe import Probe
@@ -40,7 +41,7 @@ class FilterLogger(VizCallback):
         return {"layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
-        for layer in named(self.layers) or [None]:
+        for layer in named(self.layers) or [find_layer(network, "first_conv")]:
             filters(network, layer)
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
@@ -51,7 +52,13 @@ class FilterLogger(VizCallback):
             tiles, labels = self._tiles(weights)
             strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()[:FILM_ROWS]
             shape = "×".join(map(str, weights.shape))
-            common = {"painter": SignedPixels(), "labels": labels, "captions": [()] * len(labels), "film": strongest, "size": 80}
+            common = {
+                "painter": SignedPixels(),
+                "labels": labels,
+                "captions": [()] * len(labels),
+                "film": strongest,
+                "size": 96,
+            }
             yield Panel(f"filters/{layer}", tiles, notes=(f"weights {shape}, zero in mid-grey",), **common)
             notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
             yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)
@@ -65,4 +72,4 @@ class FilterLogger(VizCallback):
         across = min(channels, SLICES)
         shown = min(count, max(1, self.max_filters // across))
         slices = weights[:shown, :across].flatten(0, 1).unsqueeze(1)
-        return slices, [(Line(f"filter {i}, channel {j}"),) for i in range(shown) for j in range(across)]
+        return slices, [(Line(f"{i}, channel {j}"),) for i in range(shown) for j in range(across)]

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..methods import find_layer, grad_cam
-from ..methods.layers import resolve_layer
-from ..render import Overlay
+from lightning_viz.methods import find_layer, grad_cam
+from lightning_viz.methods.layers import resolve_layer
+from lightning_viz.render import Overlay
+
 from .base import VizCallback
 from .panel import Panel
 from .probe import Probe

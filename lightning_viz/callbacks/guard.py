@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..methods.modes import evaluating
+from lightning_viz.methods.modes import evaluating
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
 def same_random_numbers() -> Iterator[None]:
     """The random states of Python, NumPy, torch on the CPU and on every CUDA device in use come back."""
     python, numpy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         with torch.random.fork_rng(devices=devices):
             yield

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 from torch import nn
 
-from ..render import Caption, Cell, Frame, Line, Pixels, Values, film, fit_tile, peak, sheet, thin
-from ..sinks import TensorBoardSink
+from lightning_viz.render import Caption, Cell, Frame, Line, Pixels, Values, film, fit_tile, peak, sheet, thin
+from lightning_viz.sinks import TensorBoardSink
+
 from .memory import Memory
 from .network import truths, verdicts
 from .panel import Panel, Scalar
@@ -72,13 +73,15 @@ def paint_sheet(
         extra = () if panel.common_scale else (Line(_describe(values[index], peaks[index], peaks.max())),)
         cells.append(Cell((*beside, fit_tile(tile, panel.size)), (*labels[index], *captions[index], *extra)))
     if scale is not None:
-        ends = (f"{-scale:.3g}" if painter.signed else "0", f"{scale:.3g}: one scale for all tiles")
+        ends = (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g}, the {painter.top} over all tiles")
     else:
-        ends = ("-max" if painter.signed else "0", "max of each tile")
+        ends = (f"-{painter.top}" if painter.signed else "0", f"{painter.top} of each tile")
     return sheet(cells, title, panel.notes, painter=painter, ends=ends)
 
 
-def paint_film(panel: Panel, frames: Sequence[Frame], rows: Sequence[int], labels: Sequence[Caption], title: str) -> Pixels:
+def paint_film(
+    panel: Panel, frames: Sequence[Frame], rows: Sequence[int], labels: Sequence[Caption], title: str
+) -> Pixels:
     """The strip of these frames; maps keep their painter's pictures, cut to the rows shown."""
     beside = None if panel.beside is None else panel.beside[rows]
     return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
@@ -90,4 +93,4 @@ def _describe(values: Values, top: float, largest: float) -> str:
         return "not finite (magenta)"
     if top == 0:
         return "zero everywhere"
-    return f"max {top:.2g}" + (" (almost zero)" if top < 1e-4 * largest else "")
+    return f"max {top:.2g}" if top > 1e-4 * largest else f"≈ 0 ({top:.0e})"

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..render import Caption, Frame, Line
+from lightning_viz.render import Caption, Frame, Line
+
 from .probe import Probe
 
 
@@ -41,6 +42,7 @@ def _to_state(frame: Frame) -> dict[str, Any]:
 
 def _from_state(state: dict[str, Any]) -> Frame:
     captions: list[Caption] = [
-        tuple(Line(text, (colour[0], colour[1], colour[2])) for text, colour in caption) for caption in state["captions"]
+        tuple(Line(text, (colour[0], colour[1], colour[2])) for text, colour in caption)
+        for caption in state["captions"]
     ]
     return Frame(state["step"], state["values"].cpu().numpy(), state["peak"], tuple(captions))

@@ -1,6 +1,7 @@
 """The network inside a LightningModule, and what it says of the probe."""
 
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ..methods.outputs import logits
-from ..render import WRONG, Caption, Line, verdict
+from lightning_viz.methods.outputs import logits
+from lightning_viz.render import WRONG, Caption, Line, verdict
+
 from .probe import Probe
 
 #: A user's own way from the LightningModule and images to its output.
@@ -23,9 +25,10 @@ class _Forwarded(nn.Module):
         super().__init__()
         for name, child in module.named_children():
             self.add_module(name, child)
-        self._call = lambda images: forward(module, images)
+        self._call: Callable[[Tensor], Any] = partial(forward, module)
 
     def forward(self, images: Tensor) -> Any:
+        """The user's output for these images."""
         return self._call(images)
 
 

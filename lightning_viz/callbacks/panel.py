@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..render import Caption, Painter, Pixels
+from lightning_viz.render import Caption, Painter, Pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..render import Pixels
+from lightning_viz.render import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,9 @@ class Probe:
         images = self.images
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
-            raise TypeError(f"probe images are {kind}; they must be a floating-point tensor (B, C, H, W), as the model wants it")
+            raise TypeError(
+                f"probe images are {kind}; they must be a floating-point tensor (B, C, H, W), as the model wants it"
+            )
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
         if self.labels is not None:
@@ -57,7 +59,9 @@ class Probe:
             raise ValueError(f"mean={self.mean} and std={self.std} belong together; give both or neither")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None and np.size(value) not in (1, images.shape[1]):
-                raise ValueError(f"{name}={value} has {np.size(value)} values, and the images {images.shape[1]} channels")
+                raise ValueError(
+                    f"{name}={value} has {np.size(value)} values, and the images {images.shape[1]} channels"
+                )
 
     def __len__(self) -> int:
         return len(self.images)

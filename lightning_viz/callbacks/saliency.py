@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..methods import saliency
-from ..render import Overlay
+from lightning_viz.methods import saliency
+from lightning_viz.render import Overlay
+
 from .base import VizCallback
 from .panel import Panel
 from .probe import Probe
@@ -35,5 +36,5 @@ class SaliencyLogger(VizCallback):
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
         maps = saliency(network, probe.images, self.explained(probe))
         painter = Overlay(probe.pictures, quantile=QUANTILE, light=0.3)
-        words = f"absolute gradient of {explains(self.target)}, maximum over channels; the strongest 1% share a colour"
+        words = f"absolute gradient of {explains(self.target)}, maximum over channels"
         yield Panel(f"saliency/{self.method}", maps, painter, probe.pictures, notes=(words, probe.note))

@@ -40,7 +40,7 @@ def balanced(labels: NDArray[Any], count: int) -> list[int]:
     rounds = np.empty(len(labels), dtype=np.int64)
     for place, label in enumerate(labels.tolist()):
         rounds[place] = turns[label] = turns.get(label, -1) + 1
-    return np.argsort(rounds, kind="stable")[:count].tolist()
+    return [int(place) for place in np.argsort(rounds, kind="stable")[:count]]
 
 
 def listed_labels(dataset: Any) -> NDArray[Any] | None:
@@ -52,7 +52,7 @@ def listed_labels(dataset: Any) -> NDArray[Any] | None:
         if (found := getattr(dataset, name, None)) is not None:
             break
     else:
-        tensors = getattr(dataset, "tensors", ())
+        tensors: Sequence[Any] = getattr(dataset, "tensors", ())
         found = tensors[1] if len(tensors) > 1 else None
     try:
         labels = np.asarray(found)

@@ -9,7 +9,8 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from ..sinks import TensorBoardSink
+from lightning_viz.sinks import TensorBoardSink
+
 from .batches import Unpack
 from .guard import guard
 from .memory import Memory
@@ -49,13 +50,17 @@ class Session:
         """Say once why nothing will be drawn, where that is so."""
         if self.sink(trainer) is not None:
             return
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
         elif not trainer.loggers:
-            self.warn("lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))")
+            self.warn(
+                "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
+            )
         elif not any(isinstance(logger, DummyLogger) for logger in trainer.loggers):
             kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
-            self.warn(f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])")
+            self.warn(
+                f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])"
+            )
 
     def flush(self) -> None:
         for sink in self._sinks.values():
@@ -76,10 +81,10 @@ class Session:
     def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any) -> Probe:
         loader, name = self._loader(trainer, stage)
         found = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
-        origin = f"{min(count, _size(loader)) if found is not None else 'first'} pictures of the {name} data"
         images, labels = unpack(batch if found is None else trainer.strategy.batch_to_device(found))
         images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
-        data = [*(chain(loader.dataset) if loader is not None else ()), trainer.datamodule]
+        data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
+        origin = f"{len(images)} pictures of the {name} data"
         return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
 
     def _loader(self, trainer: pl.Trainer, stage: str) -> tuple[DataLoader[Any] | None, str]:
@@ -101,6 +106,7 @@ _SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()
 
 
 def session_of(trainer: pl.Trainer) -> Session:
+    """The one session of this trainer."""
     return _SESSIONS.setdefault(trainer, Session())
 
 
@@ -112,7 +118,3 @@ def _first_loader(loaders: Any) -> DataLoader[Any] | None:
             loaders = list(loaders.values())
         loaders = loaders[0] if isinstance(loaders, list | tuple) and loaders else None
     return loaders
-
-
-def _size(loader: DataLoader[Any] | None) -> int:
-    return len(loader.dataset) if loader is not None else 0  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
-from .find import find_layer
 from .filters import filters
+from .find import find_layer
 from .gradcam import grad_cam
 from .outputs import Target
 from .saliency import saliency

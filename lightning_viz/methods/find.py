@@ -26,9 +26,9 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None) -> st
     Raises ValueError where the model has no such layer.
     """
     if kind == "first_conv":
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Conv2d):
-                return name
+        names = [str(name) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+        if names:
+            return names[0]
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d; give layer= the name of the one to show")
     if kind != "last_spatial":
         raise ValueError(f"kind={kind!r} is not a role of a layer; choose 'first_conv' or 'last_spatial'")

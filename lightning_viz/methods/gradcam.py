@@ -31,7 +31,9 @@ def grad_cam(
     with evaluating(model), capture(model, [name]) as outputs:
         scores = target_scores(model(images), target)  # y^c
         if name not in outputs:
-            raise ValueError(f"layer={name!r} did not run, or returns no tensor; choose a layer that the model's forward calls")
+            raise ValueError(
+                f"layer={name!r} did not run, or returns no tensor; choose a layer that the model's forward calls"
+            )
         (gradient,) = torch.autograd.grad(scores.sum(), outputs[name], allow_unused=True)
     if gradient is None:
         raise ValueError(f"layer={name!r} does not reach the target score; choose a layer on the way to it")

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+
 def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     """The full dotted name and the module that `name` means.
 
@@ -23,10 +24,16 @@ def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
         return plain[endings[0]], modules[plain[endings[0]]]
     kind = type(model).__name__
     if endings:
-        raise ValueError(f"layer={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name")
+        raise ValueError(
+            f"layer={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name"
+        )
     by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(plain)}
     close = difflib.get_close_matches(name, [*plain, *by_ending], n=1)
-    hint = f"closest: {by_ending.get(close[0], close[0])!r}" if close else f"it has {', '.join(map(repr, list(plain)[:8]))}"
+    hint = (
+        f"closest: {by_ending.get(close[0], close[0])!r}"
+        if close
+        else f"it has {', '.join(map(repr, list(plain)[:8]))}"
+    )
     raise ValueError(f"layer={name!r} is not in {kind}; {hint}")
 
 

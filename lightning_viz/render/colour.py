@@ -26,6 +26,10 @@ class Painter(Protocol):
     def signed(self) -> bool:
         """Whether the colours go from -scale to scale, rather than from 0."""
 
+    @property
+    def top(self) -> str:
+        """What has the strongest colour, in words."""
+
     def peaks(self, values: Values) -> Values:
         """The magnitude that gets the strongest colour, for each item, (N,)."""
 
@@ -57,6 +61,10 @@ class Overlay:
     def of(self, rows: Sequence[int]) -> "Overlay":
         return replace(self, pictures=self.pictures[list(rows)])
 
+    @property
+    def top(self) -> str:
+        return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
+
     def peaks(self, values: Values) -> Values:
         return peak(values, self.quantile)
 
@@ -80,6 +88,7 @@ class SignedPixels:
     """Weights as pictures: zero is mid-grey, the sign is kept. One channel is grey, three are red, green and blue."""
 
     signed: ClassVar[bool] = True
+    top: ClassVar[str] = "maximum"
 
     @property
     def bar(self) -> Pixels:
@@ -113,7 +122,7 @@ def peak(values: Values, quantile: float = 1.0) -> Values:
     """Each item's largest finite magnitude, or this quantile of them, (N,); 0 where it has none."""
     flat = np.abs(values.reshape(len(values), -1)).astype(np.float32)
     flat = np.where(np.isfinite(flat), flat, 0)
-    return np.quantile(flat, quantile, axis=1) if quantile < 1 else flat.max(axis=1, initial=0)
+    return np.asarray(np.quantile(flat, quantile, axis=1) if quantile < 1 else flat.max(axis=1, initial=0))
 
 
 def resize(values: Values, height: int, width: int) -> Values:

@@ -48,7 +48,11 @@ def thin(frames: Sequence[Frame], columns: int) -> tuple[Frame, ...]:
 
 
 def film(
-    frames: Sequence[Frame], title: str, notes: Sequence[str], painter: Painter, labels: Sequence[Caption],
+    frames: Sequence[Frame],
+    title: str,
+    notes: Sequence[str],
+    painter: Painter,
+    labels: Sequence[Caption],
     pictures: Pixels | None = None,
 ) -> Pixels:
     """One picture of all frames: a row per item, a column per step, all on one scale, the painter's peak of all values.
@@ -67,7 +71,7 @@ def film(
             for frame, column in zip(frames, tiles, strict=True)
         ]
     headings = [*([] if pictures is None else ["input"]), *(f"step {frame.step}" for frame in frames)]
-    ends = (f"{-scale:.3g}" if painter.signed else "0", f"{scale:.3g}: one scale for all steps")
+    ends = (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g}, the {painter.top} over all steps")
     return sheet(cells, title, notes, columns=len(headings), headings=headings, painter=painter, ends=ends)
 
 

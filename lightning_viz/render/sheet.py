@@ -1,5 +1,6 @@
 """Tiles laid out on one picture, with captions, a title and a colour bar."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from .colour import Painter, Pixels
 from .text import GREY, INK, LINE, Caption, Line, fit, font, write
 
 GAP = 10
-MIN_CELL = 120  # pixels: what a caption needs to say something
+TITLE = 15  # pixels
+MIN_CELL = 104  # pixels: what a caption needs to say something
 BACKGROUND = (255, 255, 255)
 OUTLINE = (200, 200, 200)
 
@@ -35,8 +37,14 @@ def fit_tile(picture: Pixels, smallest: int = 128, largest: int = 256) -> Pixels
 
 
 def sheet(
-    cells: Sequence[Cell], title: str, notes: Sequence[str] = (), *, columns: int | None = None,
-    headings: Sequence[str] = (), painter: Painter | None = None, ends: tuple[str, str] = ("", ""),
+    cells: Sequence[Cell],
+    title: str,
+    notes: Sequence[str] = (),
+    *,
+    columns: int | None = None,
+    headings: Sequence[str] = (),
+    painter: Painter | None = None,
+    ends: tuple[str, str] = ("", ""),
 ) -> Pixels:
     """One picture (H, W, 3) of all cells in rows, under `title`, above the colour bar of `painter` and `notes`.
 
@@ -53,7 +61,7 @@ def sheet(
     height = bottom + (LINE if painter else 0) + len(notes) * LINE + GAP
     page = Image.new("RGB", (width, height), BACKGROUND)
     canvas = ImageDraw.Draw(page)
-    canvas.text((GAP, GAP), fit(title, width - 2 * GAP, font(SIZE_TITLE, bold=True)), INK, font(SIZE_TITLE, bold=True))
+    canvas.text((GAP, GAP), fit(title, width - 2 * GAP, font(TITLE, bold=True)), INK, font(TITLE, bold=True))
     for column, heading in enumerate(headings):
         write(canvas, GAP + column * (cell_width + GAP), top - LINE - 2, cell_width, [Line(heading, GREY)])
     for index, cell in enumerate(cells):
@@ -65,9 +73,6 @@ def sheet(
         bottom += LINE
     write(canvas, GAP, bottom, width - 2 * GAP, [Line(note, GREY) for note in notes])
     return np.asarray(page)
-
-
-SIZE_TITLE = 15
 
 
 def _draw_cell(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, width: int) -> None:
@@ -93,5 +98,5 @@ def _draw_bar(
 
 def _square_columns(count: int, width: int, height: int) -> int:
     """Columns for `count` cells whose page is closest to a square, none of them empty."""
-    wanted = max(1, min(count, round((count * (height + GAP) / (width + GAP)) ** 0.5)))
+    wanted = max(1, min(count, round(math.sqrt(count * (height + GAP) / (width + GAP)))))
     return -(-count // -(-count // wanted))
