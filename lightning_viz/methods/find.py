@@ -44,7 +44,7 @@ def _default_images(model: nn.Module) -> Tensor:
 def _last_spatial(model: nn.Module, images: Tensor) -> str:
     names = [name for name, module in model.named_modules() if name and not _is_pooling(module)]
     with evaluating(model), capture(model, names) as outputs, _embedding(model) as embedding:
-        scores = logits(model(images))
+        scores = logits(model(images.clone()))  # an inference tensor cannot be saved for the backward pass
         spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
         if not spatial:
             raise ValueError(

@@ -115,7 +115,8 @@ def normalise(values: Values, scale: float | Values) -> Values:
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
     scales = np.broadcast_to(np.where(np.asarray(scale) > 0, scale, 1), len(values)).astype(np.float32)
-    return np.clip(values / scales.reshape(-1, *[1] * (values.ndim - 1)), -1, 1)
+    units: Values = np.clip(values / scales.reshape(-1, *[1] * (values.ndim - 1)), -1, 1)
+    return units
 
 
 def peak(values: Values, quantile: float = 1.0) -> Values:

@@ -1,0 +1,36 @@
+"""What the comparisons with independent libraries share."""
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+NETWORKS = ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "efficientnet_b0"]
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(request.param, weights=None, num_classes=10)
+    # The default weights of several networks make gradients vanish; the batch's own statistics bring them back.
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+TARGETS = torch.tensor([3, 0, 9, 3])
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    """Equal to 1e-4 of the largest value, which must not be nothing."""
+    assert ours.shape == theirs.shape
+    assert theirs.abs().max() > 1e-12
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from matplotlib import colormaps
+
+from lightning_viz.render.colour import NOT_FINITE, Overlay, SignedPixels, normalise, peak, resize
+
+PICTURES = np.full((2, 8, 8, 3), 200, np.uint8)
+
+
+def test_strongest_value_has_the_strongest_colour():
+    maps = np.zeros((2, 8, 8), np.float32)
+    maps[0, 3, 4], maps[1, 1, 1] = 5, 0.1
+    tiles = Overlay(PICTURES)(maps)
+    strongest = np.round(np.array(colormaps["inferno"](255)[:3]) * 255)
+    assert (tiles[0, 3, 4] == strongest).all()
+    assert (tiles[1, 1, 1] == strongest).all()
+
+
+def test_nothing_shows_the_dimmed_picture():
+    assert (Overlay(PICTURES, light=0.5)(np.zeros((2, 8, 8), np.float32)) == 100).all()
+
+
+def test_one_scale_for_all_tiles():
+    maps = np.stack([np.full((8, 8), 1.0), np.full((8, 8), 2.0)])
+    tiles = Overlay(PICTURES)(maps, scale=2.0)
+    assert (tiles[1].astype(int).sum(-1) > tiles[0].astype(int).sum(-1)).all()
+
+
+def test_values_above_the_scale_have_its_strongest_colour():
+    tiles = Overlay(PICTURES)(np.stack([np.full((8, 8), 1.0), np.full((8, 8), 9.0)]), scale=1.0)
+    assert (tiles[0] == tiles[1]).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_marked_and_does_not_set_the_scale(bad):
+    maps = np.ones((2, 8, 8), np.float32)
+    maps[0, 2, 2] = bad
+    tiles = Overlay(PICTURES)(maps)
+    assert (tiles[0, 2, 2] == NOT_FINITE).all()
+    assert (tiles[0, 5, 5] == tiles[1, 5, 5]).all()
+
+
+def test_quantile_is_the_strongest_colour():
+    values = np.arange(101, dtype=np.float32).reshape(1, 1, 101)
+    assert Overlay(PICTURES, quantile=0.9).peaks(values) == pytest.approx([90])
+
+
+def test_small_maps_are_stretched_to_the_picture():
+    assert Overlay(PICTURES)(np.random.rand(2, 3, 3).astype(np.float32)).shape == (2, 8, 8, 3)
+
+
+def test_zero_weight_is_mid_grey_and_the_sign_is_kept():
+    values = np.zeros((1, 1, 1, 3), np.float32)
+    values[0, 0, 0] = [-2, 0, 2]
+    assert SignedPixels()(values)[0, 0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
+def test_three_channels_are_red_green_and_blue():
+    values = np.array([1, 0, -1], np.float32).reshape(1, 3, 1, 1)
+    assert SignedPixels()(values)[0, 0, 0].tolist() == [255, 128, 0]
+
+
+def test_not_finite_weight_is_marked():
+    values = np.array([1, np.nan, -1], np.float32).reshape(1, 3, 1, 1)
+    assert SignedPixels()(values)[0, 0, 0].tolist() == list(NOT_FINITE)
+
+
+def test_normalise_leaves_zero_alone():
+    assert (normalise(np.zeros((2, 3)), np.zeros(2)) == 0).all()
+
+
+def test_peak_is_of_the_magnitude():
+    assert peak(np.array([[1.0, -3.0], [np.nan, 0.5]])).tolist() == [3, 0.5]
+
+
+def test_shrinking_averages():
+    assert resize(np.array([[0, 1], [1, 0]], np.float32), 1, 1) == pytest.approx(0.5)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from lightning_viz.render import Frame, Line, Overlay, film, thin
+from lightning_viz.render.film import TILE
+
+PICTURES = np.full((2, 16, 16, 3), 100, np.uint8)
+
+
+def frame(step, values=None):
+    return Frame.of(step, np.ones((2, 4, 4), np.float32) if values is None else values, [(), ()])
+
+
+def test_thinning_keeps_the_first_and_the_last_and_spreads_the_rest():
+    frames = ()
+    for step in range(100):
+        frames = thin([*frames, frame(step)], 8)
+    steps = [one.step for one in frames]
+    assert steps[0] == 0
+    assert steps[-1] == 99
+    assert len(steps) == 8
+    assert np.diff(steps).max() <= 3 * 100 / 7
+
+
+def test_nothing_is_thinned_that_fits():
+    assert [one.step for one in thin([frame(0), frame(5), frame(6)], 3)] == [0, 5, 6]
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_last_columns_are_the_newest(columns):
+    assert thin([frame(0), frame(5), frame(6)], columns)[-1].step == 6
+    assert len(thin([frame(0), frame(5), frame(6)], columns)) == columns
+
+
+def test_frames_keep_their_values():
+    values = np.random.rand(2, 4, 4).astype(np.float32) * 1e-9  # below what float16 alone can hold
+    assert np.allclose(frame(0, values).raw, values, rtol=1e-3, atol=1e-12)
+
+
+def test_frames_keep_what_is_not_finite():
+    values = np.array([np.nan, 1, 2, np.inf], np.float32).reshape(1, 2, 2)
+    assert np.isfinite(frame(0, values).raw).tolist() == [[[False, True], [True, False]]]
+
+
+def test_large_maps_are_shrunk_to_a_tile():
+    assert frame(0, np.ones((2, 3, 512, 256), np.float32)).values.shape == (2, 3, TILE, TILE // 2)
+
+
+def test_every_column_has_one_scale():
+    """A value has the same colour in every column, also in one whose own maximum is lower."""
+    weak, strong = np.full((2, 4, 4), 0.5, np.float32), np.full((2, 4, 4), 0.5, np.float32)
+    strong[1] = 2.0
+    page = film([frame(0, weak), frame(9, strong)], "t", [], Overlay(PICTURES), [(Line("a"),), (Line("b"),)], PICTURES)
+    middle = 10 + 19 + 6 + 19 + TILE // 2  # in the first row of tiles
+    columns = [10 + index * (TILE + 10) + TILE // 2 for index in (1, 2)]
+    assert (page[middle, columns[0]] == page[middle, columns[1]]).all()
+
+
+def test_a_row_for_each_picture_a_column_for_each_step():
+    page = film([frame(0), frame(1), frame(2)], "t", [], Overlay(PICTURES), [(), ()], PICTURES)
+    assert page.shape[1] == 10 + 4 * (TILE + 10)

@@ -1,0 +1,136 @@
+"""Small real models, data and runs that many tests share."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import lightning_viz
+from lightning_viz import VizCallback
+
+CLASSES = 4
+
+#: Every exported callback: what is added to `__all__` is held to the contract.
+CALLBACKS: list[type[VizCallback]] = [
+    value
+    for name in lightning_viz.__all__
+    if isinstance(value := getattr(lightning_viz, name), type)
+    and issubclass(value, VizCallback)
+    and value is not VizCallback
+]
+
+
+class Restless(nn.Module):
+    """Draws from every random state and counts its calls, in evaluation mode too: what the guard has to undo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return inputs * (1 + 0.01 * (random.random() + np.random.rand() + torch.rand(()).item()))
+
+
+def small_network(channels: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Dropout2d(0.3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
+    )
+
+
+class Lit(pl.LightningModule):
+    """A small classifier that logs its loss, with a network of one's choice."""
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.network = small_network() if network is None else network
+        self.losses: list[float] = []
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.network(images)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        self.losses.append(loss.item())
+        self.log("loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("validation", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.05, momentum=0.9)
+
+
+def dataset(count: int = 24, channels: int = 3, size: int = 12) -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, channels, size, size, generator=generator)
+    return TensorDataset(images, torch.arange(count) % CLASSES)
+
+
+def loader(data: Dataset | None = None, **options: Any) -> DataLoader:
+    return DataLoader(dataset() if data is None else data, batch_size=options.pop("batch_size", 6), **options)
+
+
+def trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any) -> pl.Trainer:
+    """A quiet trainer on the CPU that logs to TensorBoard files in `folder`."""
+    options = {
+        "logger": TensorBoardLogger(folder, name="run"),
+        "max_epochs": 2,
+        "log_every_n_steps": 1,
+        "enable_checkpointing": False,
+        **options,
+    }
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        **options,
+    )
+
+
+class Events:
+    """A run's event files, read back by TensorBoard's own reader."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+        self._events.Reload()
+
+    @property
+    def image_tags(self) -> list[str]:
+        return self._events.Tags()["images"]
+
+    @property
+    def scalar_tags(self) -> list[str]:
+        return self._events.Tags()["scalars"]
+
+    def image_steps(self, tag: str) -> list[int]:
+        return [event.step for event in self._events.Images(tag)]
+
+    def scalar_steps(self, tag: str) -> list[int]:
+        return [event.step for event in self._events.Scalars(tag)]
+
+    def pictures(self, tag: str) -> list[bytes]:
+        return [event.encoded_image_string for event in self._events.Images(tag)]
