@@ -28,7 +28,9 @@ def grad_cam(
         raise ValueError(f"method={method!r} is unknown; choose 'gradcam'")
     name = resolve_layer(model, find_layer(model, "last_spatial", images) if layer is None else layer)[0]
     with evaluating(model), capture(model, [name]) as outputs:
-        scores = target_scores(model(images.clone()), target)  # y^c; a clone: inference tensors cannot be differentiated
+        scores = target_scores(
+            model(images.clone()), target
+        )  # y^c; a clone: inference tensors cannot be differentiated
         if name not in outputs:
             raise ValueError(
                 f"layer={name!r} did not run, or returns no tensor; choose a layer that the model's forward calls"

@@ -91,8 +91,8 @@ def _draw_bar(
     low, high = (fit(end, width // 3, font()) for end in ends)
     canvas.text((GAP, top), low, GREY, font())
     left = GAP + round(font().getlength(low)) + 8
-    bar = Image.fromarray(np.repeat(painter.bar[None], 11, axis=0)).resize((120, 11))
-    page.paste(bar, (left, top + 3))
+    steps = np.linspace(0, len(painter.bar) - 1, 120).round().astype(int)
+    page.paste(Image.fromarray(np.repeat(painter.bar[None, steps], 11, axis=0)), (left, top + 3))
     canvas.text((left + 128, top), high, GREY, font())
 
 

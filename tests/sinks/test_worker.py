@@ -9,7 +9,9 @@ def test_jobs_are_done_in_order_behind_the_callers_back():
     done, worker, go = [], Worker(), threading.Event()
     worker.submit(go.wait)
     for number in range(5):
-        worker.submit(lambda number=number: done.append((number, threading.current_thread() is threading.main_thread())))
+        worker.submit(
+            lambda number=number: done.append((number, threading.current_thread() is threading.main_thread()))
+        )
     assert not done
     go.set()
     worker.flush()

@@ -1,0 +1,512 @@
+"""The promises, held by every exported callback. A new one is held to them by being in `lightning_viz.__all__`."""
+
+import gc
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.utils.data import Dataset
+
+import lightning_viz.callbacks.log as log_module
+from lightning_viz import Panel, VizCallback
+from lightning_viz.render import SignedPixels
+from lightning_viz.sinks import TensorBoardSink
+
+from .support import CALLBACKS, CLASSES, Events, Lit, Restless, loader, small_network, trainer
+
+every_callback = pytest.mark.parametrize("callback", CALLBACKS)
+
+
+def test_every_callback_is_here():
+    assert {callback.__name__ for callback in CALLBACKS} >= {"FilterLogger", "SaliencyLogger", "GradCAMLogger"}
+
+
+# 1. Training is bit-identical.
+
+
+class Augmented(Dataset):
+    """Random augmentation from Python's, NumPy's and torch's random numbers, and a record of what was asked for."""
+
+    classes = ["a", "b", "c", "d"]
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        image = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(index))
+        factor = random.random() + np.random.rand() + torch.rand(()).item()
+        return image * factor, index % CLASSES, index
+
+
+class Careful(Lit):
+    """Dropout, a BatchNorm frozen for good, layers that draw random numbers in evaluation mode too."""
+
+    def __init__(self):
+        super().__init__(nn.Sequential(Restless(), *small_network()))
+        self.order = []
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.network[2].eval()
+        return self
+
+    def training_step(self, batch, batch_idx):
+        self.order += batch[2].tolist()
+        self.flags = [module.training for module in self.modules()]
+        return super().training_step(batch, batch_idx) * (1 + 0.1 * (random.random() + np.random.rand()))
+
+
+def train_carefully(folder, callbacks):
+    """All that training left, bit for bit."""
+    pl.seed_everything(7, verbose=False)
+    module = Careful()
+    run = trainer(folder, callbacks, accumulate_grad_batches=2)
+    data = loader(Augmented(), shuffle=True, num_workers=2, batch_size=4)
+    run.fit(module, data, loader(Augmented(), batch_size=4))
+    return {
+        "weights and buffers": {name: value.clone() for name, value in module.state_dict().items()},
+        "gradients": [None if weight.grad is None else weight.grad.clone() for weight in module.parameters()],
+        "optimiser": run.optimizers[0].state_dict(),
+        "losses": module.losses,
+        "order": module.order,
+        "flags": module.flags,
+        "python": random.getstate(),
+        "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
+        "torch": torch.get_rng_state(),
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train_carefully(tmp_path_factory.mktemp("without"), [])
+
+
+@every_callback
+def test_training_is_bit_identical(callback, undisturbed, tmp_path):
+    watched = train_carefully(tmp_path, [callback(on_error="raise")])
+    for what, before in undisturbed.items():
+        assert same(before, watched[what]), what
+    assert Events(tmp_path / "run/version_0").image_tags
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@every_callback
+def test_draws_in_evaluation_mode_with_gradients_possible(callback, tmp_path, monkeypatch):
+    seen = []
+    draw = callback.draw
+
+    def spy(self, network, probe):
+        for item in draw(self, network, probe):
+            seen.append((network.training, any(m.training for m in network.modules()), torch.is_grad_enabled()))
+            yield item
+
+    monkeypatch.setattr(callback, "draw", spy)
+    run = trainer(tmp_path, [callback(on_error="raise")], max_epochs=1)
+    run.fit(Lit(), loader(), loader())
+    run.validate(Lit(), loader(), verbose=False)
+    assert len(seen) >= 3
+    assert set(seen) == {(False, False, True)}
+
+
+# 2. A picture never stops a run.
+
+
+@every_callback
+def test_a_failure_warns_once_and_switches_off_this_callback_alone(callback, tmp_path, monkeypatch, our_warnings):
+    draws = []
+
+    def fail(self, network, probe):
+        draws.append(1)
+        raise RuntimeError("no paint left")
+        yield
+
+    class Other(VizCallback):
+        def draw(self, network, probe):
+            yield Panel("drawn/still", probe.images, SignedPixels())
+
+    monkeypatch.setattr(callback, "draw", fail)
+    module = Lit()
+    trainer(tmp_path, [callback(), Other()], max_epochs=3).fit(module, loader(), loader())
+    (warning,) = our_warnings()
+    assert callback.__name__ in warning
+    assert "no paint left" in warning
+    assert "on_error='raise'" in warning
+    assert len(draws) == 1
+    assert len(module.losses) == 12
+    events = Events(tmp_path / "run/version_0")
+    assert events.image_tags == ["drawn/still", "drawn/still/history"]
+    assert events.image_steps("drawn/still") == [0, 3, 7, 11]
+
+
+@every_callback
+def test_a_failure_while_painting_is_a_failure(callback, tmp_path, monkeypatch, our_warnings):
+    def fail(*args, **options):
+        raise RuntimeError("no paint left")
+
+    monkeypatch.setattr(log_module, "sheet", fail)
+    module = Lit()
+    trainer(tmp_path, [callback()]).fit(module, loader(), loader())
+    (warning,) = our_warnings()
+    assert "no paint left" in warning
+    assert len(module.losses) == 8
+
+
+@every_callback
+def test_on_error_raise_raises(callback, tmp_path, monkeypatch):
+    def fail(self, network, probe):
+        raise RuntimeError("no paint left")
+        yield
+
+    monkeypatch.setattr(callback, "draw", fail)
+    with pytest.raises(RuntimeError, match="no paint left"):
+        trainer(tmp_path, [callback(on_error="raise")]).fit(Lit(), loader(), loader())
+
+
+@every_callback
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every_n_epochs": 0}, ValueError, "every_n_epochs=0"),
+        ({"every_n_train_steps": 0}, ValueError, "every_n_train_steps=0"),
+        ({"every_n_epochs": 1.5}, TypeError, "every_n_epochs=1.5"),
+        ({"max_images": 0}, ValueError, "max_images=0"),
+        ({"history": -1}, ValueError, "history=-1"),
+        ({"on_error": "ignore"}, ValueError, "on_error='ignore'"),
+        ({"target": "truth"}, ValueError, "target='truth'"),
+        ({"tag": ""}, ValueError, "tag=''"),
+        ({"probe": torch.zeros(1, 3, 4, 4)}, TypeError, "probe is Tensor"),
+        ({"no_such_option": 1}, TypeError, "no_such_option"),
+    ],
+)
+def test_a_wrong_argument_fails_in_the_constructor(callback, options, error, message):
+    with pytest.raises(error, match=message):
+        callback(**options)
+
+
+@every_callback
+def test_arguments_are_stored_under_their_own_names(callback):
+    options = {"every_n_epochs": 3, "max_images": 2, "tag": "mine", "history": 0, "target": 1, "log_at_start": False}
+    made = callback(**options)
+    assert {name: getattr(made, name) for name in options} == options
+
+
+# 3. Nothing logged is lost.
+
+
+class Stopping(pl.Callback):
+    """Ends the run in the third epoch, one way or another."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == 2:
+            if self.error is not None:
+                raise self.error
+            trainer.should_stop = True
+
+
+@every_callback
+@pytest.mark.parametrize(
+    ("error", "raised", "steps"),
+    [
+        (None, None, [0, 3, 7, 8]),
+        (RuntimeError("loss exploded"), RuntimeError, [0, 3, 7]),
+        (KeyboardInterrupt(), SystemExit, [0, 3, 7]),
+    ],
+    ids=["early stop", "exception", "Ctrl-C"],
+)
+def test_what_was_drawn_is_on_disk(callback, error, raised, steps, tmp_path):
+    run = trainer(tmp_path, [callback(), Stopping(error)], max_epochs=5)
+    if raised is None:
+        run.fit(Lit(), loader(), loader())
+    else:
+        with pytest.raises(raised):
+            run.fit(Lit(), loader(), loader())
+    events = Events(tmp_path / "run/version_0")
+    assert events.image_tags
+    for tag in events.image_tags:
+        assert events.image_steps(tag) == steps
+
+
+# 4. It is where the user looks.
+
+
+@every_callback
+def test_pictures_and_scalars_of_a_moment_have_the_same_step(callback, tmp_path):
+    trainer(tmp_path, [callback()], max_epochs=3).fit(Lit(), loader(), loader())
+    events = Events(tmp_path / "run/version_0")
+    assert events.image_tags
+    for tag in events.image_tags:
+        assert events.image_steps(tag) == [0, *events.scalar_steps("loss_epoch")]
+        assert events.image_steps(tag)[1:] == events.scalar_steps("validation")
+    ours = [tag for tag in events.scalar_tags if "/" in tag]
+    assert all(events.scalar_steps(tag) == [0, 3, 7, 11] for tag in ours)
+
+
+@every_callback
+@pytest.mark.parametrize(
+    ("options", "trainer_options", "steps"),
+    [
+        ({"every_n_epochs": 2}, {"max_epochs": 5}, [0, 7, 15]),
+        ({"log_at_start": False}, {"max_epochs": 2}, [3, 7]),
+        ({"every_n_train_steps": 3}, {"max_epochs": 2}, [0, 2, 5]),
+        ({"every_n_train_steps": 2}, {"max_epochs": 2, "accumulate_grad_batches": 2}, [0, 1, 3]),
+        ({}, {"max_epochs": 2, "accumulate_grad_batches": 3}, [0, 1, 3]),
+        ({}, {"max_steps": 6, "max_epochs": -1}, [0, 3, 5]),
+        ({}, {"max_epochs": 2, "limit_val_batches": 0}, [0, 3, 7]),
+        ({}, {"max_epochs": 2, "val_check_interval": 0.5}, [0, 3, 7]),
+        ({}, {"max_epochs": 2, "check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}, [0, 3, 7]),
+    ],
+    ids=[
+        "every 2 epochs", "not at start", "every 3 steps", "every 2 steps, accumulating", "accumulating",
+        "max_steps in mid-epoch", "no validation", "validation in mid-epoch", "validation every 2 epochs",
+    ],
+)  # fmt: skip
+def test_schedule(callback, options, trainer_options, steps, tmp_path):
+    trainer(tmp_path, [callback(**options)], **trainer_options).fit(Lit(), loader(), loader())
+    events = Events(tmp_path / "run/version_0")
+    assert events.image_tags
+    for tag in events.image_tags:
+        assert events.image_steps(tag) == steps
+
+
+@every_callback
+def test_a_resumed_run_goes_on_where_it_was(callback, tmp_path):
+    first, second = callback(), callback()
+    saving = ModelCheckpoint(tmp_path, filename="saved")
+    data = loader(), loader()
+    trainer(tmp_path, [first, saving], enable_checkpointing=True).fit(Lit(), *data)
+    trainer(tmp_path, [second], max_epochs=4).fit(Lit(), *data, ckpt_path=str(tmp_path / "saved.ckpt"))
+    before, after = Events(tmp_path / "run/version_0"), Events(tmp_path / "run/version_1")
+    assert before.image_tags == after.image_tags
+    for tag in after.image_tags:
+        assert before.image_steps(tag) + after.image_steps(tag) == [0, 3, 7, 11, 15]
+    for frames in second._memory.films.values():
+        assert [frame.step for frame in frames] == [0, 3, 7, 11, 15]
+
+
+@every_callback
+@pytest.mark.parametrize(("verb", "prefix"), [("validate", ""), ("test", "test/")])
+def test_evaluation_draws_once(callback, verb, prefix, tmp_path):
+    run = trainer(tmp_path, [callback(on_error="raise")])
+    getattr(run, verb)(Lit(), loader(), verbose=False)
+    events = Events(tmp_path / "run/version_0")
+    assert events.image_tags
+    for tag in events.image_tags:
+        assert tag.startswith(prefix)
+        assert events.image_steps(tag) == [0]
+
+
+@every_callback
+def test_tag_replaces_the_first_part(callback, tmp_path):
+    data = loader(), loader()
+    trainer(tmp_path, [callback()], max_epochs=1).fit(Lit(), *data)
+    trainer(tmp_path, [callback(tag="mine")], max_epochs=1).fit(Lit(), *data)
+    plain, renamed = Events(tmp_path / "run/version_0"), Events(tmp_path / "run/version_1")
+    assert [f"mine/{tag.partition('/')[2]}" for tag in plain.image_tags] == renamed.image_tags
+
+
+@every_callback
+def test_two_of_a_kind_stand_side_by_side(callback, tmp_path):
+    trainer(tmp_path, [callback(tag="one"), callback(tag="two")], max_epochs=1).fit(Lit(), loader(), loader())
+    tags = Events(tmp_path / "run/version_0").image_tags
+    assert {tag.partition("/")[0] for tag in tags} == {"one", "two"}
+
+
+@every_callback
+def test_a_second_run_starts_anew(callback, tmp_path):
+    """The same callback in another trainer: no steps, films or failures of the first run."""
+    one = callback()
+    for _ in range(2):
+        trainer(tmp_path, [one], max_epochs=1).fit(Lit(), loader(), loader())
+    for version in (0, 1):
+        events = Events(tmp_path / f"run/version_{version}")
+        assert all(events.image_steps(tag) == [0, 3] for tag in events.image_tags)
+
+
+@every_callback
+def test_history_0_draws_no_film_strip(callback, tmp_path):
+    trainer(tmp_path, [callback(history=0)], max_epochs=1).fit(Lit(), loader(), loader())
+    tags = Events(tmp_path / "run/version_0").image_tags
+    assert tags
+    assert not [tag for tag in tags if tag.endswith("/history")]
+
+
+# 5. No hook, graph or tensor stays behind.
+
+
+@every_callback
+def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
+    """A thousand draws, without the painting, whose share of the memory the next test looks at."""
+    monkeypatch.setattr(TensorBoardSink, "image", lambda *args: None)
+    counts = {}
+
+    class Counting(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step in (500, 1000):
+                gc.collect()
+                counts[trainer.global_step] = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
+
+    module = Lit()
+    watching = callback(every_n_train_steps=1, max_images=2, on_error="raise")
+    run = trainer(tmp_path, [watching, Counting()], max_steps=1001, max_epochs=-1, log_every_n_steps=10**6)
+    run.fit(module, loader(), loader())
+    assert watching._memory.last_steps["fit"] == 1000
+    assert counts[1000] <= counts[500]
+    for part in module.modules():
+        assert not part._forward_hooks
+        assert not part._forward_pre_hooks
+        assert not part._backward_hooks
+
+
+@every_callback
+def test_the_film_and_the_queue_stay_bounded(callback, tmp_path):
+    watching = callback(every_n_train_steps=1, max_images=2, history=3)
+    run = trainer(tmp_path, [watching], max_steps=40, max_epochs=-1)
+    run.fit(Lit(), loader(), loader())
+    assert watching._memory.films
+    for frames in watching._memory.films.values():
+        assert [frames[0].step, frames[-1].step, len(frames)] == [0, 39, 3]
+
+
+# 6. Nothing outside is touched.
+
+OUTSIDE = """
+import json, os, sys
+from tests.support import *
+from lightning_viz import Probe
+from pathlib import Path
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+touched = []
+
+def watch(event, args):
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        touched.append(os.fsdecode(args[0]))
+    elif event in ("os.mkdir", "os.rename", "os.remove", "os.symlink", "shutil.rmtree"):
+        touched.append(os.fsdecode(args[0]))
+    elif event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen"):
+        touched.append(f"{event} {args}")
+
+evil = ["../../escape", "/etc/passwd", "<script>alert(1)</script>", "a\\tb\\nc\\0d"]
+probe = Probe(torch.rand(4, 3, 12, 12), torch.arange(4), evil)
+callback = getattr(lightning_viz, name)(probe=probe, tag="../../../tag", on_error="raise")
+run = trainer(folder, [callback], max_epochs=1)
+run.logger.experiment
+sys.addaudithook(watch)
+run.fit(Lit(), loader(), loader())
+print(json.dumps(touched))
+print(json.dumps(Events(folder / "run/version_0").image_tags))
+"""
+
+
+@every_callback
+def test_only_the_loggers_folder_is_written(callback, tmp_path):
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OUTSIDE, str(tmp_path / "logs"), callback.__name__],
+        capture_output=True, text=True, cwd=root, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    touched, tags = map(json.loads, done.stdout.splitlines()[-2:])
+    inside = str(tmp_path / "logs/run/version_0")
+    assert [path for path in touched if not os.path.abspath(path).startswith((inside, "/dev/null"))] == []
+    assert tags
+
+
+# 7. An honest time axis.
+
+
+@every_callback
+def test_every_column_of_a_film_strip_has_one_scale(callback, tmp_path, monkeypatch):
+    strips = []
+    film = log_module.film
+
+    def spy(frames, title, notes, painter, labels, pictures=None):
+        scales = []
+
+        class Recording:
+            bar, signed, top, peaks = painter.bar, painter.signed, painter.top, staticmethod(painter.peaks)
+
+            def __call__(self, values, scale=None):
+                scales.append(scale)
+                return painter(values, scale)
+
+        picture = film(frames, title, notes, Recording(), labels, pictures)
+        strips.append((len(frames), scales))
+        return picture
+
+    monkeypatch.setattr(log_module, "film", spy)
+    trainer(tmp_path, [callback()], max_epochs=3).fit(Lit(), loader(), loader())
+    assert any(columns == 4 for columns, _ in strips)
+    for columns, scales in strips:
+        assert len(scales) == columns
+        assert len(set(scales)) == 1
+        assert scales[0] is not None
+
+
+@every_callback
+def test_every_tile_says_what_it_is_and_what_its_colours_mean(callback, tmp_path, monkeypatch):
+    sheets = []
+    sheet = log_module.sheet
+
+    def spy(cells, title, notes=(), **options):
+        sheets.append(([[line.text for line in cell.caption] for cell in cells], title, options))
+        return sheet(cells, title, notes, **options)
+
+    monkeypatch.setattr(log_module, "sheet", spy)
+    trainer(tmp_path, [callback()], max_epochs=1).fit(Lit(), loader(), loader())
+    assert sheets
+    for captions, title, options in sheets:
+        assert re.search(r"step \d+$", title)
+        assert all(options["ends"])
+        for lines in captions:
+            assert lines
+            own_scale = "over all tiles" not in options["ends"][1]
+            assert not own_scale or re.match(r"max [\d.e+-]+$|≈ 0|zero everywhere|not finite", lines[-1])
+            if len(lines) == 3:  # a picture of the probe: true class, predicted class with its probability, maximum
+                assert re.match(r"[0-3]$", lines[0])
+                assert re.match(r"[✓✗] [0-3] [01]\.\d\d$", lines[1])
+
+
+def test_the_suite_is_every_callback():
+    assert [type(one) for one in lightning_viz_suite()] == CALLBACKS_IN_ORDER
+
+
+def lightning_viz_suite():
+    from lightning_viz import viz_callbacks
+
+    return sorted(viz_callbacks(every_n_epochs=2), key=lambda one: type(one).__name__)
+
+
+CALLBACKS_IN_ORDER = sorted(CALLBACKS, key=lambda one: one.__name__)
+
+
+def test_early_stopping_and_the_suite_get_along(tmp_path):
+    from lightning_viz import viz_callbacks
+
+    run = trainer(tmp_path, [EarlyStopping("validation", patience=0, min_delta=10), *viz_callbacks()], max_epochs=9)
+    run.fit(Lit(), loader(), loader())
+    assert run.current_epoch == 2
+    assert all(isinstance(one, VizCallback) for one in viz_callbacks())
