@@ -91,7 +91,7 @@ class Session:
         """The loader whose pictures to take, and what to call its data."""
         if stage == "test":
             return _first_loader(trainer.test_dataloaders), "test"
-        if loader := _first_loader(trainer.val_dataloaders):
+        if (loader := _first_loader(trainer.val_dataloaders)) is not None:
             return loader, "validation"
         if stage == "validate":
             return None, "validation"

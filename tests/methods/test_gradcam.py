@@ -13,7 +13,7 @@ from ..support import small_network
 from .references import TARGETS, assert_close, images, network  # noqa: F401
 
 
-def test_equals_captum(network, images):  # noqa: F811
+def test_equals_captum(network, images):
     layer = find_layer(network, "last_spatial", images)
     module = resolve_layer(network, layer)[1]
     theirs = LayerGradCam(network, module).attribute(images, target=TARGETS, relu_attributions=True)[:, 0]
@@ -40,7 +40,7 @@ class RawGradCAM(GradCAM):
         return torch.from_numpy(cam).clamp_min(0)
 
 
-def test_equals_pytorch_grad_cam(network, images):  # noqa: F811
+def test_equals_pytorch_grad_cam(network, images):
     # DenseNet's features end in a norm that a functional in-place ReLU overwrites: pytorch-grad-cam then pairs
     # activations after the ReLU with gradients before it. The last transition is not overwritten.
     name = "features.transition3" if isinstance(network, torchvision.models.DenseNet) else None

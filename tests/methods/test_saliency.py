@@ -9,7 +9,7 @@ from ..support import small_network
 from .references import TARGETS, assert_close, images, network  # noqa: F401
 
 
-def test_equals_captum(network, images):  # noqa: F811
+def test_equals_captum(network, images):
     theirs = Saliency(network).attribute(images, target=TARGETS, abs=True).amax(dim=1)
     assert_close(saliency(network, images, TARGETS), theirs)
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,0 +1,347 @@
+"""What the base class does for all callbacks with what users have: loggers, data, models, precisions."""
+
+import copy
+import pickle
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateFinder
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from lightning_viz import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLogger, VizCallback, viz_callbacks
+from lightning_viz.callbacks.session import session_of
+from lightning_viz.render import SignedPixels
+
+from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+
+
+class Plain(VizCallback):
+    """Draws the probe's images and says what it was given."""
+
+    def draw(self, network, probe):
+        self.seen = network, probe
+        yield Panel("plain/images", probe.images, SignedPixels())
+
+
+def fit(folder, callback, module=None, train=None, validation=None, **options):
+    """Fit for an epoch; the tags drawn."""
+    run = trainer(folder, [callback] if isinstance(callback, pl.Callback) else callback, **{"max_epochs": 1, **options})
+    run.fit(module or Lit(), train or loader(), validation or loader())
+    return Events(folder / "run/version_0").image_tags
+
+
+PLAIN = ["plain/images", "plain/images/history"]
+
+
+# Loggers.
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"logger": False}, "no logger"),
+        ({"fast_dev_run": True}, "fast_dev_run"),
+        ({"logger": "csv"}, "CSVLogger takes no pictures"),
+    ],
+    ids=["no logger", "fast_dev_run", "CSV logger only"],
+)
+def test_where_nothing_can_be_drawn_one_warning_says_so_and_the_run_goes_on(options, words, tmp_path, our_warnings):
+    if options.get("logger") == "csv":
+        options = {"logger": CSVLogger(tmp_path)}
+    module = Lit()
+    trainer(tmp_path, viz_callbacks(), max_epochs=1, **options).fit(module, loader(), loader())
+    (warning,) = our_warnings()
+    assert words in warning
+    assert module.losses
+
+
+def test_a_tensorboard_logger_beside_another_is_found(tmp_path):
+    loggers = [CSVLogger(tmp_path), TensorBoardLogger(tmp_path, name="run")]
+    assert fit(tmp_path, Plain(), logger=loggers) == PLAIN
+
+
+def test_the_sanity_check_draws_nothing(tmp_path):
+    class Stop(pl.Callback):
+        def on_sanity_check_end(self, trainer, pl_module):
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        fit(tmp_path, [Plain(), Stop()])
+    assert Events(tmp_path / "run/version_0").image_tags == []
+
+
+def test_a_learning_rate_finder_is_not_drawn(tmp_path):
+    class Tunable(Lit):
+        lr = 0.01
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), self.lr)
+
+    run = trainer(tmp_path, [LearningRateFinder(num_training_steps=6), Plain()], default_root_dir=tmp_path)
+    run.fit(Tunable(), loader(), loader())
+    assert Events(tmp_path / "run/version_0").image_steps("plain/images") == [0, 3, 7]
+
+
+def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
+    run, module = trainer(tmp_path, [Plain()], max_epochs=1), Lit()
+    run.fit(module, loader(), loader())
+    run.fit_loop.max_epochs = 2
+    run.fit(module, loader(), loader())
+    run.validate(module, loader(), verbose=False)
+    assert Events(tmp_path / "run/version_0").image_steps("plain/images") == [0, 3, 7, 8]
+
+
+# The probe.
+
+
+def test_all_callbacks_share_one_class_balanced_probe(tmp_path):
+    one, two = Plain(max_images=4, tag="one"), Plain(max_images=8, tag="two")
+    fit(tmp_path, [one, two])
+    assert torch.equal(one.seen[1].images, two.seen[1].images[:4])
+    assert sorted(one.seen[1].labels.tolist()) == [0, 1, 2, 3]
+    assert "validation data" in one.seen[1].note
+
+
+def test_a_probe_of_ones_own_is_used_as_it_is(tmp_path):
+    images = torch.rand(3, 3, 12, 12)
+    callback = Plain(probe=Probe(images))
+    fit(tmp_path, callback)
+    assert torch.equal(callback.seen[1].images, images)
+
+
+def test_without_validation_data_training_data_are_shown_and_it_says_so_once(tmp_path, our_warnings):
+    one, two = Plain(tag="one"), Plain(tag="two")
+    run = trainer(tmp_path, [one, two], max_epochs=1)
+    run.fit(Lit(), loader())
+    (warning,) = our_warnings()
+    assert "no validation loader" in warning
+    assert "probe=" in warning
+    assert "training data" in one.seen[1].note
+    assert Events(tmp_path / "run/version_0").image_steps("one/images") == [0, 3]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from dataset()
+
+
+@pytest.mark.parametrize("kind", ["train only", "both"])
+def test_streams_are_shown_from_the_first_batch(kind, tmp_path):
+    callback = Plain(max_images=4)
+    run = trainer(tmp_path, [callback], max_epochs=1)
+    run.fit(Lit(), loader(Stream()), loader(Stream()) if kind == "both" else None)
+    assert torch.equal(callback.seen[1].images, dataset().tensors[0][:4])
+
+
+def test_the_users_batch_transfer_is_respected(tmp_path):
+    class Doubling(Lit):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return batch[0] * 2, batch[1]
+
+    callback = Plain()
+    fit(tmp_path, callback, Doubling())
+    assert callback.seen[1].images.max() > 1
+
+
+def test_class_names_and_normalisation_come_from_the_data(tmp_path):
+    class Named(pl.LightningDataModule):
+        class_names = ["ant", "bee", "cat", "dog"]
+
+        def train_dataloader(self):
+            return loader()
+
+        val_dataloader = train_dataloader
+
+    callback = Plain()
+    trainer(tmp_path, [callback], max_epochs=1).fit(Lit(), Named())
+    assert callback.seen[1].name(2) == "cat"
+
+
+# Wrong arguments fail before the first step.
+
+
+def never_trained(folder, callback, message, module=None, train=None, error=ValueError):
+    module = module or Lit()
+    with pytest.raises(error, match=message):
+        fit(folder, callback, module, train)
+    assert module.losses == []
+
+
+@pytest.mark.parametrize("kind", [GradCAMLogger, FilterLogger])
+def test_an_unknown_layer(kind, tmp_path):
+    never_trained(
+        tmp_path, kind(layers=["network.0", "network.99"]), r"layer='network.99' is not in Lit; closest: 'net"
+    )
+
+
+def test_a_layer_without_filters(tmp_path):
+    never_trained(tmp_path, FilterLogger("network.9"), "layer='network.9' is Linear")
+
+
+@pytest.mark.parametrize("kind", [Plain, SaliencyLogger, GradCAMLogger])
+def test_a_model_that_is_none_of_images(kind, tmp_path):
+    module = Lit(nn.Sequential(nn.Linear(10, CLASSES)))
+    data = torch.utils.data.TensorDataset(torch.rand(8, 10), torch.arange(8) % CLASSES)
+    with pytest.raises(ValueError, match=r"\(8, 10\).* where images \(B, C, H, W\)"):
+        trainer(tmp_path, [kind()]).fit(module, loader(data), loader(data))
+    assert module.losses == []
+
+
+def test_a_probe_of_wrong_shape(tmp_path):
+    message = r"probe images of the shape \(1, 12, 12\) do not go through Lit.*give pictures of the shape"
+    never_trained(tmp_path, Plain(probe=Probe(torch.rand(2, 1, 12, 12))), message)
+
+
+def test_class_names_fewer_than_the_models_classes(tmp_path):
+    probe = Probe(torch.rand(2, 3, 12, 12), torch.tensor([0, 1]), ["ant", "bee"])
+    never_trained(tmp_path, Plain(probe=probe), "class_names has 2 names, and the model 4 classes")
+
+
+def test_target_label_without_labels_is_said(tmp_path, our_warnings):
+    fit(tmp_path, SaliencyLogger(target="label", probe=Probe(torch.rand(2, 3, 12, 12))))
+    assert "target='label' needs labels" in our_warnings()[0]
+
+
+# Models and batches as users have them.
+
+
+def test_target_label_explains_the_true_class(tmp_path):
+    callback = SaliencyLogger(target="label")
+    fit(tmp_path, callback)
+    probe = callback._memory.probes["fit"]
+    assert torch.equal(callback.explained(probe), probe.labels)
+
+
+class Dict(Lit):
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch["image"], batch["label"]), batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_dict_batches(tmp_path):
+    data = [{"image": image, "label": label} for image, label in dataset()]
+    callback = Plain()
+    fit(tmp_path, callback, Dict(), loader(data), loader(data))
+    assert sorted(callback.seen[1].labels[:4].tolist()) == [0, 1, 2, 3]
+
+
+def test_batches_of_ones_own_are_unpacked(tmp_path):
+    class Odd(Lit):
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch["picture"], batch["kind"]), batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    data = [{"picture": image, "kind": label} for image, label in dataset()]
+    callback = Plain(unpack=lambda batch: (batch["picture"], batch["kind"]))
+    assert fit(tmp_path, callback, Odd(), loader(data), loader(data)) == PLAIN
+
+
+class Headless(pl.LightningModule):
+    """No forward: the network is called in the steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+        self.model = small_network()
+        self.accuracy = nn.Identity()
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_module_without_forward_is_called_through_its_network(tmp_path):
+    callback = Plain()
+    module = Headless()
+    fit(tmp_path, callback, module)
+    assert callback.seen[0] is module.model
+
+
+def test_a_module_with_two_networks_asks_for_forward(tmp_path):
+    module = Headless()
+    module.teacher = small_network()
+    never_trained(
+        tmp_path, Plain(), r"no forward\(\) and 2 submodules with weights \(model, teacher\).*forward=", module
+    )
+    assert fit(tmp_path, [Plain(forward=lambda module, images: module.teacher(images))], module)
+
+
+def test_forward_of_ones_own_keeps_layer_names(tmp_path):
+    callback = GradCAMLogger(
+        "network.5", forward=lambda module, images: {"scores": module(images)}["scores"], on_error="raise"
+    )
+    assert "gradcam/network.5" in fit(tmp_path, callback)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.inner, self.wrap = small_network(), wrap
+
+    def forward(self, images):
+        return self.wrap(self.inner(images))
+
+
+class WrappedLit(Lit):
+    def training_step(self, batch, batch_idx):
+        output = self(batch[0])
+        output = output["logits"] if isinstance(output, dict) else output[0]
+        return nn.functional.cross_entropy(output, batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+@pytest.mark.parametrize("wrap", [lambda x: (x, None), lambda x: {"logits": x}], ids=["tuple", "dict"])
+def test_outputs_as_models_return_them(wrap, tmp_path):
+    tags = fit(tmp_path, viz_callbacks(on_error="raise"), WrappedLit(Wrapped(wrap)))
+    assert {tag.partition("/")[0] for tag in tags} == {"filters", "saliency", "gradcam"}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_precisions(precision, tmp_path):
+    tags = fit(tmp_path, viz_callbacks(on_error="raise"), precision=precision)
+    assert {tag.partition("/")[0] for tag in tags} == {"filters", "saliency", "gradcam"}
+
+
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_evaluation_with_and_without_inference_mode(inference_mode, tmp_path):
+    run = trainer(tmp_path, viz_callbacks(on_error="raise"), inference_mode=inference_mode)
+    run.validate(Lit(), loader(), verbose=False)
+    assert Events(tmp_path / "run/version_0").image_tags
+
+
+def test_a_grey_network(tmp_path):
+    data = dataset(channels=1, size=28)
+    module = Lit(small_network(channels=1))
+    assert fit(tmp_path, viz_callbacks(on_error="raise"), module, loader(data), loader(data))
+
+
+def test_nan_weights_are_drawn_as_such(tmp_path):
+    module = Lit()
+    nn.init.constant_(module.network[0].weight, torch.nan)
+    assert fit(tmp_path, viz_callbacks(on_error="raise"), module)
+
+
+def test_callbacks_can_be_copied_and_pickled_before_and_after_a_run(tmp_path):
+    for callback in viz_callbacks():
+        fit(tmp_path / type(callback).__name__, callback)
+        assert copy.deepcopy(callback)._memory.last_steps == {"fit": 3}
+        assert pickle.loads(pickle.dumps(callback)).max_images == 8
+
+
+def test_sessions_go_with_their_trainers():
+    run = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert session_of(run) is session_of(run)
