@@ -275,7 +275,7 @@ def test_a_module_with_two_networks_asks_for_forward(tmp_path):
     never_trained(
         tmp_path, Plain(), r"no forward\(\) and 2 submodules with weights \(model, teacher\).*forward=", module
     )
-    assert fit(tmp_path, [Plain(forward=lambda module, images: module.teacher(images))], module)
+    assert fit(tmp_path / "again", [Plain(forward=lambda module, images: module.teacher(images))], module)
 
 
 def test_forward_of_ones_own_keeps_layer_names(tmp_path):

@@ -1,0 +1,234 @@
+"""The demo, as a person runs it, shorter; and the page that person then opens."""
+
+import contextlib
+import io
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from lightning_viz.callbacks.sampling import sample_batch
+
+from ..support import Events
+
+ROOT = Path(__file__).parent.parent.parent
+EPOCHS = 2
+TAGS = [
+    "filters/network._conv_stem",
+    "filters/network._conv_stem/change",
+    "gradcam/network._swish",
+    "saliency/gradient",
+]
+
+#: Outline of the cat in scikit-image's photograph, in pixels; right of it and below is background.
+CAT = [
+    (0, 0),
+    (400, 0),
+    (355, 75),
+    (362, 120),
+    (355, 170),
+    (325, 205),
+    (312, 260),
+    (285, 278),
+    (200, 280),
+    (150, 300),
+    (0, 300),
+]
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+def run_example(name, folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    output = run_example("finetune.py", folder, "--epochs", str(EPOCHS))
+    return folder / "lightning_logs/finetune/version_0", output
+
+
+def test_it_ends_with_the_command_that_opens_tensorboard(demo):
+    run, output = demo
+    command = f"tensorboard --samples_per_plugin images=1000 --logdir {run.relative_to(run.parents[2])}"
+    assert command in output
+
+
+def test_every_tag_is_there_at_every_step_and_every_picture_decodes(demo):
+    events = Events(demo[0])
+    assert sorted(events.image_tags) == sorted([*TAGS, *(f"{tag}/history" for tag in TAGS)])
+    for tag in events.image_tags:
+        assert events.image_steps(tag) == [0, *events.scalar_steps("train/loss")] == [0, 11, 23]
+        for encoded in events.pictures(tag):
+            picture = np.asarray(Image.open(io.BytesIO(encoded)))
+            assert picture.shape[2] == 3
+            assert picture.std() > 10
+    assert events.scalar_steps("filters/network._conv_stem/relative_change") == [0, 11, 23]
+
+
+def test_it_learns(demo):
+    state = last_frame(demo[0])
+    right = [caption[0][0] for caption in state["captions"] if caption[0][0].startswith("✓")]
+    assert len(right) >= 8
+
+
+def test_the_cats_map_is_on_the_cat(demo, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import photographs
+
+    outline = Image.new("L", (451, 300))
+    ImageDraw.Draw(outline).polygon(CAT, fill=255)
+    monkeypatch.setitem(photographs.PHOTOGRAPHS, "cat", (lambda: np.asarray(outline), 1, 1))
+    state = last_frame(demo[0])
+    side = state["values"].shape[-1]
+    transform = v2.Compose([v2.Resize((side, side)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    # The probe is chosen by the labels alone: the same crops, of the outline instead of the photograph.
+    images, labels = sample_batch(
+        DataLoader(photographs.Photographs(False, 4, transform), 20), 10, lambda batch: batch[1]
+    )
+    row = labels.tolist().index(photographs.Photographs.classes.index("cat"))
+    on_cat, cam = images[row, 0] > 0.5, state["values"][row].float()
+    assert state["captions"][row][0][0].startswith("✓ cat")
+    assert 0.3 < on_cat.float().mean() < 0.95  # there is cat, and there is background
+    assert on_cat.flatten()[cam.argmax()]
+    assert cam[on_cat].sum() > 0.9 * cam.sum()
+
+
+def last_frame(run):
+    """The raw values of the last column of the Grad-CAM film strip, from the run's checkpoint."""
+    (path,) = (run / "checkpoints").glob("*.ckpt")
+    callbacks = torch.load(path, weights_only=True)["callbacks"]
+    (state,) = (value for key, value in callbacks.items() if key.startswith("GradCAMLogger"))
+    return state["films"]["gradcam/network._swish"][-1]
+
+
+@contextlib.contextmanager
+def tensorboard(run):
+    """The address of a TensorBoard on this run, on the loopback interface."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", run, "--host", "127.0.0.1", "--port", str(port)]
+    board = subprocess.Popen([*command, "--samples_per_plugin", "images=1000"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/data/runs") as answer:
+                if answer.read().strip() != b"[]":
+                    break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        board.terminate()
+        board.wait()
+
+
+def test_tensorboards_images_page_shows_the_panels(demo):
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options += ["--disable-quic", "--no-first-run", "--disable-gpu"]
+    with tensorboard(demo[0]) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        page = browser.new_page(viewport={"width": 1400, "height": 4000})
+        page.goto(f"{address}/#images", timeout=60_000)
+        for group in ("filters", "gradcam", "saliency"):
+            page.get_by_text(group, exact=True).first.wait_for(timeout=60_000)
+        for tag in ("gradcam/network._swish", "saliency/gradient"):
+            card = page.locator("tf-image-loader").filter(has_text=f"tag: {tag}step").first
+            if not card.count():  # a closed group
+                page.get_by_text(tag.partition("/")[0], exact=True).first.click()
+            card = page.locator("tf-image-loader", has=page.get_by_text(tag, exact=True)).first
+            picture = card.locator("img").first
+            picture.wait_for(timeout=60_000)
+            assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 1000
+            assert f"step {11 * EPOCHS + 1}" in " ".join(card.inner_text().split())
+        browser.close()
+
+
+def test_other_data_and_models(tmp_path):
+    """A folder of pictures, and a network of torchvision's from scratch."""
+    from skimage import data
+
+    for label, photograph in (("cat", data.cat), ("coffee", data.coffee)):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(5):
+            Image.fromarray(photograph()[:, number * 10 :]).save(tmp_path / "pictures" / label / f"{number}.png")
+    small = ["--model", "resnet18", "--no-pretrained", "--size", "48", "--epochs", "1", "--accelerator", "cpu"]
+    output = run_example("finetune.py", tmp_path, "--data", "pictures", *small)
+    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+
+
+def test_fashion_mnist(tmp_path):
+    """The real data, from Debian's package dataset-fashion-mnist, laid out as torchvision wants them."""
+    raw = tmp_path / "data/FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    for packed in Path("/usr/share/datasets/fashion-mnist").glob("*.gz"):
+        import gzip
+
+        (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    small = [
+        "--model",
+        "mobilenet_v3_small",
+        "--no-pretrained",
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+        "--limit-batches",
+        "2",
+    ]
+    output = run_example("finetune.py", tmp_path, "--data", "fashion_mnist", *small)
+    assert Events(tmp_path / output.split("--logdir ")[1].strip()).image_tags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "--data nowhere is no folder"),
+        (["--model", "squeezenet1_0", "--no-pretrained"], "linear head"),
+    ],
+)
+def test_wrong_options_are_said_at_once(arguments, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples/finetune.py", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_training_and_validation_crops_share_no_pixel(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from photographs import PHOTOGRAPHS, half
+
+    assert len(PHOTOGRAPHS) >= 8
+    for load, axis, validation in PHOTOGRAPHS.values():
+        rows, columns = load().shape[:2]
+        numbered = np.arange(rows * columns).reshape(rows, columns) % 251
+        one, other = (
+            half(lambda numbered=numbered: numbered.astype(np.uint8), axis, validation, train)
+            for train in (True, False)
+        )
+        assert one.size[1 - axis] + other.size[1 - axis] == (rows, columns)[axis]
+        assert one.size[axis] == other.size[axis] == (rows, columns)[1 - axis]
+
+
+def test_quickstart(tmp_path):
+    output = run_example("quickstart.py", tmp_path)
+    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+    assert len(Path(ROOT / "examples/quickstart.py").read_text().splitlines()) < 40
