@@ -1,9 +1,12 @@
+import os
 import warnings
+
+os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores; their children inherit it
 
 import pytest
 import torch
 
-torch.set_num_threads(1)  # two test processes share two cores
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

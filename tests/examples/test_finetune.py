@@ -44,8 +44,6 @@ CAT = [
     (0, 300),
 ]
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def run_example(name, folder, *arguments):
     done = subprocess.run(
@@ -145,17 +143,17 @@ def test_tensorboards_images_page_shows_the_panels(demo):
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
         page = browser.new_page(viewport={"width": 1400, "height": 4000})
         page.goto(f"{address}/#images", timeout=60_000)
-        for group in ("filters", "gradcam", "saliency"):
-            page.get_by_text(group, exact=True).first.wait_for(timeout=60_000)
-        for tag in ("gradcam/network._swish", "saliency/gradient"):
-            card = page.locator("tf-image-loader").filter(has_text=f"tag: {tag}step").first
-            if not card.count():  # a closed group
-                page.get_by_text(tag.partition("/")[0], exact=True).first.click()
-            card = page.locator("tf-image-loader", has=page.get_by_text(tag, exact=True)).first
+        for tag in ("filters/network._conv_stem", "gradcam/network._swish", "saliency/gradient"):
+            heading = page.get_by_role("button", name=tag.partition("/")[0])
+            heading.wait_for(timeout=60_000)
+            group = page.locator("tf-category-paginated-view", has=heading)
+            if not group.locator("tf-image-loader").count():  # TensorBoard opens the first two groups only
+                heading.click()
+            card = group.locator("tf-image-loader", has=page.get_by_text(tag, exact=True)).first
             picture = card.locator("img").first
             picture.wait_for(timeout=60_000)
-            assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 1000
-            assert f"step {11 * EPOCHS + 1}" in " ".join(card.inner_text().split())
+            assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+            assert card.get_by_text(str(12 * EPOCHS - 1), exact=True).count() == 1
         browser.close()
 
 
