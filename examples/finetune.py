@@ -8,6 +8,9 @@ Without options: EfficientNet-Lite0 with its ImageNet weights, on crops of ten p
 """
 
 import argparse
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -127,8 +130,9 @@ def main() -> None:
         DataLoader(train, args.batch_size, shuffle=True),
         DataLoader(validation, args.batch_size),
     )
+    tensorboard = shutil.which("tensorboard") or os.path.relpath(Path(sys.executable).with_name("tensorboard"))
     print(f"\nThe run is in {trainer.logger.log_dir}. To look at it:\n")
-    print(f"    tensorboard --samples_per_plugin images=1000 --logdir {trainer.logger.log_dir}\n")
+    print(f"    {tensorboard} --samples_per_plugin images=1000 --logdir {trainer.logger.log_dir}\n")
 
 
 if __name__ == "__main__":
