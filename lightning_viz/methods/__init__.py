@@ -3,7 +3,18 @@
 from .filters import filters
 from .find import find_layer
 from .gradcam import grad_cam
+from .occlusion import occlusion
 from .outputs import Target
-from .saliency import saliency
+from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 
-__all__ = ["Target", "filters", "find_layer", "grad_cam", "saliency"]
+__all__ = [
+    "Target",
+    "filters",
+    "find_layer",
+    "grad_cam",
+    "guided_backprop",
+    "integrated_gradients",
+    "occlusion",
+    "saliency",
+    "smoothgrad",
+]

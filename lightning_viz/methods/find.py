@@ -1,14 +1,12 @@
 """Layers by their role: the one a technique needs, found without being told."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from .layers import feature_maps, is_spatial, resolve_layer
-from .modes import capture, evaluating
+from .modes import capture, evaluating, linear_inputs
 from .outputs import logits
 
 Kind = Literal["first_conv", "last_spatial"]
@@ -43,7 +41,7 @@ def _default_images(model: nn.Module) -> Tensor:
 
 def _last_spatial(model: nn.Module, images: Tensor) -> str:
     names = [name for name, module in model.named_modules() if name and not _is_pooling(module)]
-    with evaluating(model), capture(model, names) as outputs, _embedding(model) as embedding:
+    with evaluating(model), capture(model, names) as outputs, linear_inputs(model) as inputs:
         scores = logits(model(images.clone()))  # an inference tensor cannot be saved for the backward pass
         spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
         if not spatial:
@@ -52,28 +50,12 @@ def _last_spatial(model: nn.Module, images: Tensor) -> str:
                 "give layer= the name of one, or larger images"
             )
         # A head initialised to zero passes no gradient back: then what the head reads takes the scores' place.
-        for end in [scores, *embedding[-1:]]:
+        for end in [scores, *(embedding for _, embedding in inputs[-1:])]:
             gradients = _gradients(end, spatial)
             felt = [name for name, gradient in gradients.items() if feature_maps(gradient, images).any()]
             if felt:
                 return felt[-1]
     return list(gradients or spatial)[-1]
-
-
-@contextmanager
-def _embedding(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Inputs of the linear layers, in the order they ran: the last one is what the head reads."""
-    inputs: list[Tensor] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda _module, args: inputs.extend(args[:1]))
-        for module in model.modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        yield inputs
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _gradients(end: Tensor, layers: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,9 +2,13 @@
 
 import difflib
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+#: A user's own way from a layer's output to feature maps (B, C, h, w).
+Reshape = Callable[[Tensor], Tensor]
 
 
 def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:

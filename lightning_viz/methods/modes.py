@@ -58,6 +58,22 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
             handle.remove()
 
 
+@contextmanager
+def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
+    """The linear layers and their inputs in the order they run; the last is the head and the embedding it reads."""
+    inputs: list[tuple[nn.Linear, Tensor]] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda module, args: inputs.extend((module, one) for one in args[:1]))
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def leaf(images: Tensor) -> Tensor:
     """A copy of the images to differentiate with respect to; the original stays out of the graph."""
     return images.detach().clone().requires_grad_()

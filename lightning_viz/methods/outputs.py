@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: What to explain: the predicted class (None), one class for all images, one class per image, or a callable from the
 #: model's raw output to scores of shape (B,).
@@ -61,6 +61,23 @@ def target_scores(output: Any, target: Target) -> Tensor:
             "give target= a callable from the output to one score per image"
         )
     return scores.gather(1, _indices(target, scores)[:, None])[:, 0]
+
+
+def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
+    """`target` with a predicted class settled on these images, for methods that look at altered ones."""
+    if callable(target):
+        return target
+    with torch.no_grad():
+        scores = logits(model(images.clone()))
+    if scores.ndim == 2:
+        return _indices(target, scores)
+    target_scores(scores, target)  # raises for what is neither (B, classes) nor (B,)
+    return torch.zeros(len(images), dtype=torch.long, device=scores.device)
+
+
+def repeat_target(target: Target, times: int) -> Target:
+    """A fixed target for a batch repeated `times` times."""
+    return target.repeat(times) if isinstance(target, Tensor) else target
 
 
 def _indices(target: None | int | Sequence[int] | Tensor, scores: Tensor) -> Tensor:
