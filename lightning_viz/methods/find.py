@@ -40,7 +40,7 @@ def _default_images(model: nn.Module) -> Tensor:
 
 
 def _last_spatial(model: nn.Module, images: Tensor) -> str:
-    names = [name for name, module in model.named_modules() if name and not _is_pooling(module)]
+    names = [name for name, module in model.named_modules() if name and not _is_passed_over(module)]
     with evaluating(model), capture(model, names) as outputs, linear_inputs(model) as inputs:
         scores = logits(model(images.clone()))  # an inference tensor cannot be saved for the backward pass
         spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
@@ -66,5 +66,6 @@ def _gradients(end: Tensor, layers: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: gradient for name, gradient in zip(layers, gradients, strict=True) if gradient is not None}
 
 
-def _is_pooling(module: nn.Module) -> bool:
-    return type(module).__module__ == "torch.nn.modules.pooling"
+def _is_passed_over(module: nn.Module) -> bool:
+    """Pooling, which only makes coarse what was there, and a transformer's projections of its tokens."""
+    return type(module).__module__ == "torch.nn.modules.pooling" or isinstance(module, nn.Linear)

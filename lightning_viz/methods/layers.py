@@ -42,12 +42,18 @@ def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
 
 
 def is_spatial(activation: Tensor, images: Tensor) -> bool:
-    """Whether a layer's output can be seen as feature maps of more than one pixel."""
+    """Whether a layer's output looks like feature maps of these images: more than one place, in the images' shape.
+
+    An attention's queries (B, heads, N, d) have four dimensions as well, but hardly the shape of the images.
+    """
     try:
         maps = feature_maps(activation, images)
     except ValueError:
         return False
-    return maps.shape[2] * maps.shape[3] > 1
+    height, width = images.shape[-2:]
+    allowed = 0.0 if height == width else 0.3
+    places = maps.shape[2] * maps.shape[3]
+    return len(maps) == len(images) and places > 1 and _distortion(maps.shape[2:], height, width) <= allowed
 
 
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
@@ -77,5 +83,5 @@ def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
 
 
 def _distortion(size: torch.Size, height: int, width: int) -> float:
-    """How far h : w is from the images', as a ratio of at least one."""
+    """How far h : w is from the images': the logarithm of their ratio, 0 where they are alike."""
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

@@ -10,8 +10,13 @@ NETWORKS = ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "efficientnet_b0
 
 @pytest.fixture(params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> nn.Module:
+    return calibrated(request.param)
+
+
+def calibrated(name: str) -> nn.Module:
+    """A torchvision network with random weights, whose activations neither vanish nor explode, in float64."""
     torch.manual_seed(0)
-    model = torchvision.models.get_model(request.param, weights=None, num_classes=10)
+    model = torchvision.models.get_model(name, weights=None, num_classes=10)
     # The default weights of several networks make gradients vanish; the batch's own statistics bring them back.
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,6 +1,8 @@
 import pytest
+import timm
 import torch
 import torchvision
+import transformers
 from torch import nn
 
 from lightning_viz.methods import find_layer
@@ -35,6 +37,25 @@ def test_torchvision(name, size, first_conv, last_spatial):
     assert find_layer(model, "first_conv") == first_conv
     assert find_layer(model, "last_spatial", torch.rand(1, 3, size, size)) == last_spatial
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "last_spatial"),
+    [
+        ("vit_tiny_patch16_224", "blocks.11.norm1"),
+        ("deit_tiny_distilled_patch16_224", "blocks.11.norm1"),
+        ("swin_tiny_patch4_window7_224", "norm"),
+    ],
+)
+def test_timm(name, last_spatial):
+    model = timm.create_model(name, pretrained=False)
+    assert find_layer(model, "last_spatial", torch.rand(1, 3, 224, 224)) == last_spatial
+
+
+def test_hugging_face():
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    model = transformers.ViTForImageClassification(config)
+    assert find_layer(model, "last_spatial", torch.rand(1, 3, 224, 224)) == "vit.layers.1.layernorm_before"
 
 
 def test_a_head_of_zeros_does_not_hide_the_layer():
