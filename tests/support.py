@@ -34,9 +34,11 @@ class Restless(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("sums", torch.zeros(()))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
+        self.calls = self.calls + 1  # by assignment, as many do
+        self.sums.add_(inputs.mean().detach())
         return inputs * (1 + 0.01 * (random.random() + np.random.rand() + torch.rand(()).item()))
 
 
@@ -131,6 +133,9 @@ class Events:
 
     def scalar_steps(self, tag: str) -> list[int]:
         return [event.step for event in self._events.Scalars(tag)]
+
+    def scalars(self, tag: str) -> list[float]:
+        return [event.value for event in self._events.Scalars(tag)]
 
     def pictures(self, tag: str) -> list[bytes]:
         return [event.encoded_image_string for event in self._events.Images(tag)]

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target
+from lightning_viz.methods.outputs import target_scores
 
 from .batches import Unpack, unpack_batch
 from .guard import guard
@@ -69,8 +70,12 @@ class VizCallback(pl.Callback):
             check_count(name, value, least, optional=name == "every_n_train_steps")
         if on_error not in ("warn", "raise"):
             raise ValueError(f"on_error={on_error!r} is unknown; choose 'warn' or 'raise'")
-        if isinstance(target, str) and target != "label":
-            raise ValueError(f"target={target!r} is unknown; choose 'label', None, class indices or a callable")
+        check_target_argument(target)
+        if not isinstance(log_at_start, bool):
+            raise TypeError(f"log_at_start={log_at_start!r} is {type(log_at_start).__name__}; give True or False")
+        for name, function in (("forward", forward), ("unpack", unpack)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}={function!r} is {type(function).__name__}; give a callable")
         if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
             raise ValueError(f"tag={tag!r} is no name; give a word, or None for the default")
         if probe is not None and not isinstance(probe, Probe):
@@ -95,6 +100,9 @@ class VizCallback(pl.Callback):
     def check(self, network: nn.Module) -> None:
         """Raise ValueError for arguments that do not fit the network, such as a layer it has not. Before training."""
 
+    def begin(self, network: nn.Module, probe: Probe) -> None:
+        """Before the first step, with the pictures: pin what has to be, raise ValueError for arguments that do not fit."""
+
     def explained(self, probe: Probe) -> Target:
         """`target` for these pictures, as the methods take it."""
         if self.target != "label":
@@ -108,7 +116,7 @@ class VizCallback(pl.Callback):
     # Hooks, in the order of a run.
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._memory = session_of(trainer).memory(self.state_key)  # another trainer is another run
+        self._memory = session_of(trainer).memory(self.state_key, pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._prepare(trainer, pl_module)
@@ -122,7 +130,7 @@ class VizCallback(pl.Callback):
     ) -> None:
         if not self._memory.started:  # not in on_train_start: a probe from a stream needs the first batch
             self._memory.started = True
-            self._pin_probe(trainer, "fit", batch)
+            self._pin_probe(trainer, pl_module, "fit", batch, "training")
             if self.log_at_start and not self._memory.last_steps:
                 self._log(trainer, pl_module, "fit")
 
@@ -147,8 +155,8 @@ class VizCallback(pl.Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if trainer.state.fn == "validate":
-            self._pin_probe(trainer, "fit", batch)
+        if dataloader_idx == 0:  # in the sanity check before the first step, too
+            self._pin_probe(trainer, pl_module, "fit", batch, "validation")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -160,7 +168,8 @@ class VizCallback(pl.Callback):
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._pin_probe(trainer, "test", batch)
+        if dataloader_idx == 0:
+            self._pin_probe(trainer, pl_module, "test", batch, "test")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._log(trainer, pl_module, "test")
@@ -200,18 +209,28 @@ class VizCallback(pl.Callback):
             with guard(pl_module, trainer.precision_plugin):
                 check_probe(network, convert(self.probe.head(1), trainer))
 
-    def _pin_probe(self, trainer: pl.Trainer, stage: str, batch: Any) -> None:
+    def _pin_probe(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, batch: Any, kind: str) -> None:
         """Pin the pictures at the first batch, when the loaders are there. Data that are no images raise, at once."""
-        session = session_of(trainer)
-        if stage in self._memory.probes or not trainer.is_global_zero or session.sink(trainer) is None:
+        session, memory = session_of(trainer), self._memory
+        if stage in memory.probes or not trainer.is_global_zero or session.sink(trainer) is None:
             return
         probe = self.probe
         if probe is None:
             callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
             peers = [one for one in callbacks if isinstance(one, VizCallback) and one.unpack == self.unpack]
             count = max(one.max_images for one in peers)
-            probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch)
-        self._memory.probes[stage] = convert(probe.head(self.max_images), trainer)
+            probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch, kind)
+        probe = convert(probe.head(self.max_images), trainer)
+        if not memory.pin(stage, probe):
+            session.warn(
+                "lightning_viz starts its film strips anew: the probe is not the one of before the resume; "
+                "give a probe=, or split your data with a fixed seed, to see the same pictures throughout"
+            )
+        with guard(pl_module, trainer.precision_plugin):
+            network = find_network(pl_module, self.forward)
+            if self.target is not None:
+                check_target(network, probe.images, self.explained(probe))
+            self.begin(network, probe)
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, step: int | None = None) -> None:
         """Draw and send, once per step; whatever goes wrong ends here."""
@@ -236,8 +255,8 @@ class VizCallback(pl.Callback):
         memory = self._memory
         if not memory.failures or memory.failed:
             return
-        memory.failed = True
-        error = memory.failures[0]
+        memory.failed, error = True, memory.failures[0]
+        memory.failures = []  # an exception keeps all that was in its frames
         if self.on_error == "raise":
             raise error
         rank_zero_warn(
@@ -254,6 +273,23 @@ def check_count(name: str, value: object, least: int, optional: bool = False) ->
         raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a whole number of {least} or more")
     if value < least:
         raise ValueError(f"{name}={value} is too small; give {least} or more")
+
+
+def check_target_argument(target: object) -> None:
+    """Raise for a `target` that cannot be meant."""
+    indices = target if isinstance(target, list) else [target]
+    if target is None or target == "label" or callable(target):
+        return
+    if not indices or not all(isinstance(one, int) and not isinstance(one, bool) for one in indices):
+        raise ValueError(f"target={target!r} is unknown; choose 'label', None, class indices or a callable")
+    if min(indices) < 0:
+        raise ValueError(f"target={target!r} is no class index; give 0 or more")
+
+
+def check_target(network: nn.Module, images: Tensor, target: Target) -> None:
+    """Raise ValueError for a target that does not fit the network's output."""
+    with torch.no_grad():
+        target_scores(network(images), target)
 
 
 def check_probe(network: nn.Module, probe: Probe) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 #: A user's own way from a batch to (images, labels); labels may be None.
@@ -19,6 +20,8 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
     Raises ValueError for any other, or where the images are no pictures.
     """
     images, labels = _parts(batch)
+    if isinstance(images, Tensor) and images.dtype == torch.uint8:
+        images = images.float()  # of a model that normalises by itself
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         found = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
@@ -27,6 +30,8 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
         )
     if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.is_floating_point():
         labels = None  # masks, several labels an image, regression: no class indices
+    elif (labels < 0).any():
+        labels = None  # unlabelled
     return images, labels
 
 

@@ -11,7 +11,7 @@ from lightning_viz.render import Caption, Line, SignedPixels
 from .base import VizCallback, check_count
 from .panel import Panel, Scalar
 from .probe import Probe
-from .words import named
+from .words import check_layers, named
 
 FILM_ROWS = 8  # filters that the film strip follows: the strongest at the start
 SLICES = 8  # channels shown of a filter that sees many
@@ -34,6 +34,7 @@ class FilterLogger(VizCallback):
     def __init__(self, layers: str | list[str] | None = None, max_filters: int = 64, **common: Any) -> None:
         super().__init__(**common)
         check_count("max_filters", max_filters, 1)
+        check_layers(layers)
         self.layers = layers
         self.max_filters = max_filters
 
@@ -41,13 +42,19 @@ class FilterLogger(VizCallback):
         return {"layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
-        for layer in named(self.layers) or [find_layer(network, "first_conv")]:
+        for layer in named(self.layers):
             filters(network, layer)
 
+    def begin(self, network: nn.Module, probe: Probe) -> None:
+        if self.layers is None and not any(isinstance(module, nn.Conv2d) for module in network.modules()):
+            return  # said when it is to be drawn
+        for layer in self._layers(network):
+            self._start(network, layer)
+
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
-        for layer in named(self.layers) or [find_layer(network, "first_conv")]:
+        for layer in self._layers(network):
+            start = self._start(network, layer)
             weights = filters(network, layer).float().cpu()
-            start = self._memory.kept.setdefault(layer, weights)
             change = weights - start
             tiles, labels = self._tiles(weights)
             strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()[:FILM_ROWS]
@@ -63,6 +70,15 @@ class FilterLogger(VizCallback):
             notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
             yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)
             yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
+
+    def _layers(self, network: nn.Module) -> list[str]:
+        return named(self.layers) or [find_layer(network, "first_conv")]
+
+    def _start(self, network: nn.Module, layer: str) -> Tensor:
+        """The filters before the first step, or as they were when this callback came to the run."""
+        if layer not in self._memory.kept:
+            self._memory.kept[layer] = filters(network, layer).float().cpu()
+        return self._memory.kept[layer]
 
     def _tiles(self, weights: Tensor) -> tuple[Tensor, list[Caption]]:
         """Tiles (N, 1 or 3, h, w) of filters (N, C, h, w), and what each is."""

@@ -21,6 +21,7 @@ def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(same_random_numbers())
         stack.enter_context(same_buffers(module))
+        stack.enter_context(nothing_logged(module))
         stack.enter_context(evaluating(module))
         if precision is not None:
             stack.enter_context(precision.forward_context())
@@ -42,12 +43,31 @@ def same_random_numbers() -> Iterator[None]:
 
 @contextmanager
 def same_buffers(module: nn.Module) -> Iterator[None]:
-    """Buffers come back: a forward pass may count its calls, or track statistics also in evaluation mode."""
-    saved = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    """Buffers come back, the same tensors with the same values: a forward pass may count its calls or track statistics,
+    in place or by assignment, in evaluation mode too."""
+    saved = [
+        (part, name, buffer, buffer.detach().clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in saved:
+            for part, name, buffer, value in saved:
+                part._buffers[name] = buffer
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+
+
+@contextmanager
+def nothing_logged(module: nn.Module) -> Iterator[None]:
+    """`self.log` in a user's forward does nothing: the probe is none of the data that the metrics are about."""
+    own: dict[str, Any] = {name: module.__dict__[name] for name in ("log", "log_dict") if name in module.__dict__}
+    module.__dict__["log"] = module.__dict__["log_dict"] = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        del module.__dict__["log"], module.__dict__["log_dict"]
+        module.__dict__.update(own)

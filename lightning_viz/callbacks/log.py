@@ -34,7 +34,7 @@ class Log:
         if isinstance(item, Scalar):
             self.sink.scalar(tag, self.step, item.value)
             return
-        values = item.values.detach().float().cpu().numpy()
+        values = np.array(item.values.detach().float().cpu(), copy=True)  # weights go on changing while this is painted
         labels = self._truths if item.labels is None else item.labels
         captions = self._verdicts if item.captions is None else item.captions
         title = f"{tag} · step {self.step}"

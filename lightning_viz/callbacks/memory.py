@@ -1,6 +1,7 @@
 """What a callback remembers of a run."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -13,11 +14,13 @@ from .probe import Probe
 
 @dataclass
 class Memory:
-    """Of one callback and one trainer. The first three survive in checkpoints, as plain values and tensors."""
+    """Of one callback in one run. What stands first survives in checkpoints, as plain values and tensors."""
 
     last_steps: dict[str, int] = field(default_factory=dict)  #: the last step drawn, by stage
     films: dict[str, tuple[Frame, ...]] = field(default_factory=dict)  #: by tag
-    kept: dict[str, Tensor] = field(default_factory=dict)  #: what a callback pins at its first drawing
+    kept: dict[str, Tensor] = field(default_factory=dict)  #: tensors that a callback pins before the first step
+    layer: str | None = None  #: the layer that a callback found and stays with
+    pictures: str | None = None  #: a fingerprint of the probe that the films are of
 
     probes: dict[str, Probe] = field(default_factory=dict)  #: by stage, on the device
     global_step: int = 0  #: at the end of the last batch
@@ -25,13 +28,31 @@ class Memory:
     failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
     failed: bool = False
 
+    def pin(self, stage: str, probe: Probe) -> bool:
+        """Take the probe for a stage; False where the films so far are of other pictures, and start anew."""
+        self.probes[stage] = probe
+        if stage != "fit":
+            return True
+        before, self.pictures = self.pictures, sha256(probe.pictures.tobytes()).hexdigest()
+        if not self.films or before == self.pictures:
+            return True
+        self.films.clear()
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         films = {tag: [_to_state(frame) for frame in frames] for tag, frames in self.films.items()}
-        return {"last_steps": dict(self.last_steps), "films": films, "kept": dict(self.kept)}
+        return {
+            "last_steps": dict(self.last_steps),
+            "films": films,
+            "kept": dict(self.kept),
+            "layer": self.layer,
+            "pictures": self.pictures,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.last_steps = dict(state["last_steps"])
         self.films = {tag: tuple(_from_state(frame) for frame in frames) for tag, frames in state["films"].items()}
+        self.layer, self.pictures = state["layer"], state["pictures"]
         self.kept = {name: tensor.cpu() for name, tensor in state["kept"].items()}
 
 

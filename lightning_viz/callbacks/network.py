@@ -62,11 +62,15 @@ def verdicts(network: nn.Module, probe: Probe) -> list[Caption]:
 
     An output that is no distribution over classes (one value, a mask) predicts none: the captions are empty.
     """
-    scores = logits(network(probe.images)).float()
+    try:
+        scores = logits(network(probe.images)).float()
+    except TypeError:  # no logits in the output: a callable target knows what to make of it
+        return [()] * len(probe)
     if scores.ndim != 2 or scores.shape[1] < 2:
         return [()] * len(probe)
     labels = [None] * len(probe) if probe.labels is None else [probe.name(label) for label in probe.labels.tolist()]
-    chances, classes = scores.softmax(dim=1).max(dim=1)
+    are_chances = bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
+    chances, classes = (scores if are_chances else scores.softmax(dim=1)).max(dim=1)
     return [
         verdict(label, probe.name(predicted), chance) if isfinite(chance) else (Line("output is not finite", WRONG),)
         for label, predicted, chance in zip(labels, classes.tolist(), chances.tolist(), strict=True)

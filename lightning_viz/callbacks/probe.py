@@ -42,6 +42,8 @@ class Probe:
             )
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         if self.labels is not None:
             labels = torch.as_tensor(self.labels)
             if labels.shape != images.shape[:1] or labels.is_floating_point() or (labels < 0).any():
@@ -77,7 +79,7 @@ class Probe:
 
     def name(self, label: int) -> str:
         """The class's name, or its index where it has none."""
-        return str(self.class_names[label]) if self.class_names and label < len(self.class_names) else str(label)
+        return self.class_names[label] if self.class_names and label < len(self.class_names) else str(label)
 
     @cached_property
     def pictures(self) -> Pixels:
@@ -87,7 +89,8 @@ class Probe:
         """
         images = torch.nan_to_num(self.images.detach().float().cpu())
         mean, std = self._normalisation(images)
-        images = (images * std + mean).clamp(0, 1)
+        images = images * std + mean
+        images = (images / 255 if images.max() > 2 else images).clamp(0, 1)  # some normalise the values 0 to 255
         channels = images.shape[1]
         images = images[:, :3] if channels >= 3 else images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
@@ -105,8 +108,8 @@ class Probe:
         elif self._in_unit_range(images):
             mean, std = torch.zeros(1), torch.ones(1)
         else:
-            mean = images.min().reshape(1)
-            std = (images.max() - mean).clamp_min(1e-12)
+            std = 1 / (images.max() - images.min()).clamp_min(1e-12).reshape(1)
+            mean = -images.min() * std
         return mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
 
     @staticmethod

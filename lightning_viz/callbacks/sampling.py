@@ -1,5 +1,6 @@
 """A probe from the user's own data: class-balanced, the same each time, no dataloader opened."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
     workers. None where the dataset cannot be read so: a stream, or one that batches by itself.
     `labels_of` finds the labels in a batch, for datasets that do not list them.
     """
-    dataset = loader.dataset
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or loader.batch_size is None:
+    dataset = _copied(loader.dataset)
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or loader.batch_sampler is None:
         return None
-    order = np.random.default_rng(0).permutation(len(dataset))
+    # A sampler of a part, such as SubsetRandomSampler, says which: the rest may be training data.
+    part = getattr(loader.sampler, "indices", range(len(dataset)))
+    order = np.random.default_rng(0).permutation(np.asarray(part))
     labels = listed_labels(dataset)
     if labels is None:
         samples = [dataset[int(index)] for index in order[: count * SCAN]]
@@ -32,6 +35,17 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
         return loader.collate_fn([samples[index] for index in chosen])
     chosen = [int(order[place]) for place in balanced(labels[order], count)]
     return loader.collate_fn([dataset[index] for index in chosen])
+
+
+def _copied(dataset: Any) -> Any:
+    """A shallow copy, of what it wraps too: a file that it opens at the first sample is not inherited by workers."""
+    try:
+        dataset = copy.copy(dataset)
+        if hasattr(dataset, "dataset"):
+            dataset.dataset = _copied(dataset.dataset)
+    except Exception:
+        pass
+    return dataset
 
 
 def balanced(labels: NDArray[Any], count: int) -> list[int]:
@@ -98,7 +112,7 @@ def find_normalisation(places: Sequence[Any], channels: int) -> tuple[list[float
 def _normalise_in(transform: Any, channels: int, depth: int) -> tuple[list[float], list[float]] | None:
     mean, std = getattr(transform, "mean", None), getattr(transform, "std", None)
     if isinstance(mean, Sequence | Tensor | np.ndarray) and isinstance(std, Sequence | Tensor | np.ndarray):
-        means, stds = [float(value) for value in mean], [float(value) for value in std]
+        means, stds = np.ravel(mean).tolist(), np.ravel(std).tolist()
         if len(means) == len(stds) and len(means) in (1, channels):
             return means, stds
     if depth == 0 or isinstance(transform, str | Tensor | np.ndarray):

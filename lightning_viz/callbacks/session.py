@@ -1,11 +1,14 @@
 """What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
@@ -25,11 +28,15 @@ class Session:
         self._probes: dict[tuple[str, Unpack], Probe] = {}
         self._sinks: dict[int, TensorBoardSink] = {}
         self._warned: set[str] = set()
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[str, tuple[ref[pl.LightningModule], Memory]] = {}
 
-    def memory(self, key: str) -> Memory:
-        """What the callback of this key remembers of this trainer's run."""
-        return self._memories.setdefault(key, Memory())
+    def memory(self, key: str, module: pl.LightningModule) -> Memory:
+        """What the callback of this key remembers of this trainer's run with this module: another one starts anew."""
+        known, memory = self._memories.get(key, (None, None))
+        if known is None or memory is None or known() is not module:
+            memory = Memory()
+            self._memories[key] = (ref(module), memory)
+        return memory
 
     def warn(self, message: str) -> None:
         """Warn, once per trainer whoever finds it."""
@@ -39,7 +46,7 @@ class Session:
 
     def sink(self, trainer: pl.Trainer) -> TensorBoardSink | None:
         """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
-        logger = next((one for one in trainer.loggers if isinstance(one, TensorBoardLogger)), None)
+        logger: Any = next((one for one in trainer.loggers if _is_tensorboard(one)), None)
         if logger is None:
             return None
         if id(logger) not in self._sinks:
@@ -66,40 +73,57 @@ class Session:
         for sink in self._sinks.values():
             sink.flush()
 
-    def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any) -> Probe:
-        """The shared probe of `count` pictures of a stage, made when it is first asked for.
+    def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
+        """The shared probe of `count` pictures for a stage, "fit" or "test", made when it is first asked for.
 
-        It comes from the stage's dataset by index; where the dataset is a stream, from `batch`, the one at hand.
+        It comes from the dataset by index, or else from `batch`, the one at hand, whose data are of this `kind`.
         Raises ValueError where the data are no images.
         """
         if (stage, unpack) not in self._probes:
             assert trainer.lightning_module is not None
-            with guard(trainer.lightning_module):  # the user's transforms may be random
-                self._probes[stage, unpack] = self._make_probe(trainer, stage, count, unpack, batch)
+            # The user's transforms may be random, and may ask whether this is training.
+            with guard(trainer.lightning_module), _not_training(trainer):
+                self._probes[stage, unpack] = self._make_probe(trainer, stage, count, unpack, batch, kind)
         return self._probes[stage, unpack]
 
-    def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any) -> Probe:
-        loader, name = self._loader(trainer, stage)
-        found = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
-        images, labels = unpack(batch if found is None else trainer.strategy.batch_to_device(found))
+    def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
+        name = "test" if stage == "test" else "validation"
+        loader = _first_loader(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders)
+        if loader is None and kind == "training":
+            name, loader = kind, _first_loader(trainer.train_dataloader)
+        try:
+            sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
+            sample = None if sample is None else trainer.strategy.batch_to_device(sample)
+        except Exception:  # a dataset that can be read by its workers only
+            sample = None
+        if sample is None:
+            name, sample = kind, batch
+        if name == "training":
+            self.warn(
+                "lightning_viz shows training pictures: there are no validation data that it could read before the first "
+                "step; give probe=Probe(images, labels) to choose your own"
+            )
+        images, labels = unpack(sample)
         images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
         data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
         origin = f"{len(images)} pictures of the {name} data"
         return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
 
-    def _loader(self, trainer: pl.Trainer, stage: str) -> tuple[DataLoader[Any] | None, str]:
-        """The loader whose pictures to take, and what to call its data."""
-        if stage == "test":
-            return _first_loader(trainer.test_dataloaders), "test"
-        if (loader := _first_loader(trainer.val_dataloaders)) is not None:
-            return loader, "validation"
-        if stage == "validate":
-            return None, "validation"
-        self.warn(
-            "lightning_viz shows training pictures: there is no validation loader to take the probe from; "
-            "give probe=Probe(images, labels) to choose your own"
-        )
-        return _first_loader(trainer.train_dataloader), "training"
+
+def _is_tensorboard(logger: Logger) -> bool:
+    """By name: the packages pytorch_lightning and lightning each have their own."""
+    return any(kind.__name__ == "TensorBoardLogger" for kind in type(logger).__mro__)
+
+
+@contextmanager
+def _not_training(trainer: pl.Trainer) -> Iterator[None]:
+    """The trainer says that it validates, as it will when the pictures are seen next."""
+    stage = trainer.state.stage
+    trainer.state.stage = RunningStage.VALIDATING if trainer.training else stage
+    try:
+        yield
+    finally:
+        trainer.state.stage = stage
 
 
 _SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()

@@ -5,14 +5,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .layers import feature_maps, is_spatial, resolve_layer
+from .layers import feature_maps, is_spatial, plain_name, resolve_layer
 from .modes import capture, evaluating, linear_inputs
-from .outputs import logits
+from .outputs import Target, logits
 
 Kind = Literal["first_conv", "last_spatial"]
 
 
-def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None) -> str:
+def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, target: Target = None) -> str:
     """The dotted name of a layer by its role.
 
     "first_conv" is the first 2-D convolution in order of definition. "last_spatial" is the last layer to run, pooling
@@ -20,17 +20,19 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None) -> st
     the channels last (Swin), or tokens (B, N, C) on the image's grid (ViT, whose last block reads its class token
     only, so that the layer is the norm before the last attention).
 
-    It is found by running `images` (B, C, H, W), of which one suffices; by default a single grey one of 224 pixels.
+    It is found by running `images` (B, C, H, W), of which one suffices; by default a single grey one of 224 pixels. A
+    callable `target` is for models whose output holds no logits.
     Raises ValueError where the model has no such layer.
     """
     if kind == "first_conv":
         names = [str(name) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
         if names:
-            return names[0]
+            return plain_name(names[0])
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d; give layer= the name of the one to show")
     if kind != "last_spatial":
         raise ValueError(f"kind={kind!r} is not a role of a layer; choose 'first_conv' or 'last_spatial'")
-    return _last_spatial(model, _default_images(model) if images is None else images[:1])
+    images = _default_images(model) if images is None else images[:1]
+    return plain_name(_last_spatial(model, images, target))
 
 
 def _default_images(model: nn.Module) -> Tensor:
@@ -39,10 +41,11 @@ def _default_images(model: nn.Module) -> Tensor:
     return torch.zeros(1, conv.in_channels, 224, 224, device=conv.weight.device, dtype=conv.weight.dtype)
 
 
-def _last_spatial(model: nn.Module, images: Tensor) -> str:
+def _last_spatial(model: nn.Module, images: Tensor, target: Target) -> str:
     names = [name for name, module in model.named_modules() if name and not _is_passed_over(module)]
     with evaluating(model), capture(model, names) as outputs, linear_inputs(model) as inputs:
-        scores = logits(model(images.clone()))  # an inference tensor cannot be saved for the backward pass
+        output = model(images.clone())  # an inference tensor cannot be saved for the backward pass
+        scores = target(output) if callable(target) else logits(output)
         spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
         if not spatial:
             raise ValueError(

@@ -1,6 +1,7 @@
 """Class activation maps: which places of a layer's feature maps speak for a class."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -42,8 +43,13 @@ def grad_cam(
     """
     if method not in get_args(CamMethod):
         raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(map(repr, get_args(CamMethod)))}")
-    name = resolve_layer(model, find_layer(model, "last_spatial", images) if layer is None else layer)[0]
-    fold = (lambda output: feature_maps(output, images)) if reshape is None else reshape
+    name, module = resolve_layer(model, find_layer(model, "last_spatial", images, target) if layer is None else layer)
+    if reshape is not None:
+        fold = reshape
+    elif isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        fold = _as_it_is  # channels come first, whatever the shape
+    else:
+        fold = partial(feature_maps, images=images)
     if method == "cam":
         return _cam(model, images, target, name, fold)
     with evaluating(model), capture(model, [name]) as outputs:
@@ -58,6 +64,10 @@ def grad_cam(
         raise ValueError(f"layer={name!r} does not reach the target score; choose a layer on the way to it")
     activations, gradients = fold(outputs[name].detach()).float(), fold(gradient).float()
     return torch.relu((_weights(method, activations, gradients) * activations).sum(dim=1))  # L^c
+
+
+def _as_it_is(output: Tensor) -> Tensor:
+    return output
 
 
 def _weights(method: CamMethod, activations: Tensor, gradients: Tensor) -> Tensor:

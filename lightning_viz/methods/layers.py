@@ -18,7 +18,7 @@ def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     `torch.compile` adds may be left out. Raises ValueError naming the closest match.
     """
     modules = {path: module for path, module in model.named_modules() if path}
-    plain = {path.replace("_orig_mod.", ""): path for path in modules}
+    plain = {plain_name(path): path for path in modules}
     if name in modules:
         return name, modules[name]
     if name in plain:
@@ -54,6 +54,11 @@ def is_spatial(activation: Tensor, images: Tensor) -> bool:
     allowed = 0.0 if height == width else 0.3
     places = maps.shape[2] * maps.shape[3]
     return len(maps) == len(images) and places > 1 and _distortion(maps.shape[2:], height, width) <= allowed
+
+
+def plain_name(name: str) -> str:
+    """A layer's name without the prefix that `torch.compile` adds."""
+    return name.replace("_orig_mod.", "")
 
 
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:

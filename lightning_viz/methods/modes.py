@@ -14,14 +14,15 @@ from .layers import resolve_layer
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode with gradients on; every module's own train flag comes back, frozen ones stay frozen.
 
-    Flags are set directly: a user's `train()` may do more than set them (merge weights, freeze layers).
+    Flags are set directly: a user's `train()` may do more than set them (merge weights, freeze layers). Compiled models
+    run as they were written: compiled code skips hooks, and would be compiled anew for evaluation.
     """
     flags = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in flags:
             module.training = False
         # Validation runs in inference mode or under no_grad, depending on the strategy: leave both.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for module, flag in flags:

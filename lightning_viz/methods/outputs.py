@@ -43,7 +43,7 @@ def logits(output: Any) -> Tensor:
 def target_scores(output: Any, target: Target) -> Tensor:
     """The score to explain, one per image: shape (B,). `target` as in `Target`.
 
-    A model with a single output (logits of shape (B,) or (B, 1)) has one score, which `target=None` takes.
+    A model with a single output, logits of shape (B,) or (B, 1), has one score, which any class index means.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -83,6 +83,8 @@ def repeat_target(target: Target, times: int) -> Target:
 def _indices(target: None | int | Sequence[int] | Tensor, scores: Tensor) -> Tensor:
     """Class indices (B,) for scores (B, K)."""
     batch, classes = scores.shape
+    if classes == 1:
+        return torch.zeros(batch, dtype=torch.long, device=scores.device)
     if target is None:
         return scores.argmax(dim=1)
     indices = torch.as_tensor(target, device=scores.device)

@@ -57,6 +57,7 @@ def clean(text: str) -> str:
 def fit(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
     """`text` cut in its middle to `width` pixels: a class name's end and a probability tell as much as its start."""
     text = clean(text)
+    text = f"{text[:100]}…{text[-100:]}" if len(text) > 201 else text  # longer than any tile is wide
     if face.getlength(text) <= width:
         return text
     for keep in range(len(text) - 1, 0, -1):

@@ -1,8 +1,11 @@
 """What the base class does for all callbacks with what users have: loggers, data, models, precisions."""
 
 import copy
+import gc
 import pickle
+import weakref
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,6 +15,7 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from lightning_viz import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLogger, VizCallback, viz_callbacks
+from lightning_viz.callbacks import log
 from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
 
@@ -117,7 +121,7 @@ def test_without_validation_data_training_data_are_shown_and_it_says_so_once(tmp
     run = trainer(tmp_path, [one, two], max_epochs=1)
     run.fit(Lit(), loader())
     (warning,) = our_warnings()
-    assert "no validation loader" in warning
+    assert "no validation data" in warning
     assert "probe=" in warning
     assert "training data" in one.seen[1].note
     assert Events(tmp_path / "run/version_0").image_steps("one/images") == [0, 3]
@@ -134,6 +138,164 @@ def test_streams_are_shown_from_the_first_batch(kind, tmp_path):
     run = trainer(tmp_path, [callback], max_epochs=1)
     run.fit(Lit(), loader(Stream()), loader(Stream()) if kind == "both" else None)
     assert torch.equal(callback.seen[1].images, dataset().tensors[0][:4])
+
+
+def levels(level, count=24):
+    return torch.utils.data.TensorDataset(torch.full((count, 3, 12, 12), level), torch.arange(count) % CLASSES)
+
+
+class Levels(IterableDataset):
+    def __iter__(self):
+        yield from levels(0.9)
+
+
+def by_batches(data):
+    return torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(data), 4, drop_last=False)
+
+
+@pytest.mark.parametrize(
+    ("validation", "options", "level", "name"),
+    [
+        (torch.utils.data.DataLoader(Levels(), 6), {}, 0.9, "validation"),
+        (torch.utils.data.DataLoader(Levels(), 6), {"num_sanity_val_steps": 0}, 0.1, "training"),
+        (torch.utils.data.DataLoader(levels(0.9), batch_sampler=by_batches(levels(0.9))), {}, 0.9, "validation"),
+        (loader(levels(0.9)), {"num_sanity_val_steps": 0}, 0.9, "validation"),
+        (loader(levels(0.9)), {"num_sanity_val_steps": 0, "check_val_every_n_epoch": 2}, 0.1, "training"),
+        ([loader(levels(0.9)), loader(levels(0.5))], {}, 0.9, "validation"),
+    ],
+    ids=["stream", "stream, no sanity check", "batch sampler", "no sanity check", "not yet loaded", "two loaders"],
+)
+def test_the_pictures_are_of_the_data_that_it_says(validation, options, level, name, tmp_path):
+    class Either(Lit):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            pass
+
+    callback = Plain(max_images=4)
+    trainer(tmp_path, [callback], max_epochs=2, **options).fit(Either(), loader(levels(0.1)), validation)
+    assert callback.seen[1].images.unique().item() == pytest.approx(level)
+    assert f"4 pictures of the {name} data" in callback.seen[1].note
+
+
+def test_a_sampler_of_a_part_is_respected(tmp_path):
+    data = torch.utils.data.ConcatDataset([levels(0.1), levels(0.9)])
+    samplers = [torch.utils.data.SubsetRandomSampler(range(start, start + 24)) for start in (0, 24)]
+    callback = Plain()
+    trainer(tmp_path, [callback], max_epochs=1).fit(Lit(), *(loader(data, sampler=sampler) for sampler in samplers))
+    assert callback.seen[1].images.unique().item() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_augmentation_on_the_device_knows_that_it_is_not_training(sanity, tmp_path):
+    class Augmenting(Lit):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return (batch[0] / 2, batch[1]) if self.trainer.training else batch
+
+    callback = Plain()
+    fit(tmp_path, callback, Augmenting(), loader(levels(0.1)), loader(levels(0.9)), num_sanity_val_steps=sanity)
+    assert callback.seen[1].images.unique().item() == pytest.approx(0.9)
+
+
+class WorkersOnly(torch.utils.data.Dataset):
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        assert torch.utils.data.get_worker_info().dataset is not None
+        return dataset()[index]
+
+
+def test_a_dataset_for_workers_only_is_shown_from_the_batch(tmp_path):
+    data = loader(WorkersOnly(), num_workers=1)
+    assert fit(tmp_path, Plain(), None, data, data) == PLAIN
+
+
+def test_unlabelled_pictures_are_shown(tmp_path):
+    data = torch.utils.data.TensorDataset(torch.rand(8, 3, 12, 12), torch.full((8,), -1))
+    callback = Plain()
+    fit(tmp_path, callback, None, None, loader(data), limit_val_batches=0)
+    trainer(tmp_path, [callback]).validate(Unscored(), loader(data), verbose=False)
+    assert callback.seen[1].labels is None
+
+
+class Unscored(Lit):
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_films_of_other_pictures_are_not_gone_on_with(tmp_path, our_warnings):
+    """A split without a seed: after the resume other pictures are validated on."""
+    run = trainer(tmp_path, [Plain()], max_epochs=1)
+    run.fit(Lit(), loader(), loader(levels(0.9)))
+    run.save_checkpoint(tmp_path / "saved.ckpt")
+    callback = Plain()
+    again = trainer(tmp_path, [callback], max_epochs=2)
+    again.fit(Lit(), loader(), loader(levels(0.5)), ckpt_path=str(tmp_path / "saved.ckpt"))
+    assert [frame.step for frame in callback._memory.films["plain/images"]] == [7]
+    assert "film strips anew" in our_warnings()[0]
+
+
+def test_another_module_in_the_same_trainer_starts_anew(tmp_path):
+    callback = FilterLogger(on_error="raise")
+    run = trainer(tmp_path, [callback], max_epochs=1)
+    run.fit(Lit(), loader(), loader())
+    run.fit_loop.max_epochs = 2
+    run.fit(Lit(nn.Sequential(nn.Conv2d(3, 4, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten())), loader(), loader())
+    assert callback._memory.kept["network.0"].shape == (4, 3, 5, 5)
+
+
+def test_what_forward_logs_is_of_the_training_data_alone(tmp_path):
+    class Logging(Lit):
+        def forward(self, images):
+            self.log("mean", images.mean(), on_step=True, on_epoch=True)
+            return super().forward(images)
+
+    values = []
+    for callbacks in ([], viz_callbacks(on_error="raise", probe=Probe(torch.full((2, 3, 12, 12), 1e6)))):
+        torch.manual_seed(0)
+        run = trainer(tmp_path, callbacks, max_epochs=1, limit_val_batches=0)
+        run.fit(Logging(), loader())
+        values.append(run.callback_metrics["mean_epoch"])
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("inner", [True, False], ids=["network", "module"])
+def test_compiled_models_are_drawn_as_they_were_written(inner, tmp_path):
+    module = Lit(torch.compile(small_network(), backend="eager")) if inner else torch.compile(Lit(), backend="eager")
+    run = trainer(tmp_path, viz_callbacks(on_error="raise"), max_epochs=1)
+    run.fit(module, loader(), loader())
+    tags = Events(tmp_path / "run/version_0").image_tags
+    assert {"filters/network.0", "gradcam/network.6", "saliency/gradient"} <= set(tags)
+
+
+def test_a_failure_keeps_nothing_alive(tmp_path):
+    alive = []
+
+    class Failing(Plain):
+        def draw(self, network, probe):
+            output = network(probe.images)
+            alive.append(weakref.ref(output))
+            raise RuntimeError("no paint left")
+            yield
+
+    fit(tmp_path, Failing())
+    gc.collect()
+    assert alive[0]() is None
+
+
+def test_values_are_copied_when_they_are_yielded(tmp_path, monkeypatch):
+    """What is drawn is the weight of that step, whenever it is painted."""
+    seen = []
+    monkeypatch.setattr(
+        log, "paint_sheet", lambda panel, values, *rest: seen.append(values) or np.zeros((4, 4, 3), np.uint8)
+    )
+
+    class Weights(Plain):
+        def draw(self, network, probe):
+            yield Panel("plain/weights", network.network[0].weight, SignedPixels(), labels=[()] * 6, captions=[()] * 6)
+
+    module = Lit()
+    fit(tmp_path, Weights(history=0), module)
+    assert not np.shares_memory(seen[-1], module.network[0].weight.detach().numpy())
 
 
 def test_the_users_batch_transfer_is_respected(tmp_path):
@@ -200,9 +362,26 @@ def test_class_names_fewer_than_the_models_classes(tmp_path):
     never_trained(tmp_path, Plain(probe=probe), "class_names has 2 names, and the model 4 classes")
 
 
-def test_target_label_without_labels_is_said(tmp_path, our_warnings):
-    fit(tmp_path, SaliencyLogger(target="label", probe=Probe(torch.rand(2, 3, 12, 12))))
-    assert "target='label' needs labels" in our_warnings()[0]
+@pytest.mark.parametrize(
+    ("target", "message"), [(99, "target=.*outside the model's 4 classes"), ([0, 1, 2], "does not fit 8 images")]
+)
+def test_a_target_that_does_not_fit(target, message, tmp_path):
+    never_trained(tmp_path, SaliencyLogger(target=target), message)
+
+
+def test_a_layer_without_places(tmp_path):
+    never_trained(tmp_path, GradCAMLogger("network.9"), r"\(8, 4\) has no height and width")
+
+
+def test_a_network_without_convolution_is_said_and_goes_on(tmp_path, our_warnings):
+    module = Lit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, CLASSES)))
+    assert {tag.partition("/")[0] for tag in fit(tmp_path, viz_callbacks(), module)} == {"saliency"}
+    assert len(our_warnings()) == 2
+
+
+def test_target_label_without_labels(tmp_path):
+    callback = SaliencyLogger(target="label", probe=Probe(torch.rand(2, 3, 12, 12)))
+    never_trained(tmp_path, callback, "target='label' needs labels")
 
 
 # Models and batches as users have them.
@@ -302,6 +481,19 @@ class WrappedLit(Lit):
 
     def validation_step(self, batch, batch_idx):
         pass
+
+
+def test_a_callable_target_makes_something_of_any_output(tmp_path):
+    class Scores(WrappedLit):
+        def training_step(self, batch, batch_idx):
+            return Lit.training_step(self, batch, batch_idx)
+
+        def forward(self, images):
+            return self.network(images)["scores"] if self.training else self.network(images)
+
+    callbacks = viz_callbacks(target=lambda output: output["scores"][:, 1], on_error="raise")
+    tags = fit(tmp_path, callbacks, Scores(Wrapped(lambda x: {"scores": x})))
+    assert {tag.partition("/")[0] for tag in tags} == {"filters", "saliency", "gradcam"}
 
 
 @pytest.mark.parametrize("wrap", [lambda x: (x, None), lambda x: {"logits": x}], ids=["tuple", "dict"])

@@ -27,7 +27,16 @@ def test_there_may_be_no_labels(batch):
     assert unpack_batch(batch)[1] is None
 
 
-@pytest.mark.parametrize("labels", [torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"])
+def test_bytes_become_floats():
+    """Of a model that normalises by itself; a gradient needs floats."""
+    images, _ = unpack_batch((torch.full((2, 3, 4, 4), 200, dtype=torch.uint8), LABELS))
+    assert images.dtype == torch.float32
+    assert images.max() == 200
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([-1, 0]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"]
+)
 def test_what_is_no_class_index_is_no_label(labels):
     assert unpack_batch((IMAGES, labels))[1] is None
 
@@ -36,7 +45,7 @@ def test_what_is_no_class_index_is_no_label(labels):
     ("batch", "message"),
     [
         (torch.rand(2, 10), r"\(2, 10\).*unpack="),
-        ((torch.zeros(2, 3, 4, 4, dtype=torch.uint8), LABELS), "uint8"),
+        ((torch.zeros(2, 3, 4, 4, dtype=torch.long), LABELS), "int64"),
         ({"tokens": IMAGES}, r"keys \['tokens'\].*unpack="),
         ("text", "str"),
         ([], "list"),

@@ -74,6 +74,13 @@ def test_the_scalar_is_logged_and_the_start_survives_a_resume(tmp_path):
     assert Events(tmp_path / "run/version_0").scalar_steps("filters/network.0/relative_change") == [0, 3, 7]
 
 
+def test_change_is_since_the_start_also_where_the_start_is_not_drawn(tmp_path):
+    trainer(tmp_path, [FilterLogger(log_at_start=False)]).fit(Lit(), loader(), loader())
+    events = Events(tmp_path / "run/version_0")
+    assert events.scalar_steps("filters/network.0/relative_change") == [3, 7]
+    assert min(events.scalars("filters/network.0/relative_change")) > 0
+
+
 def test_max_filters_must_be_a_count():
     with pytest.raises(ValueError, match="max_filters=0"):
         FilterLogger(max_filters=0)

@@ -32,6 +32,22 @@ def test_other_colours_are_estimated_from_the_range_and_it_says_so():
     assert "estimated" in probe.note
 
 
+def test_an_estimate_keeps_the_order_of_the_colours():
+    images = torch.linspace(-5, 20, 16).reshape(1, 1, 4, 4)
+    pictures = Probe(images).pictures[0, ..., 0].flatten()
+    assert pictures.tolist() == [round(255 * step / 15) for step in range(16)]
+
+
+def test_values_up_to_255_are_shown_in_range():
+    pixels = torch.randint(0, 256, (1, 3, 8, 8)).float()
+    probe = Probe((pixels - 120) / 60, mean=[120] * 3, std=[60] * 3)
+    assert np.abs(probe.pictures.astype(int) - pixels.permute(0, 2, 3, 1).numpy()).max() <= 1
+
+
+def test_class_names_may_be_an_array():
+    assert Probe(torch.rand(1, 3, 4, 4), torch.tensor([1]), np.array(["cat", "dog"])).name(1) == "dog"
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 def test_any_number_of_channels_gives_rgb(channels):
     assert Probe(torch.rand(2, channels, 5, 6)).pictures.shape == (2, 5, 6, 3)
