@@ -1,14 +1,17 @@
 """GradCAMLogger: which places of a layer speak for a class."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_viz.methods import find_layer, grad_cam
-from lightning_viz.methods.layers import feature_maps, resolve_layer
+from lightning_viz.methods import Target, find_layer, grad_cam
+from lightning_viz.methods.gradcam import CamMethod
+from lightning_viz.methods.layers import Reshape, feature_maps, resolve_layer
 from lightning_viz.methods.modes import capture
+from lightning_viz.methods.outputs import logits
 from lightning_viz.render import Overlay
 
 from .base import VizCallback
@@ -20,21 +23,40 @@ from .words import check_layers, explains, named
 class GradCAMLogger(VizCallback):
     """Class activation maps of the probe, over its pictures: `gradcam/layer4` and `gradcam/layer4/history`.
 
+    Several layers are shown side by side as well, under `gradcam/layers`. Other methods have their own first part:
+    `cam/layer4`, `gradcam++/layer4`, `layercam/layer4`, `hirescam/layer4`.
+
     Args:
         layers: dotted names of the layers, one or several; by default the last one that has a height and a width.
-        method: "gradcam" (Selvaraju et al. 2017).
+        method: "gradcam" (Selvaraju et al. 2017), "cam" (Zhou et al. 2016), "gradcam++" (Chattopadhay et al. 2018),
+            "layercam" (Jiang et al. 2021) or "hirescam" (Draelos and Carin 2020).
+        compare: "predicted" shows, of the pictures that are misclassified, the map of the true class beside that of the
+            predicted one, under `gradcam/layer4/true_and_predicted`.
+        reshape: a callable from a layer's output to feature maps (B, C, h, w), for transformers whose tokens are not on
+            the image's grid row by row.
         common: the options of every callback, see `VizCallback`.
     """
 
     def __init__(
-        self, layers: str | list[str] | None = None, method: Literal["gradcam"] = "gradcam", **common: Any
+        self,
+        layers: str | list[str] | None = None,
+        method: CamMethod = "gradcam",
+        compare: Literal["predicted"] | None = None,
+        reshape: Reshape | None = None,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
-        if method != "gradcam":
-            raise ValueError(f"method={method!r} is unknown; choose 'gradcam'")
+        if method not in get_args(CamMethod):
+            raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(map(repr, get_args(CamMethod)))}")
+        if compare not in ("predicted", None):
+            raise ValueError(f"compare={compare!r} is unknown; choose 'predicted' or None")
+        if reshape is not None and not callable(reshape):
+            raise TypeError(f"reshape={reshape!r} is {type(reshape).__name__}; give a callable")
         check_layers(layers)
         self.layers = layers
         self.method = method
+        self.compare = compare
+        self.reshape = reshape
 
     def distinction(self) -> dict[str, Any]:
         return {"method": self.method, "layers": self.layers}
@@ -44,7 +66,7 @@ class GradCAMLogger(VizCallback):
             resolve_layer(network, layer)
 
     def begin(self, network: nn.Module, probe: Probe) -> None:
-        for layer in named(self.layers):
+        for layer in named(self.layers) if self.reshape is None else []:
             with torch.no_grad(), capture(network, [layer]) as outputs:
                 network(probe.images)
             for output in outputs.values():
@@ -54,8 +76,41 @@ class GradCAMLogger(VizCallback):
         target = self.explained(probe)
         if self.layers is None and self._memory.layer is None:
             self._memory.layer = find_layer(network, "last_spatial", probe.images, target)
-        for layer in named(self.layers or self._memory.layer):
-            maps = grad_cam(network, probe.images, target, layer=layer)
-            size = "×".join(map(str, maps.shape[1:]))
-            notes = (f"Grad-CAM of {explains(self.target)} at {layer}, {size} places", probe.note)
-            yield Panel(f"{self.method}/{layer}", maps, Overlay(probe.pictures), probe.pictures, notes=notes)
+        layers = named(self.layers or self._memory.layer)
+        maps = {layer: self._cam(network, probe.images, target, layer) for layer in layers}
+        painter, what = Overlay(probe.pictures), f"{self.method} of {explains(self.target)}"
+        for layer, cams in maps.items():
+            notes = (f"{what} at {layer}, {'×'.join(map(str, cams.shape[1:]))} places", probe.note)
+            yield Panel(f"{self.method}/{layer}", cams, painter, beside=probe.pictures, notes=notes)
+            if self.compare and probe.labels is not None:
+                yield from self._compared(network, probe, layer)
+        if len(maps) > 1:
+            finest = max((cams.shape[1:] for cams in maps.values()), key=lambda size: size.numel())
+            stretch = partial(nn.functional.interpolate, size=finest, mode="nearest")
+            side_by_side = torch.cat([stretch(cams[:, None]) for cams in maps.values()], dim=1)
+            tag, notes = f"{self.method}/layers", (what, probe.note)
+            yield Panel(tag, side_by_side, painter, columns=layers, beside=probe.pictures, notes=notes)
+
+    def _cam(self, network: nn.Module, images: Tensor, target: Target, layer: str) -> Tensor:
+        return grad_cam(network, images, target, layer=layer, method=self.method, reshape=self.reshape)
+
+    def _compared(self, network: nn.Module, probe: Probe, layer: str) -> Iterator[Panel]:
+        """True against predicted class, of the pictures where they differ; nothing where there is none."""
+        assert probe.labels is not None
+        with torch.no_grad():
+            predicted = logits(network(probe.images)).argmax(dim=1)
+        wrong = (predicted != probe.labels).nonzero()[:, 0]
+        if not len(wrong):
+            return
+        maps = [self._cam(network, probe.images[wrong], classes[wrong], layer) for classes in (probe.labels, predicted)]
+        items = wrong.tolist()
+        pictures = probe.pictures[items]
+        yield Panel(
+            f"{self.method}/{layer}/true_and_predicted",
+            torch.stack(maps, dim=1),
+            Overlay(pictures),
+            columns=("the true class", "the predicted class"),
+            items=items,
+            beside=pictures,
+            notes=(f"{self.method} at {layer} of the misclassified", probe.note),
+        )

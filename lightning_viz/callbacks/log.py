@@ -35,13 +35,14 @@ class Log:
             self.sink.scalar(tag, self.step, item.value)
             return
         values = np.array(item.values.detach().float().cpu(), copy=True)  # weights go on changing while this is painted
-        labels = self._truths if item.labels is None else item.labels
-        captions = self._verdicts if item.captions is None else item.captions
+        items = range(len(self.probe)) if item.items is None else item.items
+        labels = [self._truths[one] for one in items] if item.labels is None else item.labels
+        captions = [self._verdicts[one] for one in items] if item.captions is None else item.captions
         title = f"{tag} · step {self.step}"
         failed = self.memory.failures.append
         self.sink.image(tag, self.step, lambda: paint_sheet(item, values, labels, captions, title), failed)
         rows = list(range(len(values)) if item.film is None else item.film)
-        if self.history and rows and self.stage == "fit":
+        if self.history and rows and not item.columns and self.stage == "fit":
             frame = Frame.of(self.step, values[rows], [captions[row] for row in rows])
             frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
             tag = f"{tag}/history"
@@ -65,18 +66,23 @@ def paint_sheet(
     panel: Panel, values: Values, labels: Sequence[Caption], captions: Sequence[Caption], title: str
 ) -> Pixels:
     """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum."""
-    peaks, painter = peak(values), panel.painter
+    painter = panel.painter
+    maps = [values[:, column] for column in range(len(panel.columns))] or [values]
     scale = float(painter.peaks(values.reshape(1, -1))[0]) if panel.common_scale else None
+    tiles = [painter(each, scale) for each in maps]
+    largest = peak(values.reshape(1, -1))[0]
     cells = []
-    for index, tile in enumerate(painter(values, scale)):
-        beside = () if panel.beside is None else (fit_tile(panel.beside[index], panel.size),)
-        extra = () if panel.common_scale else (Line(_describe(values[index], peaks[index], peaks.max())),)
-        cells.append(Cell((*beside, fit_tile(tile, panel.size)), (*labels[index], *captions[index], *extra)))
+    for index in range(len(values)):
+        pictures = [*([] if panel.beside is None else [panel.beside[index]]), *(each[index] for each in tiles)]
+        extra = () if panel.common_scale else (Line(" | ".join(_describe(each[index], largest) for each in maps)),)
+        fitted = tuple(fit_tile(picture, panel.size) for picture in pictures)
+        cells.append(Cell(fitted, (*labels[index], *captions[index], *extra)))
     if scale is not None:
         ends = (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g}, the {painter.top} over all tiles")
     else:
         ends = (f"-{painter.top}" if painter.signed else "0", f"{painter.top} of each tile")
-    return sheet(cells, title, panel.notes, painter=painter, ends=ends)
+    order = ["left to right: " + ", ".join([*(["input"] if panel.beside is not None else []), *panel.columns])]
+    return sheet(cells, title, [*(order if panel.columns else []), *panel.notes], painter=painter, ends=ends)
 
 
 def paint_film(
@@ -87,8 +93,9 @@ def paint_film(
     return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
 
 
-def _describe(values: Values, top: float, largest: float) -> str:
+def _describe(values: Values, largest: float) -> str:
     """The maximum that a tile's colours stand for; what is no picture says so."""
+    top = float(peak(values[None])[0])
     if not np.isfinite(values).all():
         return "not finite (magenta)"
     if top == 0:

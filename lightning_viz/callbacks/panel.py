@@ -14,9 +14,11 @@ class Panel:
 
     Args:
         tag: TensorBoard's tag, such as "saliency/gradient"; a callback's `tag=` replaces its first part.
-        values: what was measured, raw, for that the film strip can give all steps one scale: maps (N, h, w) or
-            pictures (N, C, h, w).
+        values: what was measured, raw, for that the film strip can give all steps one scale: maps (N, h, w),
+            pictures (N, C, h, w), or with `columns` several maps of each item (N, columns, h, w).
         painter: how values become tiles.
+        columns: names of the maps to show side by side for each item; such a panel has no film strip.
+        items: which pictures of the probe the values are of; all by default.
         beside: pictures (N, H, W, 3) to show next to the tiles.
         labels: what each tile is, for good; by default the true classes of the probe.
         captions: what is to say of each tile now; by default the predicted classes and their probabilities.
@@ -29,6 +31,8 @@ class Panel:
     tag: str
     values: Tensor
     painter: Painter
+    columns: Sequence[str] = ()
+    items: Sequence[int] | None = None
     beside: Pixels | None = None
     labels: Sequence[Caption] | None = None
     captions: Sequence[Caption] | None = None

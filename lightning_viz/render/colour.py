@@ -47,38 +47,40 @@ class Overlay:
         pictures: (N, H, W, 3), to whose size the maps are stretched.
         quantile: the share of a map's values below its strongest colour; less than 1 where single pixels stand out.
         light: how bright the picture shines through, 0 to 1.
+        signed: red for what is positive, blue for what is negative; otherwise what is negative is left out.
     """
 
     pictures: Pixels
     quantile: float = 1.0
     light: float = 0.55
-    signed: ClassVar[bool] = False
+    signed: bool = False
 
     @property
     def bar(self) -> Pixels:
-        return _colormap()
-
-    def of(self, rows: Sequence[int]) -> "Overlay":
-        return replace(self, pictures=self.pictures[list(rows)])
+        return _colormap("RdBu_r" if self.signed else "inferno")
 
     @property
     def top(self) -> str:
         return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
 
+    def of(self, rows: Sequence[int]) -> "Overlay":
+        return replace(self, pictures=self.pictures[list(rows)])
+
     def peaks(self, values: Values) -> Values:
-        return peak(values, self.quantile)
+        return peak(values if self.signed else np.maximum(values, 0), self.quantile)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Maps (N, h, w), none negative, at their pictures' size."""
+        """Maps (N, h, w) at their pictures' size."""
         tiles = np.empty_like(self.pictures)
         units = normalise(values, self.peaks(values) if scale is None else scale)
         for tile, picture, unit in zip(tiles, self.pictures, units, strict=True):
-            heat = resize(unit, picture.shape[0], picture.shape[1]).clip(0, 1)[..., None]
+            heat = resize(unit, picture.shape[0], picture.shape[1]).clip(-1 if self.signed else 0, 1)[..., None]
             finite = np.isfinite(heat)
             heat = np.where(finite, heat, 0)
             grey = picture.mean(axis=2, keepdims=True)
-            strength = np.sqrt(heat)  # so that the middle of the scale is seen as well
-            colour = _colormap()[(heat[..., 0] * 255).round().astype(np.uint8)]
+            place = (heat[..., 0] + 1) / 2 if self.signed else heat[..., 0]
+            colour = self.bar[(place * 255).round().astype(np.uint8)]
+            strength = np.sqrt(np.abs(heat))  # so that the middle of the scale is seen as well
             tile[:] = np.where(finite, (1 - strength) * self.light * grey + strength * colour, NOT_FINITE).round()
         return tiles
 
@@ -134,8 +136,8 @@ def resize(values: Values, height: int, width: int) -> Values:
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), smooth))
 
 
-@lru_cache(maxsize=1)
-def _colormap() -> Pixels:
+@lru_cache(maxsize=4)
+def _colormap(name: str) -> Pixels:
     import matplotlib
 
-    return (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    return (matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)

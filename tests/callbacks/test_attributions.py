@@ -4,8 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from lightning_viz import GradCAMLogger, Probe, SaliencyLogger
-from lightning_viz.methods import grad_cam, saliency
+from lightning_viz import GradCAMLogger, Probe, SaliencyLogger, methods
+from lightning_viz.methods import grad_cam, saliency, smoothgrad
 
 from ..support import Events, Lit, loader, small_network, trainer
 
@@ -31,7 +31,73 @@ def test_cam_of_the_target(target):
 
 def test_several_layers_have_a_panel_each():
     panels = GradCAMLogger(layers=["2", "5"]).draw(small_network(), PROBE)
-    assert [panel.tag for panel in panels] == ["gradcam/2", "gradcam/5"]
+    assert [panel.tag for panel in panels] == ["gradcam/2", "gradcam/5", "gradcam/layers"]
+
+
+def test_several_layers_are_shown_side_by_side_at_the_finest_resolution():
+    network = small_network()
+    *_, panel = GradCAMLogger(layers=["5", "2"]).draw(network, PROBE)
+    assert panel.columns == ["5", "2"]
+    assert panel.values.shape == (3, 2, 12, 12)
+    assert torch.equal(panel.values[:, 1], grad_cam(network, PROBE.images, layer="2"))
+    assert torch.equal(panel.values[:, 0, ::2, ::2], grad_cam(network, PROBE.images, layer="5"))
+
+
+@pytest.mark.parametrize("method", ["cam", "gradcam++", "layercam", "hirescam"])
+def test_other_cams(method):
+    network = small_network()
+    (panel,) = GradCAMLogger(method=method).draw(network, PROBE)
+    assert panel.tag == f"{method}/6"
+    assert torch.equal(panel.values, grad_cam(network, PROBE.images, layer="6", method=method))
+
+
+@pytest.mark.parametrize("method", ["smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_other_attributions(method, signed):
+    network = small_network()
+    (panel,) = SaliencyLogger(method=method, signed=signed).draw(network, PROBE)
+    function = getattr(methods, method)
+    if not signed or method == "occlusion":
+        expected = function(network, PROBE.images)
+    else:
+        expected = function(network, PROBE.images, reduce=None).sum(dim=1)
+    assert panel.tag == f"saliency/{method}"
+    assert torch.equal(panel.values, expected)
+    assert panel.painter.signed == signed
+
+
+def test_options_of_the_method():
+    network = small_network()
+    (panel,) = SaliencyLogger("smoothgrad", method_options={"samples": 3, "noise": 0.5}).draw(network, PROBE)
+    assert torch.equal(panel.values, smoothgrad(network, PROBE.images, samples=3, noise=0.5))
+    with pytest.raises(ValueError, match=r"method_options has \['sample'\], and smoothgrad takes \['samples', 'noise'"):
+        SaliencyLogger("smoothgrad", method_options={"sample": 3})
+
+
+def test_misclassified_pictures_show_the_map_of_the_true_class_beside_the_predicted():
+    network = small_network().eval()
+    predicted = network(PROBE.images).argmax(dim=1)
+    labels = predicted.clone()
+    labels[1] = (labels[1] + 1) % 4
+    probe = Probe(PROBE.images, labels)
+    _, panel = GradCAMLogger(compare="predicted").draw(network, probe)
+    assert panel.tag == "gradcam/6/true_and_predicted"
+    assert panel.items == [1]
+    for column, target in enumerate((labels, predicted)):
+        assert torch.allclose(panel.values[:, column], grad_cam(network, probe.images[1:2], target[1:2], layer="6"))
+    assert len(list(GradCAMLogger(compare="predicted").draw(network, Probe(PROBE.images, predicted)))) == 1
+
+
+def test_every_option_at_once_reaches_tensorboard(tmp_path):
+    callbacks = [
+        GradCAMLogger(layers=["network.2", "network.5"], compare="predicted", on_error="raise"),
+        SaliencyLogger("occlusion", signed=True, on_error="raise"),
+        SaliencyLogger("guided_backprop", on_error="raise"),
+    ]
+    trainer(tmp_path, callbacks, max_epochs=1).fit(Lit(), loader(), loader())
+    tags = set(Events(tmp_path / "run/version_0").image_tags)
+    assert {"gradcam/layers", "gradcam/network.2/true_and_predicted", "saliency/occlusion/history"} <= tags
+    assert "gradcam/layers/history" not in tags
 
 
 @pytest.mark.parametrize("kind", [SaliencyLogger, GradCAMLogger])

@@ -1,0 +1,30 @@
+"""Zero configuration over torchvision's classifiers: every callback draws, or says clearly why not."""
+
+import pytest
+import torch
+import torchvision
+
+from lightning_viz import Probe, viz_callbacks
+from lightning_viz.callbacks.guard import guard
+
+FAMILIES = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "mnasnet0_5", "maxvit_t", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
+    "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
+]  # fmt: skip
+SIZES = {"inception_v3": 128, "maxvit_t": 224, "vit_b_32": 224}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_callback_draws(name):
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network = torchvision.models.get_model(name, weights=None, **options).train()
+    size = SIZES.get(name, 64)
+    probe = Probe(torch.rand(2, 3, size, size), torch.tensor([1, 2]))
+    for callback in viz_callbacks():
+        with guard(network):
+            callback.begin(network, probe)
+            panels = list(callback.draw(network, probe))
+        assert panels
+        assert all(torch.isfinite(panel.values).all() for panel in panels if hasattr(panel, "values"))
+    assert all(module.training for module in network.modules())
