@@ -86,8 +86,8 @@ class GradCAMLogger(VizCallback):
                 yield from self._compared(network, probe, layer)
         if len(maps) > 1:
             finest = max((cams.shape[1:] for cams in maps.values()), key=lambda size: size.numel())
-            stretch = partial(nn.functional.interpolate, size=finest, mode="nearest")
-            side_by_side = torch.cat([stretch(cams[:, None]) for cams in maps.values()], dim=1)
+            stretch = partial(nn.functional.interpolate, size=finest, mode="bicubic")
+            side_by_side = torch.cat([stretch(cams[:, None]) for cams in maps.values()], dim=1).clamp(min=0)
             tag, notes = f"{self.method}/layers", (what, probe.note)
             yield Panel(tag, side_by_side, painter, columns=layers, beside=probe.pictures, notes=notes)
 

@@ -74,7 +74,8 @@ def paint_sheet(
     cells = []
     for index in range(len(values)):
         pictures = [*([] if panel.beside is None else [panel.beside[index]]), *(each[index] for each in tiles)]
-        extra = () if panel.common_scale else (Line(" | ".join(_describe(each[index], largest) for each in maps)),)
+        words = " | ".join(_describe(each[index], painter.signed, largest) for each in maps)
+        extra = () if panel.common_scale else (Line(words),)
         fitted = tuple(fit_tile(picture, panel.size) for picture in pictures)
         cells.append(Cell(fitted, (*labels[index], *captions[index], *extra)))
     if scale is not None:
@@ -93,11 +94,11 @@ def paint_film(
     return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
 
 
-def _describe(values: Values, largest: float) -> str:
+def _describe(values: Values, signed: bool, largest: float) -> str:
     """The maximum that a tile's colours stand for; what is no picture says so."""
-    top = float(peak(values[None])[0])
+    top = float(peak((values if signed else np.maximum(values, 0))[None])[0])
     if not np.isfinite(values).all():
         return "not finite (magenta)"
     if top == 0:
-        return "zero everywhere"
+        return "zero everywhere" if not values.any() else "nowhere above zero"
     return f"max {top:.2g}" if top > 1e-4 * largest else f"≈ 0 ({top:.0e})"

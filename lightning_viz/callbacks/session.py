@@ -106,7 +106,7 @@ class Session:
         images, labels = unpack(sample)
         images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
         data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
-        origin = f"{len(images)} pictures of the {name} data"
+        origin = f"pictures of the {name} data"
         return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.floating]
 
+AGAINST, FOR = 30, 225  # of the 256 colours from blue to red
 NOT_FINITE = (255, 0, 255)  # NaN and infinity: a colour that no colormap has
 
 
@@ -57,7 +58,11 @@ class Overlay:
 
     @property
     def bar(self) -> Pixels:
-        return _colormap("RdBu_r" if self.signed else "inferno")
+        """Signed ones fade to black in the middle, where the picture is seen instead."""
+        if not self.signed:
+            return _colormap("inferno")
+        fade = np.sqrt(np.abs(np.linspace(-1, 1, 256)))[:, None]
+        return (fade * np.repeat(_colormap("RdBu_r")[[AGAINST, FOR]], 128, axis=0)).round().astype(np.uint8)
 
     @property
     def top(self) -> str:
@@ -78,8 +83,10 @@ class Overlay:
             finite = np.isfinite(heat)
             heat = np.where(finite, heat, 0)
             grey = picture.mean(axis=2, keepdims=True)
-            place = (heat[..., 0] + 1) / 2 if self.signed else heat[..., 0]
-            colour = self.bar[(place * 255).round().astype(np.uint8)]
+            if self.signed:
+                colour = np.where(heat < 0, _colormap("RdBu_r")[AGAINST], _colormap("RdBu_r")[FOR])
+            else:
+                colour = _colormap("inferno")[(heat[..., 0] * 255).round().astype(np.uint8)]
             strength = np.sqrt(np.abs(heat))  # so that the middle of the scale is seen as well
             tile[:] = np.where(finite, (1 - strength) * self.light * grey + strength * colour, NOT_FINITE).round()
         return tiles

