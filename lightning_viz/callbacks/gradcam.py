@@ -1,7 +1,6 @@
 """GradCAMLogger: which places of a layer speak for a class."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -85,11 +84,8 @@ class GradCAMLogger(VizCallback):
             if self.compare and probe.labels is not None:
                 yield from self._compared(network, probe, layer)
         if len(maps) > 1:
-            finest = max((cams.shape[1:] for cams in maps.values()), key=lambda size: size.numel())
-            stretch = partial(nn.functional.interpolate, size=finest, mode="bicubic")
-            side_by_side = torch.cat([stretch(cams[:, None]) for cams in maps.values()], dim=1).clamp(min=0)
             tag, notes = f"{self.method}/layers", (what, probe.note)
-            yield Panel(tag, side_by_side, painter, columns=layers, beside=probe.pictures, notes=notes)
+            yield Panel(tag, [*maps.values()], painter, columns=layers, beside=probe.pictures, notes=notes)
 
     def _cam(self, network: nn.Module, images: Tensor, target: Target, layer: str) -> Tensor:
         return grad_cam(network, images, target, layer=layer, method=self.method, reshape=self.reshape)
@@ -107,7 +103,7 @@ class GradCAMLogger(VizCallback):
         pictures = probe.pictures[items]
         yield Panel(
             f"{self.method}/{layer}/true_and_predicted",
-            torch.stack(maps, dim=1),
+            maps,
             Overlay(pictures),
             columns=("the true class", "the predicted class"),
             items=items,

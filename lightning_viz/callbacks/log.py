@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_viz.render import Caption, Cell, Frame, Line, Pixels, Values, film, fit_tile, peak, sheet, thin
 from lightning_viz.sinks import TensorBoardSink
@@ -34,13 +34,14 @@ class Log:
         if isinstance(item, Scalar):
             self.sink.scalar(tag, self.step, item.value)
             return
-        values = np.array(item.values.detach().float().cpu(), copy=True)  # weights go on changing while this is painted
+        maps = [_copied(one) for one in ([item.values] if isinstance(item.values, Tensor) else item.values)]
         items = range(len(self.probe)) if item.items is None else item.items
         labels = [self._truths[one] for one in items] if item.labels is None else item.labels
         captions = [self._verdicts[one] for one in items] if item.captions is None else item.captions
         title = f"{tag} · step {self.step}"
         failed = self.memory.failures.append
-        self.sink.image(tag, self.step, lambda: paint_sheet(item, values, labels, captions, title), failed)
+        self.sink.image(tag, self.step, lambda: paint_sheet(item, maps, labels, captions, title), failed)
+        values = maps[0]
         rows = list(range(len(values)) if item.film is None else item.film)
         if self.history and rows and not item.columns and self.stage == "fit":
             frame = Frame.of(self.step, values[rows], [captions[row] for row in rows])
@@ -62,17 +63,24 @@ class Log:
         return verdicts(self.network, self.probe)
 
 
+def _copied(values: Tensor) -> Values:
+    """Weights go on changing while they are painted."""
+    return np.array(values.detach().float().cpu(), copy=True)
+
+
 def paint_sheet(
-    panel: Panel, values: Values, labels: Sequence[Caption], captions: Sequence[Caption], title: str
+    panel: Panel, maps: Sequence[Values], labels: Sequence[Caption], captions: Sequence[Caption], title: str
 ) -> Pixels:
-    """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum."""
+    """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum.
+
+    `maps` are one for each column of the panel, or a single one.
+    """
     painter = panel.painter
-    maps = [values[:, column] for column in range(len(panel.columns))] or [values]
-    scale = float(painter.peaks(values.reshape(1, -1))[0]) if panel.common_scale else None
+    largest = max(float(peak(each.reshape(1, -1))[0]) for each in maps)
+    scale = float(painter.peaks(maps[0].reshape(1, -1))[0]) if panel.common_scale else None
     tiles = [painter(each, scale) for each in maps]
-    largest = peak(values.reshape(1, -1))[0]
     cells = []
-    for index in range(len(values)):
+    for index in range(len(maps[0])):
         pictures = [*([] if panel.beside is None else [panel.beside[index]]), *(each[index] for each in tiles)]
         words = " | ".join(_describe(each[index], painter.signed, largest) for each in maps)
         extra = () if panel.common_scale else (Line(words),)

@@ -15,7 +15,7 @@ class Panel:
     Args:
         tag: TensorBoard's tag, such as "saliency/gradient"; a callback's `tag=` replaces its first part.
         values: what was measured, raw, for that the film strip can give all steps one scale: maps (N, h, w),
-            pictures (N, C, h, w), or with `columns` several maps of each item (N, columns, h, w).
+            pictures (N, C, h, w), or with `columns` maps (N, h, w) for each of these.
         painter: how values become tiles.
         columns: names of the maps to show side by side for each item; such a panel has no film strip.
         items: which pictures of the probe the values are of; all by default.
@@ -29,7 +29,7 @@ class Panel:
     """
 
     tag: str
-    values: Tensor
+    values: Tensor | Sequence[Tensor]
     painter: Painter
     columns: Sequence[str] = ()
     items: Sequence[int] | None = None

@@ -61,7 +61,7 @@ class Overlay:
         """Signed ones fade to black in the middle, where the picture is seen instead."""
         if not self.signed:
             return _colormap("inferno")
-        fade = np.sqrt(np.abs(np.linspace(-1, 1, 256)))[:, None]
+        fade = np.abs(np.linspace(-1, 1, 256))[:, None]
         return (fade * np.repeat(_colormap("RdBu_r")[[AGAINST, FOR]], 128, axis=0)).round().astype(np.uint8)
 
     @property
@@ -84,10 +84,11 @@ class Overlay:
             heat = np.where(finite, heat, 0)
             grey = picture.mean(axis=2, keepdims=True)
             if self.signed:
+                strength = np.abs(heat)
                 colour = np.where(heat < 0, _colormap("RdBu_r")[AGAINST], _colormap("RdBu_r")[FOR])
             else:
+                strength = np.sqrt(heat)  # so that the middle of the scale is seen as well
                 colour = _colormap("inferno")[(heat[..., 0] * 255).round().astype(np.uint8)]
-            strength = np.sqrt(np.abs(heat))  # so that the middle of the scale is seen as well
             tile[:] = np.where(finite, (1 - strength) * self.light * grey + strength * colour, NOT_FINITE).round()
         return tiles
 

@@ -287,7 +287,7 @@ def test_values_are_copied_when_they_are_yielded(tmp_path, monkeypatch):
     """What is drawn is the weight of that step, whenever it is painted."""
     seen = []
     monkeypatch.setattr(
-        log, "paint_sheet", lambda panel, values, *rest: seen.append(values) or np.zeros((4, 4, 3), np.uint8)
+        log, "paint_sheet", lambda panel, maps, *rest: seen.append(maps[0]) or np.zeros((4, 4, 3), np.uint8)
     )
 
     class Weights(Plain):
