@@ -1,5 +1,6 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
+from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
 from .find import find_layer
 from .gradcam import grad_cam
@@ -8,11 +9,13 @@ from .outputs import Target
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 
 __all__ = [
+    "Faithfulness",
     "Target",
     "filters",
     "find_layer",
     "grad_cam",
     "guided_backprop",
+    "insertion_deletion",
     "integrated_gradients",
     "occlusion",
     "saliency",

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods import grad_cam, guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
+from lightning_viz.methods import (
+    grad_cam,
+    guided_backprop,
+    insertion_deletion,
+    integrated_gradients,
+    occlusion,
+    saliency,
+    smoothgrad,
+)
 
 SIDE, PATCH, CLASSES = 32, 8, 4
 
@@ -79,3 +87,13 @@ def test_the_maximum_is_in_the_patch(name, trained, held_out):
     strongest = maps.flatten(1).argmax(dim=1, keepdim=True)
     share = places.flatten(1).gather(1, strongest).float().mean().item()
     assert share >= LEAST.get(name, 0.95)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_true_maps_beat_shuffled_ones(name, trained, held_out):
+    images, classes, _ = (part[:50] for part in held_out)
+    maps = METHODS[name](trained, images, classes)
+    shuffled = maps.flatten(1)[:, torch.randperm(maps[0].numel(), generator=torch.Generator().manual_seed(0))]
+    true, false = (insertion_deletion(trained, images, one, classes) for one in (maps, shuffled.reshape(maps.shape)))
+    better = (true.insertion_area - true.deletion_area) > (false.insertion_area - false.deletion_area)
+    assert better.float().mean() > 0.9
