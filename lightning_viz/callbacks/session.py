@@ -70,8 +70,12 @@ class Session:
             )
 
     def flush(self) -> None:
+        """Return when all that was drawn is on disk. A disk that is full or gone is warned of, and stops no run."""
         for sink in self._sinks.values():
-            sink.flush()
+            try:
+                sink.flush()
+            except Exception as error:
+                self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
 
     def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
         """The shared probe of `count` pictures for a stage, "fit" or "test", made when it is first asked for.

@@ -18,6 +18,7 @@ from lightning_viz import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLog
 from lightning_viz.callbacks import log
 from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
+from lightning_viz.sinks import TensorBoardSink
 
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
 
@@ -266,6 +267,18 @@ def test_compiled_models_are_drawn_as_they_were_written(inner, tmp_path):
     run.fit(module, loader(), loader())
     tags = Events(tmp_path / "run/version_0").image_tags
     assert {"filters/network.0", "gradcam/network.6", "saliency/gradient"} <= set(tags)
+
+
+def test_a_disk_that_fails_at_the_end_is_warned_of(tmp_path, monkeypatch, our_warnings):
+    def fail(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(TensorBoardSink, "flush", fail)
+    module = Lit()
+    fit(tmp_path, [Plain(tag="one"), Plain(tag="two")], module)
+    (warning,) = our_warnings()
+    assert "OSError: No space left on device" in warning
+    assert len(module.losses) == 4
 
 
 def test_a_failure_keeps_nothing_alive(tmp_path):
