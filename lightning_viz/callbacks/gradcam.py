@@ -1,6 +1,7 @@
 """GradCAMLogger: which places of a layer speak for a class."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,13 +14,13 @@ from lightning_viz.methods.modes import capture
 from lightning_viz.methods.outputs import logits
 from lightning_viz.render import Overlay
 
-from .base import VizCallback
-from .panel import Panel
+from .panel import Panel, Scalar
 from .probe import Probe
+from .trust import AttributionLogger, in_words
 from .words import check_layers, explains, named
 
 
-class GradCAMLogger(VizCallback):
+class GradCAMLogger(AttributionLogger):
     """Class activation maps of the probe, over its pictures: `gradcam/layer4` and `gradcam/layer4/history`.
 
     Several layers are shown side by side as well, under `gradcam/layers`. Other methods have their own first part:
@@ -33,7 +34,7 @@ class GradCAMLogger(VizCallback):
             predicted one, under `gradcam/layer4/true_and_predicted`.
         reshape: a callable from a layer's output to feature maps (B, C, h, w), for transformers whose tokens are not on
             the image's grid row by row.
-        common: the options of every callback, see `VizCallback`.
+        common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
     def __init__(
@@ -71,21 +72,25 @@ class GradCAMLogger(VizCallback):
             for output in outputs.values():
                 feature_maps(output, probe.images)
 
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
-        target = self.explained(probe)
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
+        target = self.settled(network, probe)
         if self.layers is None and self._memory.layer is None:
             self._memory.layer = find_layer(network, "last_spatial", probe.images, target)
         layers = named(self.layers or self._memory.layer)
         maps = {layer: self._cam(network, probe.images, target, layer) for layer in layers}
         painter, what = Overlay(probe.pictures), f"{self.method} of {explains(self.target)}"
         for layer, cams in maps.items():
-            notes = (f"{what} at {layer}, {'×'.join(map(str, cams.shape[1:]))} places", probe.note)
-            yield Panel(f"{self.method}/{layer}", cams, painter, beside=probe.pictures, notes=notes)
+            tag, again = f"{self.method}/{layer}", partial(self._cam, images=probe.images, target=target, layer=layer)
+            scalars = self.checked(tag, network, probe, cams, again)
+            trust = [in_words(scalars)] if scalars else []
+            notes = [f"{what} at {layer}, {'×'.join(map(str, cams.shape[1:]))} places", *trust, probe.note]
+            yield Panel(tag, cams, painter, beside=probe.pictures, notes=notes)
+            yield from scalars
             if self.compare and probe.labels is not None:
                 yield from self._compared(network, probe, layer)
         if len(maps) > 1:
-            tag, notes = f"{self.method}/layers", (what, probe.note)
-            yield Panel(tag, [*maps.values()], painter, columns=layers, beside=probe.pictures, notes=notes)
+            tag, every = f"{self.method}/layers", [*maps.values()]
+            yield Panel(tag, every, painter, columns=layers, beside=probe.pictures, notes=(what, probe.note))
 
     def _cam(self, network: nn.Module, images: Tensor, target: Target, layer: str) -> Tensor:
         return grad_cam(network, images, target, layer=layer, method=self.method, reshape=self.reshape)

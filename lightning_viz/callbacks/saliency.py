@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from lightning_viz.methods import guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
 from lightning_viz.render import Overlay
 
-from .base import VizCallback
-from .panel import Panel
+from .panel import Panel, Scalar
 from .probe import Probe
+from .trust import AttributionLogger, in_words
 from .words import explains
 
 QUANTILE = 0.99  # a few pixels have many times the gradient of all others
@@ -26,7 +25,7 @@ METHODS: dict[str, tuple[Callable[..., Tensor], str]] = {
 }
 
 
-class SaliencyLogger(VizCallback):
+class SaliencyLogger(AttributionLogger):
     """Pixel attributions of the probe, over its pictures: `saliency/<method>` and `saliency/<method>/history`.
 
     Args:
@@ -35,7 +34,7 @@ class SaliencyLogger(VizCallback):
         signed: show what speaks for the class in red and what speaks against it in blue, summed over channels; otherwise
             the magnitude, maximum over channels (of occlusion, what speaks for the class).
         method_options: options of the function of this name in `lightning_viz.methods`, such as {"samples": 16}.
-        common: the options of every callback, see `VizCallback`.
+        common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
     def __init__(
@@ -58,18 +57,26 @@ class SaliencyLogger(VizCallback):
     def distinction(self) -> dict[str, Any]:
         return {"method": self.method}
 
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
         function, words = METHODS[self.method]
-        attribute = partial(function, network, probe.images, self.explained(probe), **(self.method_options or {}))
-        if not self.signed:
-            maps, how = attribute(), "magnitude, maximum over channels"
-        elif self.method == "occlusion":  # all channels are covered at once
-            maps, how = attribute(), "red for, blue against"
+        target, options, tag = self.settled(network, probe), self.method_options or {}, f"saliency/{self.method}"
+        if self.signed and self.method != "occlusion":  # which covers all channels at once, and is signed as it is
+            maps = function(network, probe.images, target, reduce=None, **options).sum(dim=1)
+            how = "sum over channels, red for, blue against"
         else:
-            maps, how = attribute(reduce=None).sum(dim=1), "sum over channels, red for, blue against"
+            maps = function(network, probe.images, target, **options)
+            how = "red for, blue against" if self.signed else "magnitude, maximum over channels"
         if self.method == "occlusion":
             painter, how = Overlay(probe.pictures, signed=self.signed), how if self.signed else "where it falls"
         else:
             painter = Overlay(probe.pictures, quantile=QUANTILE, light=0.3, signed=self.signed)
-        notes = (f"{words} of {explains(self.target)}: {how}", probe.note)
-        yield Panel(f"saliency/{self.method}", maps, painter, beside=probe.pictures, notes=notes)
+        scalars = self.checked(
+            tag,
+            network,
+            probe,
+            maps.abs() if self.signed else maps,
+            lambda other: function(other, probe.images, target, **options),
+        )
+        notes = [f"{words} of {explains(self.target)}: {how}", *([in_words(scalars)] if scalars else []), probe.note]
+        yield Panel(tag, maps, painter, beside=probe.pictures, notes=notes)
+        yield from scalars

@@ -5,7 +5,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-NETWORKS = ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "efficientnet_b0"]
+NETWORKS = [
+    "alexnet", "densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v2", "regnet_y_400mf", "resnet18",
+    "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11",
+]  # fmt: skip
 
 
 @pytest.fixture(params=NETWORKS)

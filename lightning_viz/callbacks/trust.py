@@ -1,0 +1,109 @@
+"""Numbers beside the pictures: whether a map is true, how it changed, and whether the weights matter to it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lightning_viz.methods import Target, insertion_deletion
+from lightning_viz.methods.outputs import fixed_target
+from lightning_viz.methods.similarity import cosine, rank_correlation
+
+from .base import VizCallback
+from .panel import Scalar
+from .probe import Probe
+
+Check = Literal["change", "faithfulness", "sanity"]
+
+SIDE = 56  # pixels: maps are remembered no finer than this
+STEPS = 8
+
+#: From a network to its maps of the probe, (B, h, w).
+Mapping = Callable[[nn.Module], Tensor]
+
+
+class AttributionLogger(VizCallback):
+    """The base of the callbacks whose maps can be checked.
+
+    Args:
+        trust: which checks to log as scalars, means over the pictures, and to print under the panel:
+
+            - "change": `trust/change_since_last` and `trust/change_since_start`, 1 less the cosine similarity of the maps,
+              and `trust/rank_since_start`, their rank correlation. It costs nothing.
+            - "faithfulness": `trust/over_random` and `trust/over_blob`, how much more insertion less deletion area
+              (Petsiuk et al. 2018) the map has than a map of noise, and than a blob in the centre; 0 is no better. It
+              costs 57 forward passes of the probe.
+            - "sanity": `trust/sanity`, the rank correlation with the maps of the same network with weights drawn anew
+              (Adebayo et al. 2018), once, at the first drawing; near 0 is good. It costs one more map, and a copy of the
+              network while it lasts.
+        common: the options of every callback, see `VizCallback`.
+    """
+
+    def __init__(self, trust: list[Check] | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        if trust is not None and not isinstance(trust, list):
+            raise TypeError(f"trust={trust!r} is {type(trust).__name__}; give a list of {', '.join(get_args(Check))}")
+        if unknown := [check for check in trust or [] if check not in get_args(Check)]:
+            raise ValueError(f"trust={unknown} is unknown; choose of {', '.join(map(repr, get_args(Check)))}")
+        self.trust = trust
+
+    def settled(self, network: nn.Module, probe: Probe) -> Target:
+        """What to explain; where maps of several networks are compared, the class that this one predicts."""
+        target = self.explained(probe)
+        return fixed_target(network, probe.images, target) if self.trust else target
+
+    def checked(self, tag: str, network: nn.Module, probe: Probe, maps: Tensor, again: Mapping) -> list[Scalar]:
+        """The scalars of these maps, (B, h, w); `again` makes the maps of another network."""
+        found: dict[str, Tensor] = {}
+        magnitudes = torch.nan_to_num(maps.float()).clamp(min=0)
+        if "change" in (self.trust or []):
+            found |= self._change(tag, magnitudes)
+        if "faithfulness" in (self.trust or []):
+            found |= faithfulness(network, probe.images, magnitudes, self.explained(probe))
+        if "sanity" in (self.trust or []) and f"{tag}/sanity" not in self._memory.kept:
+            found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(again(redrawn(network)).float()))
+            self._memory.kept[f"{tag}/sanity"] = found["sanity"].mean().cpu()
+        return [Scalar(f"{tag}/trust/{name}", float(values.mean())) for name, values in found.items()]
+
+    def _change(self, tag: str, maps: Tensor) -> dict[str, Tensor]:
+        kept = self._memory.kept
+        size = (min(maps.shape[1], SIDE), min(maps.shape[2], SIDE))
+        now = nn.functional.adaptive_avg_pool2d(maps[:, None], size)[:, 0].cpu()
+        start, last = kept.setdefault(f"{tag}/start", now), kept.get(f"{tag}/last", now)
+        kept[f"{tag}/last"] = now
+        if start.shape != now.shape or last.shape != now.shape:  # another probe than before a resume
+            kept[f"{tag}/start"] = start = last = now
+        return {
+            "change_since_last": 1 - cosine(now, last),
+            "change_since_start": 1 - cosine(now, start),
+            "rank_since_start": rank_correlation(now, start),
+        }
+
+
+def faithfulness(network: nn.Module, images: Tensor, maps: Tensor, target: Target) -> dict[str, Tensor]:
+    """Insertion less deletion area of the maps, over that of noise and over that of a blob in the centre: (B,) each."""
+    height, width = maps.shape[1:]
+    noise = torch.rand(images[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(maps)
+    rows, columns = (torch.linspace(-1, 1, size, device=maps.device) for size in (height, width))
+    blob = torch.exp(-2 * (rows[:, None] ** 2 + columns**2)).expand_as(maps)
+    gains = []
+    for each in (maps, noise, blob):
+        areas = insertion_deletion(network, images, each, target, steps=STEPS)
+        gains.append(areas.insertion_area - areas.deletion_area)
+    return {"over_random": gains[0] - gains[1], "over_blob": gains[0] - gains[2]}
+
+
+def redrawn(network: nn.Module) -> nn.Module:
+    """A copy of the network with every weight drawn anew, as its layers draw them at the start."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return network
+
+
+def in_words(scalars: list[Scalar]) -> str:
+    """The numbers for the line under a panel."""
+    return "trust: " + ", ".join(f"{one.tag.rpartition('/')[2].replace('_', ' ')} {one.value:.2f}" for one in scalars)
