@@ -65,7 +65,7 @@ class Log:
 
 def _copied(values: Tensor) -> Values:
     """Weights go on changing while they are painted."""
-    return np.array(values.detach().float().cpu(), copy=True)
+    return values.detach().float().cpu().numpy().copy()
 
 
 def paint_sheet(
