@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target
-from lightning_viz.methods.outputs import target_scores
 
 from .batches import Unpack, unpack_batch
+from .checks import check_count, check_probe, check_target, check_target_argument
 from .guard import guard
 from .log import Log
 from .memory import Memory
@@ -263,51 +262,6 @@ class VizCallback(pl.Callback):
             f"{type(self).__name__} failed and draws no more in this run; training goes on. Cause: "
             f"{type(error).__name__}: {error} (on_error='raise' stops the run and shows where)"
         )
-
-
-def check_count(name: str, value: object, least: int, optional: bool = False) -> None:
-    """Raise for a `value` that is not a whole number of at least `least` (or None, if optional)."""
-    if value is None and optional:
-        return
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a whole number of {least} or more")
-    if value < least:
-        raise ValueError(f"{name}={value} is too small; give {least} or more")
-
-
-def check_target_argument(target: object) -> None:
-    """Raise for a `target` that cannot be meant."""
-    indices = target if isinstance(target, list) else [target]
-    if target is None or target == "label" or callable(target):
-        return
-    if not indices or not all(isinstance(one, int) and not isinstance(one, bool) for one in indices):
-        raise ValueError(f"target={target!r} is unknown; choose 'label', None, class indices or a callable")
-    if min(indices) < 0:
-        raise ValueError(f"target={target!r} is no class index; give 0 or more")
-
-
-def check_target(network: nn.Module, images: Tensor, target: Target) -> None:
-    """Raise ValueError for a target that does not fit the network's output."""
-    with torch.no_grad():
-        target_scores(network(images), target)
-
-
-def check_probe(network: nn.Module, probe: Probe) -> None:
-    """Raise ValueError for a probe that does not go through the network, or that names fewer classes than it has."""
-    try:
-        with torch.no_grad():
-            output = network(probe.images)
-    except Exception as error:
-        raise ValueError(
-            f"probe images of the shape {tuple(probe.images.shape[1:])} do not go through {type(network).__name__}: "
-            f"{error}; give pictures of the shape that the model is trained on"
-        ) from error
-    if probe.class_names is not None and isinstance(output, torch.Tensor) and output.ndim == 2:
-        classes = output.shape[1]
-        if len(probe.class_names) < classes:
-            raise ValueError(
-                f"class_names has {len(probe.class_names)} names, and the model {classes} classes; give a name for each"
-            )
 
 
 def convert(probe: Probe, trainer: pl.Trainer) -> Probe:

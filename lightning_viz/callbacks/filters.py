@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from lightning_viz.methods import filters, find_layer
 from lightning_viz.render import Caption, Line, SignedPixels
 
-from .base import VizCallback, check_count
+from .base import VizCallback
+from .checks import check_count
 from .panel import Panel, Scalar
 from .probe import Probe
 from .words import check_layers, named
