@@ -24,7 +24,7 @@ class FilterLogger(VizCallback):
     `filters/conv1/relative_change`.
 
     Filters that see three channels are colour pictures, zero in mid-grey; those that see one are grey; those that see
-    more, or several groups, are shown slice by slice, one channel a tile, in grey.
+    more, or several groups, are shown slice by slice, one channel a tile, in grey; single weights (1×1) on one scale for all.
 
     Args:
         layers: dotted names of convolutions, one or several; by default the first.
@@ -67,7 +67,10 @@ class FilterLogger(VizCallback):
                 "film": strongest,
                 "size": 96,
             }
-            yield Panel(f"filters/{layer}", tiles, notes=(f"weights {shape}, zero in mid-grey",), **common)
+            alone = tiles[0, 0].numel() == 1  # a single weight on its own scale is black or white
+            yield Panel(
+                f"filters/{layer}", tiles, common_scale=alone, notes=(f"weights {shape}, zero in mid-grey",), **common
+            )
             notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
             yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)
             yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))

@@ -38,6 +38,12 @@ def test_other_filters_are_shown_slice_by_slice_in_grey(conv, tiles):
     assert len(panel.labels) == len(panel.captions) == tiles
 
 
+@pytest.mark.parametrize(("size", "common"), [(1, True), (3, False)])
+def test_single_weights_share_a_scale(size, common):
+    panel = drawn(FilterLogger(), nn.Sequential(nn.Conv2d(8, 4, size)))["filters/0"]
+    assert panel.common_scale is common
+
+
 def test_max_filters_bounds_the_tiles():
     assert len(drawn(FilterLogger(max_filters=5), small_network())["filters/0"].values) == 5
 
