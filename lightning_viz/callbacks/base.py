@@ -12,17 +12,26 @@ from torch import Tensor, nn
 from lightning_viz.methods import Target
 
 from .batches import Unpack, unpack_batch
-from .checks import check_count, check_probe, check_target, check_target_argument
+from .checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_flag,
+    check_probe,
+    check_target,
+    check_target_argument,
+)
 from .guard import guard
+from .listening import HARDEST, Listening
 from .log import Log
 from .memory import Memory
 from .network import Forward, find_network
 from .panel import Panel, Scalar
-from .probe import Probe
-from .session import session_of
+from .probe import Hardest, Probe
+from .session import convert, loaders, session_of
 
 
-class VizCallback(pl.Callback):
+class VizCallback(Listening):
     """Draws what a network learns while it trains. A subclass says what, in `draw`; the rest is here.
 
     Args:
@@ -30,7 +39,8 @@ class VizCallback(pl.Callback):
         every_n_train_steps: draw after every n-th training step instead.
         log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
         probe: the pictures to look at. By default all callbacks of a trainer share one, taken class-balanced from the
-            validation data (from the training data where there are none, which is said).
+            validation data (from the training data where there are none, which is said). `Probe.hardest()` chooses the
+            validation pictures with the highest loss.
         max_images: how many pictures of the probe to draw.
         tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
         history: columns of the film strip; 0 turns it off.
@@ -50,7 +60,7 @@ class VizCallback(pl.Callback):
         every_n_epochs: int = 1,
         every_n_train_steps: int | None = None,
         log_at_start: bool = True,
-        probe: Probe | None = None,
+        probe: Probe | Hardest | None = None,
         max_images: int = 8,
         tag: str | None = None,
         history: int = 8,
@@ -67,18 +77,15 @@ class VizCallback(pl.Callback):
             ("history", history, 0),
         ):
             check_count(name, value, least, optional=name == "every_n_train_steps")
-        if on_error not in ("warn", "raise"):
-            raise ValueError(f"on_error={on_error!r} is unknown; choose 'warn' or 'raise'")
+        check_choice("on_error", on_error, ("warn", "raise"))
+        check_flag("log_at_start", log_at_start)
         check_target_argument(target)
-        if not isinstance(log_at_start, bool):
-            raise TypeError(f"log_at_start={log_at_start!r} is {type(log_at_start).__name__}; give True or False")
-        for name, function in (("forward", forward), ("unpack", unpack)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name}={function!r} is {type(function).__name__}; give a callable")
+        check_callable("forward", forward)
+        check_callable("unpack", unpack)
         if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
             raise ValueError(f"tag={tag!r} is no name; give a word, or None for the default")
-        if probe is not None and not isinstance(probe, Probe):
-            raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels)")
+        if probe is not None and not isinstance(probe, Probe | Hardest):
+            raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels), or Probe.hardest()")
         self.every_n_epochs = every_n_epochs
         self.every_n_train_steps = every_n_train_steps
         self.log_at_start = log_at_start
@@ -101,6 +108,9 @@ class VizCallback(pl.Callback):
 
     def begin(self, network: nn.Module, probe: Probe) -> None:
         """Before the first step, with the pictures: pin what has to be, raise ValueError for arguments that do not fit."""
+
+    def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
+        """Before each drawing, with the trainer at hand: get what `draw` needs of the data."""
 
     def explained(self, probe: Probe) -> Target:
         """`target` for these pictures, as the methods take it."""
@@ -151,29 +161,20 @@ class VizCallback(pl.Callback):
         if trainer.state.fn == "validate":
             self._prepare(trainer, pl_module)
 
-    def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if dataloader_idx == 0:  # in the sanity check before the first step, too
-            self._pin_probe(trainer, pl_module, "fit", batch, "validation")
-
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._gather(trainer, pl_module, "fit")
         if trainer.state.fn == "validate":
             self._log(trainer, pl_module, "fit")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._prepare(trainer, pl_module)
 
-    def on_test_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if dataloader_idx == 0:
-            self._pin_probe(trainer, pl_module, "test", batch, "test")
-
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._gather(trainer, pl_module, "test")
         self._log(trainer, pl_module, "test")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop_listening()
         session_of(trainer).flush()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -204,32 +205,43 @@ class VizCallback(pl.Callback):
         session_of(trainer).check_loggers(trainer)
         network = find_network(pl_module, self.forward)
         self.check(network)
-        if self.probe is not None and trainer.is_global_zero:
+        if isinstance(self.probe, Probe) and trainer.is_global_zero:
             with guard(pl_module, trainer.precision_plugin):
                 check_probe(network, convert(self.probe.head(1), trainer))
 
     def _pin_probe(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, batch: Any, kind: str) -> None:
         """Pin the pictures at the first batch, when the loaders are there. Data that are no images raise, at once."""
         session, memory = session_of(trainer), self._memory
-        if stage in memory.probes or not trainer.is_global_zero or session.sink(trainer) is None:
+        if stage in memory.begun or not trainer.is_global_zero or session.sink(trainer) is None:
             return
-        probe = self.probe
+        memory.begun.add(stage)
+        probe = self.probe if isinstance(self.probe, Probe) else None
         if probe is None:
             callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
             peers = [one for one in callbacks if isinstance(one, VizCallback) and one.unpack == self.unpack]
             count = max(one.max_images for one in peers)
             probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch, kind)
         probe = convert(probe.head(self.max_images), trainer)
-        if not memory.pin(stage, probe):
-            session.warn(
-                "lightning_viz starts its film strips anew: the probe is not the one of before the resume; "
-                "give a probe=, or split your data with a fixed seed, to see the same pictures throughout"
-            )
         with guard(pl_module, trainer.precision_plugin):
             network = find_network(pl_module, self.forward)
             if self.target is not None:
                 check_target(network, probe.images, self.explained(probe))
             self.begin(network, probe)
+        if not isinstance(self.probe, Hardest):
+            self._pin(trainer, stage, probe)
+        elif (kept := remembered(memory)) is not None:
+            self._pin(trainer, stage, convert(replace(probe, images=kept[0], labels=kept[1], origin=HARDEST), trainer))
+        elif kind == "training" and not loaders(trainer.val_dataloaders):
+            raise ValueError("probe=Probe.hardest() needs a validation loop, and there is none; give a probe, or None")
+
+    def _pin(self, trainer: pl.Trainer, stage: str, probe: Probe) -> None:
+        if not self._memory.pin(stage, probe) and not self._refreshes:
+            session_of(trainer).warn(
+                "lightning_viz starts its film strips anew: the probe is not the one of before the resume; "
+                "give a probe=, or split your data with a fixed seed, to see the same pictures throughout"
+            )
+
+    # Drawing.
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, step: int | None = None) -> None:
         """Draw and send, once per step; whatever goes wrong ends here."""
@@ -242,7 +254,9 @@ class VizCallback(pl.Callback):
         try:
             with guard(pl_module, trainer.precision_plugin):
                 network = find_network(pl_module, self.forward)
-                log = Log(sink, memory, stage, step, self.tag, self.history, network, probe)
+                self.prepare(trainer, network, stage)
+                history = 0 if self._refreshes else self.history
+                log = Log(sink, memory, stage, step, self.tag, history, network, probe)
                 for item in self.draw(network, probe):
                     log.send(item)
         except Exception as error:
@@ -264,13 +278,13 @@ class VizCallback(pl.Callback):
         )
 
 
-def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
-    """On the trainer's device, in its precision."""
-    probe = probe.to(trainer.strategy.root_device)
-    return replace(probe, images=trainer.precision_plugin.convert_input(probe.images))
-
-
 def logging_step(trainer: pl.Trainer) -> int:
     """The step that Lightning gives to scalars logged now: `global_step` would count every optimizer. Lightning's own
     LearningRateMonitor reads it here, too."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def remembered(memory: Memory) -> tuple[Tensor, Tensor] | None:
+    """Images and labels of the probe that was chosen before a resume."""
+    images = memory.kept.get("probe/images")
+    return None if images is None else (images, memory.kept["probe/labels"])

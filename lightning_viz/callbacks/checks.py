@@ -1,5 +1,7 @@
 """Arguments that cannot be meant, or do not fit the network: found before the first step, said with a remedy."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,25 @@ def check_count(name: str, value: object, least: int, optional: bool = False) ->
         raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a whole number of {least} or more")
     if value < least:
         raise ValueError(f"{name}={value} is too small; give {least} or more")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise for a `value` that is none of these."""
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+        *most, last = map(repr, choices)
+        raise ValueError(f"{name}={value!r} is unknown; choose {', '.join(most)} or {last}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise for a `value` that is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give True or False")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raise for a `value` that is neither None nor can be called."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a callable")
 
 
 def check_target_argument(target: object) -> None:

@@ -14,6 +14,7 @@ from lightning_viz.methods.modes import capture
 from lightning_viz.methods.outputs import logits
 from lightning_viz.render import Overlay
 
+from .checks import check_callable, check_choice
 from .panel import Panel, Scalar
 from .probe import Probe
 from .trust import AttributionLogger, in_words
@@ -46,12 +47,9 @@ class GradCAMLogger(AttributionLogger):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if method not in get_args(CamMethod):
-            raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(map(repr, get_args(CamMethod)))}")
-        if compare not in ("predicted", None):
-            raise ValueError(f"compare={compare!r} is unknown; choose 'predicted' or None")
-        if reshape is not None and not callable(reshape):
-            raise TypeError(f"reshape={reshape!r} is {type(reshape).__name__}; give a callable")
+        check_choice("method", method, get_args(CamMethod))
+        check_choice("compare", compare, ("predicted", None))
+        check_callable("reshape", reshape)
         check_layers(layers)
         self.layers = layers
         self.method = method

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_viz.render import Caption, Frame, Line
 
+from .harvest import Harvest
 from .probe import Probe
 
 
@@ -23,7 +24,10 @@ class Memory:
     pictures: str | None = None  #: a fingerprint of the probe that the films are of
 
     probes: dict[str, Probe] = field(default_factory=dict)  #: by stage, on the device
+    begun: set[str] = field(default_factory=set)  #: the stages whose first batch was seen
+    harvest: Harvest | None = None  #: of the loop that runs, or of the last one
     global_step: int = 0  #: at the end of the last batch
+    chosen: set[str] = field(default_factory=set)  #: the stages whose hardest pictures are known
     started: bool = False  #: whether this fit has seen its first batch
     failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
     failed: bool = False
@@ -54,6 +58,7 @@ class Memory:
         self.films = {tag: tuple(_from_state(frame) for frame in frames) for tag, frames in state["films"].items()}
         self.layer, self.pictures = state["layer"], state["pictures"]
         self.kept = {name: tensor.cpu() for name, tensor in state["kept"].items()}
+        self.chosen = {"fit"} if "probe/images" in self.kept else set()
 
 
 def _to_state(frame: Frame) -> dict[str, Any]:

@@ -11,6 +11,13 @@ from torch import Tensor
 from lightning_viz.render import Pixels
 
 
+@dataclass(frozen=True)
+class Hardest:
+    """The wish for the validation pictures with the highest cross-entropy, see `Probe.hardest`."""
+
+    refresh: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Probe:
     """Pictures to look at all through training, so that step 0 and step 10,000 show the same cat.
@@ -64,6 +71,15 @@ class Probe:
                 raise ValueError(
                     f"{name}={value} has {np.size(value)} values, and the images {images.shape[1]} channels"
                 )
+
+    @staticmethod
+    def hardest(refresh: bool = False) -> "Hardest":
+        """Instead of a probe: the validation pictures with the highest loss, known after the first validation loop.
+
+        They are kept from then on; with `refresh` they are those of the last loop each time, and film strips, which
+        follow a picture over time, are turned off.
+        """
+        return Hardest(refresh)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_viz.methods import guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
 from lightning_viz.render import Overlay
 
+from .checks import check_choice
 from .panel import Panel, Scalar
 from .probe import Probe
 from .trust import AttributionLogger, in_words
@@ -45,8 +46,7 @@ class SaliencyLogger(AttributionLogger):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if method not in METHODS:
-            raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(map(repr, METHODS))}")
+        check_choice("method", method, tuple(METHODS))
         known = [*inspect.signature(METHODS[method][0]).parameters][3:-1]  # after model, images, target; before reduce
         if unknown := [name for name in method_options or {} if name not in known]:
             raise ValueError(f"method_options has {unknown}, and {method} takes {known or 'none'}")

@@ -1,7 +1,8 @@
 """What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -10,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_viz.sinks import TensorBoardSink
@@ -92,9 +94,9 @@ class Session:
 
     def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
         name = "test" if stage == "test" else "validation"
-        loader = _first_loader(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders)
+        loader = first(loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders))
         if loader is None and kind == "training":
-            name, loader = kind, _first_loader(trainer.train_dataloader)
+            name, loader = kind, first(loaders(trainer.train_dataloader))
         try:
             sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
             sample = None if sample is None else trainer.strategy.batch_to_device(sample)
@@ -109,9 +111,21 @@ class Session:
             )
         images, labels = unpack(sample)
         images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
-        data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
-        origin = f"pictures of the {name} data"
-        return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
+        return described(trainer, images, labels, loader, f"pictures of the {name} data")
+
+
+def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
+    """On the trainer's device, in its precision."""
+    probe = probe.to(trainer.strategy.root_device)
+    return replace(probe, images=trainer.precision_plugin.convert_input(probe.images))
+
+
+def described(
+    trainer: pl.Trainer, images: Tensor, labels: Tensor | None, loader: DataLoader[Any] | None, origin: str
+) -> Probe:
+    """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
+    data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
+    return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
 
 
 def _is_tensorboard(logger: Logger) -> bool:
@@ -138,11 +152,16 @@ def session_of(trainer: pl.Trainer) -> Session:
     return _SESSIONS.setdefault(trainer, Session())
 
 
-def _first_loader(loaders: Any) -> DataLoader[Any] | None:
-    """The first DataLoader of what a user may return: one, a list, a dict, a CombinedLoader."""
-    while loaders is not None and not isinstance(loaders, DataLoader):
-        loaders = getattr(loaders, "iterables", loaders)
-        if isinstance(loaders, dict):
-            loaders = list(loaders.values())
-        loaders = loaders[0] if isinstance(loaders, list | tuple) and loaders else None
-    return loaders
+def loaders(given: Any) -> list[DataLoader[Any]]:
+    """The DataLoaders of what a user may return: one, a list, a dict, a CombinedLoader, or none."""
+    if isinstance(given, DataLoader):
+        return [given]
+    given = getattr(given, "iterables", given)
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    return [loader for one in given for loader in loaders(one)] if isinstance(given, list | tuple) else []
+
+
+def first(found: list[DataLoader[Any]]) -> DataLoader[Any] | None:
+    """The first loader, if there is any."""
+    return found[0] if found else None

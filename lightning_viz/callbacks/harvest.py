@@ -1,0 +1,214 @@
+"""What the validation loop's own forward passes leave: nothing is run a second time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_viz.methods.outputs import logits
+
+from .batches import Unpack
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place to listen at: what a module returns, or is given, reduced at once, as it may be overwritten in place."""
+
+    module: nn.Module
+    reduce: Callable[[Tensor, Tensor], Any]  #: from the activation and the images to what is kept until the batch's end
+    of_input: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A batch that the loop has done: its pictures and what the network made of them."""
+
+    images: Tensor
+    labels: Tensor | None
+    logits: Tensor | None  #: (B, classes), where the output holds any
+    taken: Mapping[str, Any]  #: by tap
+    positions: NDArray[np.int64]  #: in the data's order, (B,); -1 is one that a distributed sampler repeats
+    loader: int = 0
+
+    @property
+    def losses(self) -> Tensor:
+        """The cross-entropy of each picture, (B,); NaN where there is no label or no such class."""
+        if self.logits is None or self.labels is None:
+            return torch.full((len(self.images),), torch.nan)
+        scores, labels = self.logits.float(), self.labels
+        known = labels < scores.shape[1]
+        losses = nn.functional.cross_entropy(scores, labels.where(known, 0), reduction="none")
+        return losses.where(known, torch.nan)
+
+
+class Collector(Protocol):
+    """What makes something of the batches, in every process, and at the end of all processes' shares."""
+
+    def taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
+        """Where to listen."""
+
+    def take(self, seen: Seen) -> None: ...
+
+    def share(self) -> Any:
+        """This process's, on the CPU."""
+
+    def merge(self, shares: Sequence[Any]) -> None:
+        """All processes', in the first."""
+
+
+@dataclass(eq=False)
+class Harvest:
+    """Listens to the modules of a network for the duration of one loop, and feeds collectors."""
+
+    network: nn.Module
+    collectors: Sequence[Collector]
+    unpack: Unpack
+    error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
+    global_step: int | None = None  #: of the network that was listened to, once the loop is over
+    _images: Tensor | None = None
+    _taken: dict[str, Any] = field(default_factory=dict)
+    _logits: Tensor | None = None
+    _hooks: list[Any] = field(default_factory=list)
+    _done: dict[int, int] = field(default_factory=dict)
+
+    def open(self, images: Tensor) -> None:
+        """Attach the hooks; runs the first of these images once, to see what the network returns where."""
+        for module in output_modules(self.network, images[:1]):
+            self._hooks.append(module.register_forward_hook(lambda _m, _i, output: self._take_logits(output)))
+        taps = {name: tap for one in self.collectors for name, tap in one.taps(self.network, images[:1]).items()}
+        for name, tap in taps.items():
+            if tap.of_input:
+                hook = tap.module.register_forward_pre_hook(
+                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, inputs[0])
+                )
+            else:
+                hook = tap.module.register_forward_hook(
+                    lambda _m, _i, output, name=name, tap=tap: self._take(name, tap, output)
+                )
+            self._hooks.append(hook)
+
+    def start(self, batch: Any) -> None:
+        """Before a batch goes through the network."""
+        self._images, self._logits, self._taken = self.unpack(batch)[0], None, {}
+
+    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None) -> None:
+        """After it has."""
+        images, labels = self.unpack(batch)
+        done = self._done.get(loader, 0)
+        self._done[loader] = done + len(images)
+        seen = Seen(images, labels, self._logits, self._taken, positions(data, done, len(images)), loader)
+        self._images, self._logits, self._taken = None, None, {}
+        for collector in self.collectors:
+            collector.take(seen)
+
+    def attempt(self, work: Callable[..., None], *args: Any) -> None:
+        """Do this part of the work, unless an earlier one broke."""
+        if self.error is None:
+            try:
+                work(*args)
+            except Exception as error:
+                self.error = error
+                self.close()
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def gather(self) -> None:
+        """Bring together what all processes have; every one of them joins, also one that broke."""
+        self.close()
+        own: list[Any] = []
+        self.attempt(lambda: own.extend(one.share() for one in self.collectors))
+        shares = gathered(None if self.error else own)
+        if self.error is None and None in shares:
+            self.error = RuntimeError("another process could not listen to its validation loop")
+        self.attempt(self._merge, shares)
+
+    def _merge(self, shares: list[list[Any]]) -> None:
+        for index, collector in enumerate(self.collectors):
+            collector.merge([share[index] for share in shares])
+
+    def _take(self, name: str, tap: Tap, activation: Any) -> None:
+        images = self._images
+        if images is not None and isinstance(activation, Tensor) and len(activation) == len(images):
+            self.attempt(self._keep, name, tap, activation, images)
+
+    def _keep(self, name: str, tap: Tap, activation: Tensor, images: Tensor) -> None:
+        with torch.no_grad():
+            self._taken[name] = tap.reduce(activation, images)
+
+    def _take_logits(self, output: Any) -> None:
+        with suppress(TypeError):  # the LightningModule's call that runs the whole validation step returns no logits
+            scores = logits(output)
+            if self._images is not None and scores.ndim == 2 and len(scores) == len(self._images):
+                self._logits = scores.detach()
+
+
+def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
+    """The modules that return the network's logits, found with a forward pass: the network, and what it calls last.
+
+    Several, because a validation step may call any of these.
+    """
+    outputs: list[tuple[nn.Module, Any]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, _i, output: outputs.append((module, output)))
+        for module in network.modules()
+    ]
+    try:
+        with torch.no_grad():
+            network(images.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found: list[tuple[nn.Module, Tensor]] = []
+    for module, output in outputs:
+        with suppress(TypeError):
+            found.append((module, logits(output)))
+    if not found or outputs[-1][0] is not found[-1][0]:
+        return []
+    end = found[-1][1]
+    same = [module for module, one in found if one.shape == end.shape and one.data_ptr() == end.data_ptr()]
+    return list(dict.fromkeys(same))
+
+
+def positions(data: DataLoader[Any] | None, done: int, count: int) -> NDArray[np.int64]:
+    """Where in the data's order this process's next `count` samples are, after `done` of them; -1 for a repeated one."""
+    own = np.arange(done, done + count)
+    sampler = getattr(data, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        places = own * sampler.num_replicas + sampler.rank
+        return np.where(places < len(sampler.dataset), places, -1)  # type: ignore[arg-type]
+    if _processes() > 1:
+        return own * _processes() + distributed.get_rank()
+    return own
+
+
+def is_steady(data: DataLoader[Any] | None) -> bool:
+    """Whether the data come in the same order each time."""
+    sampler = getattr(data, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        return not sampler.shuffle
+    return not isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
+
+
+def gathered(share: Any) -> list[Any]:
+    """The shares of all processes, in the first; none in the others. Every process joins."""
+    if _processes() == 1:
+        return [share]
+    shares = [None] * _processes() if distributed.get_rank() == 0 else None
+    distributed.gather_object(share, shares)
+    return shares or []
+
+
+def _processes() -> int:
+    started = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if started else 1

@@ -1,0 +1,172 @@
+"""Samples of the data as the network sees them, kept from a loop's own forward passes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .harvest import Seen, Tap
+from .sampling import balanced
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """N samples, in the order of the data."""
+
+    positions: Ints  #: in the data's order, (N,)
+    labels: Ints  #: true class, -1 where unknown, (N,)
+    predicted: Ints  #: predicted class, -1 where unknown, (N,)
+    losses: Floats  #: cross-entropy, NaN where unknown, (N,)
+    images: Tensor  #: (N, C, h, w), on the CPU, as the model wants them
+    features: Mapping[str, Tensor]  #: by tap, (N, D) each, float32, on the CPU
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def at(self, rows: Ints) -> "Samples":
+        """These rows alone."""
+        arrays = {one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name != "features"}
+        return Samples(**arrays, features={name: values[rows] for name, values in self.features.items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence["Samples"]) -> "Samples":
+        """All parts, one below the other."""
+        columns = [one.name for one in fields(cls) if one.name not in ("features", "images")]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        images = torch.cat([part.images for part in parts])
+        names = parts[0].features
+        return cls(**arrays, images=images, features={n: torch.cat([p.features[n] for p in parts]) for n in names})
+
+
+#: From a batch to a number for each of its pictures, (B,): those with the smallest are kept. NaN is never kept.
+Key = Callable[[Seen], Floats]
+
+
+@dataclass(eq=False)
+class Keeper:
+    """Keeps the `size` samples with the smallest keys, whatever their order and number: a `Collector`.
+
+    As the rule needs no memory of other passes, the same samples are kept each time, and those of several processes merge
+    to those of one. Memory is bounded by twice the size.
+
+    Args:
+        size: how many to keep.
+        key: what decides.
+        listen: from the network and an image to the taps whose values are the features.
+        class_balanced: as many of each class, as far as there are.
+        loader: the dataloader to keep samples of.
+        side: pictures are shrunk to fit into a square of this many pixels.
+    """
+
+    size: int
+    key: Key
+    listen: Callable[[nn.Module, Tensor], Mapping[str, Tap]] = lambda network, images: {}
+    class_balanced: bool = False
+    loader: int = 0
+    side: int | None = None
+    _kept: list[Samples] = field(default_factory=list)
+    _keys: list[Floats] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
+    _bound: float = np.inf
+
+    def taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
+        taps = self.listen(network, images)
+        self._names = list(taps)
+        return taps
+
+    def take(self, seen: Seen) -> None:
+        """Keep what of this batch may be among the smallest; an unheard tap leaves nothing to keep."""
+        if seen.loader != self.loader or any(name not in seen.taken for name in self._names):
+            return
+        keys = np.asarray(self.key(seen), dtype=np.float64)
+        rows = ((keys < self._bound) & (seen.positions >= 0)).nonzero()[0]  # NaN is never smaller
+        if not len(rows):
+            return
+        self._kept.append(self._sampled(seen, rows))
+        self._keys.append(keys[rows])
+        if sum(map(len, self._keys)) > 2 * self.size:
+            self._prune()
+
+    def share(self) -> tuple[list[Samples], list[Floats]]:
+        """The smallest of this process."""
+        if self._kept:
+            self._prune()
+        return self._kept, self._keys
+
+    def merge(self, shares: Sequence[tuple[list[Samples], list[Floats]]]) -> None:
+        self._kept = [one for kept, _ in shares for one in kept]
+        self._keys = [one for _, keys in shares for one in keys]
+
+    @property
+    def samples(self) -> Samples | None:
+        """What was kept, in the order of the data; None if nothing was."""
+        if not self._kept:
+            return None
+        self._prune()
+        (kept,) = self._kept
+        return kept
+
+    @property
+    def best(self) -> Samples | None:
+        """The same, smallest key first."""
+        kept = self.samples
+        return None if kept is None else kept.at(np.argsort(self._keys[0], kind="stable"))
+
+    def _prune(self) -> None:
+        kept, keys = Samples.joined(self._kept), np.concatenate(self._keys)
+        order = np.lexsort((kept.positions, keys))
+        if self.class_balanced:
+            order = order[balanced(kept.labels[order], self.size)]
+        else:
+            order = order[: self.size]
+            if len(order) == self.size:
+                self._bound = float(keys[order[-1]])
+        order = order[np.argsort(kept.positions[order])]
+        self._kept, self._keys = [kept.at(order)], [keys[order]]
+
+    def _sampled(self, seen: Seen, rows: Ints) -> Samples:
+        chosen = torch.from_numpy(rows).to(seen.images.device)
+        unknown = torch.full((len(seen.images),), -1)
+        predicted = unknown if seen.logits is None else seen.logits.argmax(dim=1)
+        labels = unknown if seen.labels is None else seen.labels
+        images = seen.images[chosen].detach()
+        return Samples(
+            seen.positions[rows],
+            labels.cpu().numpy()[rows],
+            predicted.cpu().numpy()[rows],
+            seen.losses.cpu().numpy()[rows],
+            (shrunk(images, self.side) if self.side else images).float().cpu().clone(),
+            {name: seen.taken[name][chosen].float().cpu() for name in self._names},
+        )
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Images that fit into a square of `side` pixels, float32; smaller ones as they are."""
+    factor = side / max(images.shape[-2:])
+    if factor >= 1:
+        return images
+    size = [max(1, round(length * factor)) for length in images.shape[-2:]]
+    return nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def by_chance(seed: int) -> Key:
+    """A hash of the sample's position, uniform from 0 to 1: a random choice that is the same each time (splitmix64)."""
+
+    def key(seen: Seen) -> Floats:
+        bits = (seen.positions.astype(np.uint64) + np.uint64(1 + (seed << 32))) * np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
+
+    return key
+
+
+def by_loss(seen: Seen) -> Floats:
+    """The highest losses are the smallest keys."""
+    return np.asarray(-seen.losses.cpu().numpy().astype(np.float64))
