@@ -2,13 +2,17 @@
 
 from .colour import Overlay, Painter, Pixels, SignedPixels, Values, peak
 from .film import Frame, film, thin
+from .scatter import Cloud, scatter, scatter_film
 from .sheet import Cell, fit_tile, sheet
-from .text import WRONG, Caption, Line, verdict
+from .text import RIGHT, WRONG, Caption, Colour, Line, verdict
 
 __all__ = [
+    "RIGHT",
     "WRONG",
     "Caption",
     "Cell",
+    "Cloud",
+    "Colour",
     "Frame",
     "Line",
     "Overlay",
@@ -19,6 +23,8 @@ __all__ = [
     "film",
     "fit_tile",
     "peak",
+    "scatter",
+    "scatter_film",
     "sheet",
     "thin",
     "verdict",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,15 @@ class Frame:
         return self.values.astype(np.float32) * self.peak
 
 
-def thin(frames: Sequence[Frame], columns: int) -> tuple[Frame, ...]:
+class _Stepped(Protocol):
+    @property
+    def step(self) -> int: ...
+
+
+AnyFrame = TypeVar("AnyFrame", bound=_Stepped)
+
+
+def thin(frames: Sequence[AnyFrame], columns: int) -> tuple[AnyFrame, ...]:
     """At most `columns` frames that still span the whole run: the first and the last stay, the rest spread evenly."""
     kept = list(frames)
     while len(kept) > max(columns, 2):

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Cell, Line, Overlay, fit_tile, sheet
-from lightning_viz.render.text import LINE, SIZE, font
+from lightning_viz.render import RIGHT, WRONG, Cell, Line, Overlay, fit_tile, sheet
+from lightning_viz.render.sheet import FRAME, OUTLINE
+from lightning_viz.render.text import GREY, LINE, SIZE, font
+
+from .words import holds
 
 
 def black(height, width):
@@ -56,3 +59,51 @@ def test_colour_bar_shows_the_painters_colours():
     painter = Overlay(np.zeros((1, 4, 4, 3), np.uint8))
     page = sheet([Cell((black(64, 64),))], "t", painter=painter, ends=("0", "1"))
     assert all((page == colour).all(axis=-1).any() for colour in painter.bar[[0, -1]])
+
+
+FRAMED = [Cell((black(128, 128),), (), (RIGHT,)), Cell((black(128, 128),)), Cell((black(128, 128),), (), (WRONG,))]
+
+
+def test_frames_stand_around_pictures_and_hide_nothing():
+    picture = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
+    page = sheet([Cell((picture, picture), (), (None, RIGHT))], "t")
+    top, left = 35 + FRAME, 10 + FRAME + 128 + 2 * FRAME + 2
+    assert (page[top : top + 64, left - 136 : left - 8] == picture).all()
+    assert (page[top : top + 64, left : left + 128] == picture).all()
+    framed = page[top - FRAME : top + 64 + FRAME, left - FRAME : left + 128 + FRAME].copy()
+    framed[FRAME:-FRAME, FRAME:-FRAME] = RIGHT
+    assert (framed == RIGHT).all()
+    assert (page == RIGHT).all(axis=-1).sum() == 134 * 70 - 128 * 64
+
+
+def test_each_frame_has_its_own_colour():
+    page = sheet(FRAMED, "t", columns=3)
+    middle = page[35 + FRAME + 64]
+    assert [(middle[x] == colour).all() for x, colour in [(11, RIGHT), (11 + 2 * 144, WRONG)]] == [True, True]
+
+
+def test_pictures_stay_aligned_with_frames_and_without():
+    page = sheet(FRAMED, "t", columns=3)
+    dark = (page[35:] == 0).all(axis=-1)
+    starts = np.flatnonzero(np.diff(dark.any(axis=0).astype(int)) == 1)
+    assert np.diff(starts).tolist() == [144, 144]
+    assert all((dark[:, start + 1] == dark[:, starts[0] + 1]).all() for start in starts)
+
+
+def test_headings_span_their_columns_and_a_rule_parts_the_groups():
+    cells = [Cell((black(128, 128),))] * 10
+    headings = ["query", "nearest by features", "nearest by pixels"]
+    page = sheet(cells, "t", headings=headings, spans=(1, 2, 2))
+    assert page.shape[1] == 10 + 5 * (128 + 10) + 2 * 20
+    groups = [10, 10 + 138 + 20, 10 + 3 * 138 + 40]
+    for left, heading in zip(groups, headings, strict=True):
+        assert holds(page[33:54, left:], heading, GREY)
+        assert not holds(page[33:54, left + 5 :], heading, GREY)
+    rules = np.flatnonzero((page[40:300] == OUTLINE).all(axis=(0, 2)))
+    assert rules.tolist() == [left - 15 for left in groups[1:]]
+
+
+def test_without_spans_each_heading_stands_above_a_column():
+    page = sheet([Cell((black(128, 128),))] * 2, "t", columns=2, headings=["a", "b"])
+    assert page.shape[1] == 420
+    assert holds(page[:, 148:], "b", GREY)
