@@ -1,13 +1,9 @@
 """The demo, as a person runs it, shorter; and the page that person then opens."""
 
-import contextlib
 import io
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ from torchvision.transforms import v2
 
 from lightning_viz.callbacks.sampling import sample_batch
 
+from ..browser import chromium, tensorboard
 from ..support import Events
 
 ROOT = Path(__file__).parent.parent.parent
@@ -117,34 +114,8 @@ def last_frame(run):
     return state["films"]["gradcam/network._swish"][-1]
 
 
-@contextlib.contextmanager
-def tensorboard(run):
-    """The address of a TensorBoard on this run, on the loopback interface."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", run, "--host", "127.0.0.1", "--port", str(port)]
-    board = subprocess.Popen([*command, "--samples_per_plugin", "images=1000"], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(120):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/data/runs") as answer:
-                if answer.read().strip() != b"[]":
-                    break
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        board.terminate()
-        board.wait()
-
-
 def test_tensorboards_images_page_shows_the_panels(demo):
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    options += ["--disable-quic", "--no-first-run", "--disable-gpu"]
-    with tensorboard(demo[0]) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
-        page = browser.new_page(viewport={"width": 1400, "height": 4000})
+    with tensorboard(demo[0], "--samples_per_plugin", "images=1000") as address, chromium(height=4000) as page:
         page.goto(f"{address}/#images", timeout=60_000)
         for tag in ("filters/network._conv_stem", "gradcam/network._swish", "saliency/gradient"):
             heading = page.get_by_role("button", name=tag.partition("/")[0])
@@ -157,7 +128,6 @@ def test_tensorboards_images_page_shows_the_panels(demo):
             picture.wait_for(timeout=60_000)
             assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
             assert card.get_by_text(str(12 * EPOCHS - 1), exact=True).count() == 1
-        browser.close()
 
 
 def test_other_data_and_models(tmp_path):

@@ -1,0 +1,129 @@
+"""Snapshots for the Projector, by `ProjectorSink` and by `SummaryWriter.add_embedding`: to write, and for TensorBoard to load.
+
+    python benchmarks/projector.py
+
+Both write the same 2,000 points of 512 dimensions with a class each and thumbnails of 64 px, by turns, in this process.
+Then TensorBoard's own backend lists both runs, of 20 snapshots, and sends every tensor, by turns too. Medians, under two
+minutes, in a temporary folder.
+"""
+
+import datetime
+import platform
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorboard
+import torch
+from PIL import Image, ImageFilter
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from torch.utils.tensorboard import SummaryWriter
+from werkzeug.test import Client
+
+from lightning_viz.sinks import ProjectorSink, Snapshot
+
+COUNT, DIMENSIONS, SIDE = 2_000, 512, 64
+WRITTEN = 4
+LISTED = 20
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def pictures(random: np.random.Generator) -> np.ndarray:
+    """(N, h, w, 3): smooth, as photographs are, so that PNG has what it is made for."""
+    noise = Image.fromarray(random.integers(0, 255, (2_048, 2_048, 3), np.uint8)).filter(ImageFilter.GaussianBlur(4))
+    sheet = np.asarray(noise).astype(float)
+    sheet = ((sheet - sheet.mean()) * 5 + 128).clip(0, 255).astype(np.uint8)
+    corners = random.integers(0, 2_048 - SIDE, (COUNT, 2))
+    return np.stack([sheet[top : top + SIDE, left : left + SIDE] for top, left in corners])
+
+
+class Board:
+    """TensorBoard's projector backend on a folder, as at its start."""
+
+    def __init__(self, folder: Path) -> None:
+        runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+        provider = MultiplexerDataProvider(runs, str(folder))
+        apps = ProjectorPlugin(TBContext(logdir=str(folder), data_provider=provider)).get_plugin_apps()
+        self._clients = {route: Client(app) for route, app in apps.items()}
+        self._run = next(iter(runs.Runs()))
+
+    def names(self) -> list[str]:
+        """List the run's embeddings."""
+        info = self._clients["/info"].get("/info", query_string={"run": self._run}).json
+        return sorted(embedding["tensorName"] for embedding in info["embeddings"])
+
+    def tensor(self, name: str) -> np.ndarray:
+        answer = self._clients["/tensor"].get("/tensor", query_string={"run": self._run, "name": name})
+        return np.frombuffer(answer.data, np.float32).reshape(COUNT, DIMENSIONS)
+
+
+def write(folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds for each of a few snapshots, the sink's and the writer's; there are 20 of both afterwards."""
+    random = np.random.default_rng(0)
+    thumbnails = pictures(random)
+    images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2) / 255
+    classes = [f"class {number}" for number in random.integers(0, 10, COUNT)]
+    sink, writer = ProjectorSink(folder / "sink", max_snapshots=LISTED), SummaryWriter(folder / "writer")
+    ours, theirs = [], []
+    for step in range(LISTED):
+        points = random.standard_normal((COUNT, DIMENSIONS), np.float32)
+        snapshot = Snapshot(step, {"features": points}, {"class": classes}, thumbnails)
+        ours.append(seconds(partial(sink.write, snapshot)))
+        if step < WRITTEN:
+            theirs.append(seconds(partial(writer.add_embedding, torch.from_numpy(points), classes, images, step)))
+    writer.close()
+    # The writer would take minutes for the rest: entries that name the files that are there, read anew for each.
+    config = next(folder.glob("writer/*.pbtxt"))
+    entries = config.read_text()
+    copies = [entries.replace('tensor_name: "default:', f'tensor_name: "copy{n}:') for n in range(1, LISTED // WRITTEN)]
+    config.write_text("\n".join([entries, *copies]))
+    return ours[:WRITTEN], theirs
+
+
+def load(folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds to list (first) and to send each tensor, of the sink's files and of the writer's."""
+    boards = Board(folder / "sink"), Board(folder / "writer")
+    times: tuple[list[float], list[float]] = [], []
+    for board, list_ in zip(boards, times, strict=True):
+        list_.append(seconds(board.names))
+    for names in zip(*(board.names() for board in boards), strict=True):
+        for board, name, list_ in zip(boards, names, times, strict=True):
+            list_.append(seconds(partial(board.tensor, name)))
+    first = [board.tensor(board.names()[0]) for board in boards]
+    assert np.allclose(*first, rtol=2e-5)  # the same numbers
+    assert all(len(list_) == 1 + LISTED for list_ in times)
+    return times
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (first, *later), (first_too, *later_too) = write(Path(name))
+        (listed, *sent), (listed_too, *sent_too) = load(Path(name))
+    median = statistics.median
+    rows = [
+        ("write the first snapshot, with its sprite", first, first_too),
+        ("write a snapshot after that", median(later), median(later_too)),
+        (f"TensorBoard lists {LISTED} snapshots", listed, listed_too),
+        ("TensorBoard sends one snapshot's tensor", median(sent), median(sent_too)),
+    ]
+    versions = f"torch {torch.__version__}, tensorboard {tensorboard.__version__}, numpy {np.__version__}"
+    print(f"{COUNT:,} × {DIMENSIONS}, thumbnails of {SIDE} px; {datetime.date.today()}, {platform.machine()},")
+    print(f"Python {platform.python_version()}, {versions}\n")
+    print("| | `ProjectorSink` | `add_embedding` | times faster |\n| --- | ---: | ---: | ---: |")
+    for label, ours, theirs in rows:
+        print(f"| {label} | {ours:.3f} s | {theirs:.2f} s | {theirs / ours:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
