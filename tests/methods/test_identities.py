@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.callbacks.saliency import METHODS as OF_PIXELS
+
 from ..support import CLASSES, small_network
 from .references import CAMS, METHODS, assert_close
 
@@ -27,6 +29,10 @@ def model() -> nn.Module:
 @pytest.fixture
 def images() -> Tensor:
     return 2 * torch.randn(8, 3, 12, 12).double()
+
+
+def test_every_method_is_here():
+    assert {*METHODS} == {*OF_PIXELS, *CAMS}
 
 
 @every_method
