@@ -97,8 +97,8 @@ def _cam(model: nn.Module, images: Tensor, target: Target, name: str, fold: Call
     for activations in (maps, torch.relu(maps)):
         means = activations.mean(dim=(2, 3))
         if means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
-            weights = head.weight.detach().float()[classes]  # w_k^c
-            return torch.relu(torch.einsum("bk,bkhw->bhw", weights, activations))  # M_c, eq. 2
+            weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
+            return torch.relu((weights * activations).sum(dim=1))  # M_c, eq. 2; autocast would round an einsum
     raise ValueError(_no_cam(model, name, "its head does not read the means of this layer's feature maps"))
 
 

@@ -18,13 +18,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     run as they were written: compiled code skips hooks, and would be compiled anew for evaluation.
     """
     flags = [(module, module.training) for module in model.modules()]
+    caching = torch.is_autocast_cache_enabled()
     try:
         for module, _ in flags:
             module.training = False
+        # Weights that autocast has cast without gradients must not be used where there are some, nor the other way round.
+        torch.set_autocast_cache_enabled(False)
         # Validation runs in inference mode or under no_grad, depending on the strategy: leave both.
         with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
+        torch.set_autocast_cache_enabled(caching)
         for module, flag in flags:
             module.training = flag
 

@@ -42,7 +42,8 @@ def smoothgrad(
 
     `noise` is the standard deviation as a share of each image's range (section 3.2 there: 0.1 to 0.2); a predicted
     class is that of the clean image. At most `batch_size` images, or one copy of all, go through the model at once.
-    The noise comes from a generator of its own, seeded by `seed`: global random states stay as they are.
+    The noise comes from a generator of its own, seeded by `seed`: global random states stay as they are. It is the same
+    for all images, each in its own range, so that no map depends on the images beside it.
     """
     if samples < 1 or noise < 0:
         raise ValueError(
@@ -115,10 +116,11 @@ def _mean_gradients(model: nn.Module, variants: Iterable[Tensor], target: Target
 
 
 def _noise(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Tensor]:
+    """Noise for a batch (B, C, H, W), once for each sample."""
     generator = torch.Generator().manual_seed(seed)
     extent = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     for _ in range(samples):
-        yield torch.randn(images.shape, generator=generator).to(images) * noise * extent
+        yield torch.randn(images.shape[1:], generator=generator).to(images) * noise * extent
 
 
 def _reduced(attributions: Tensor, reduce: Reduce) -> Tensor:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 def cosine(maps: Tensor, others: Tensor) -> Tensor:
     """Cosine similarity of each pair of maps (B, h, w): (B,), 1 where they are alike up to a factor, 0 if one is zero."""
-    return torch.cosine_similarity(maps.flatten(1).float(), others.flatten(1).float(), dim=1)
+    similarity = torch.cosine_similarity(maps.flatten(1).float(), others.flatten(1).float(), dim=1)
+    return similarity.clamp(-1, 1)  # rounding may exceed them
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:

@@ -1,9 +1,34 @@
-"""What the comparisons with independent libraries share."""
+"""What the tests of several methods share."""
+
+from functools import partial
+from typing import get_args
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+
+from lightning_viz.methods import (
+    grad_cam,
+    guided_backprop,
+    integrated_gradients,
+    occlusion,
+    saliency,
+    smoothgrad,
+)
+from lightning_viz.methods.gradcam import CamMethod
+
+CAMS = get_args(CamMethod)
+
+#: Every attribution method, (model, images, target) -> (B, h, w), in few steps.
+METHODS = {
+    "gradient": saliency,
+    "smoothgrad": partial(smoothgrad, samples=16),
+    "guided_backprop": guided_backprop,
+    "integrated_gradients": partial(integrated_gradients, steps=16),
+    "occlusion": partial(occlusion, window=6, stride=2, fill=0.0),  # by default its colour is the mean of the batch
+    **{method: partial(grad_cam, method=method) for method in CAMS},
+}
 
 NETWORKS = [
     "alexnet", "densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v2", "regnet_y_400mf", "resnet18",

@@ -28,6 +28,35 @@ def test_gradients_are_possible_inside(outer):
         assert torch.ones(1, requires_grad=True).mul(2).requires_grad
 
 
+def test_weights_that_a_validation_step_cast_are_not_used_for_gradients():
+    """Autocast keeps what it casts, inference tensors too, which torch 2.6 hands out wherever the weight is asked for."""
+    model, images = small_network(), torch.rand(2, 3, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode():
+            model(images)
+        with evaluating(model):
+            (gradient,) = torch.autograd.grad(model(images).sum(), images)
+    assert gradient.any()
+
+
+def test_a_training_step_casts_its_weights_itself():
+    """What was cast without gradients inside has none to give outside."""
+    model, images = small_network(), torch.rand(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        with evaluating(model), torch.no_grad():
+            model(images)
+        model(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_autocasts_cache_is_on_again_if_it_was(enabled):
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=enabled):
+        with evaluating(nn.Identity()):
+            assert not torch.is_autocast_cache_enabled()
+        assert torch.is_autocast_cache_enabled() == enabled
+
+
 def test_captured_output_is_safe_from_in_place_layers():
     model = small_network().eval()
     images = torch.rand(2, 3, 8, 8)

@@ -1,20 +1,12 @@
 """Planted truth: a network trained on noise whose class is decided by a patch, and maps that must find the patch."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods import (
-    grad_cam,
-    guided_backprop,
-    insertion_deletion,
-    integrated_gradients,
-    occlusion,
-    saliency,
-    smoothgrad,
-)
+from lightning_viz.methods import insertion_deletion
+
+from .references import METHODS
 
 SIDE, PATCH, CLASSES = 32, 8, 4
 
@@ -58,16 +50,6 @@ def trained() -> nn.Module:
 @pytest.fixture(scope="module")
 def held_out() -> tuple[Tensor, Tensor, Tensor]:
     return planted(200, seed=2)
-
-
-METHODS = {
-    "gradient": saliency,
-    "smoothgrad": partial(smoothgrad, samples=16),
-    "guided_backprop": guided_backprop,
-    "integrated_gradients": partial(integrated_gradients, steps=16),
-    "occlusion": partial(occlusion, window=6, stride=2),
-    **{method: partial(grad_cam, method=method) for method in ("gradcam", "cam", "gradcam++", "layercam", "hirescam")},
-}
 
 
 #: Plain gradients have lone large values elsewhere: 88% when this was written; all others were above 96%.

@@ -24,6 +24,11 @@ def test_alike_up_to_a_factor():
     assert rank_correlation(MAPS, MAPS**3).tolist() == pytest.approx([1, 1])
 
 
+def test_rounding_does_not_make_maps_more_than_alike():
+    maps = torch.rand(200, 6, 6)
+    assert cosine(maps, maps).max() <= 1
+
+
 def test_opposite():
     assert cosine(MAPS, -MAPS).tolist() == pytest.approx([-1, -1])
     assert rank_correlation(MAPS, -MAPS).tolist() == pytest.approx([-1, -1])
