@@ -1,5 +1,6 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
+from .embedding import embeddings
 from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
 from .find import find_layer
@@ -11,6 +12,7 @@ from .saliency import guided_backprop, integrated_gradients, saliency, smoothgra
 __all__ = [
     "Faithfulness",
     "Target",
+    "embeddings",
     "filters",
     "find_layer",
     "grad_cam",
