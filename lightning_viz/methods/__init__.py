@@ -5,6 +5,7 @@ from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
 from .find import find_layer
 from .gradcam import grad_cam
+from .neighbours import leave_one_out, nearest, stability
 from .occlusion import occlusion
 from .outputs import Target
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
@@ -19,7 +20,10 @@ __all__ = [
     "guided_backprop",
     "insertion_deletion",
     "integrated_gradients",
+    "leave_one_out",
+    "nearest",
     "occlusion",
     "saliency",
     "smoothgrad",
+    "stability",
 ]
