@@ -8,11 +8,14 @@ from .gradcam import grad_cam
 from .neighbours import leave_one_out, nearest, stability
 from .occlusion import occlusion
 from .outputs import Target
+from .projection import PCA, aligned, pca, procrustes
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 
 __all__ = [
+    "PCA",
     "Faithfulness",
     "Target",
+    "aligned",
     "embeddings",
     "filters",
     "find_layer",
@@ -23,6 +26,8 @@ __all__ = [
     "leave_one_out",
     "nearest",
     "occlusion",
+    "pca",
+    "procrustes",
     "saliency",
     "smoothgrad",
     "stability",
