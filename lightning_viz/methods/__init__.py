@@ -10,6 +10,7 @@ from .occlusion import occlusion
 from .outputs import Target
 from .projection import PCA, aligned, pca, procrustes
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
+from .similarity import linear_cka
 
 __all__ = [
     "PCA",
@@ -24,6 +25,7 @@ __all__ = [
     "insertion_deletion",
     "integrated_gradients",
     "leave_one_out",
+    "linear_cka",
     "nearest",
     "occlusion",
     "pca",
