@@ -1,6 +1,6 @@
 """Layers by their role: the one a technique needs, found without being told."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from .layers import feature_maps, is_spatial, plain_name, resolve_layer
 from .modes import capture, evaluating, linear_inputs
 from .outputs import Target, logits
 
-Kind = Literal["first_conv", "last_spatial"]
+Kind = Literal["first_conv", "last_spatial", "embedding"]
 
 
 def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, target: Target = None) -> str:
@@ -18,10 +18,12 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
     "first_conv" is the first 2-D convolution in order of definition. "last_spatial" is the last layer to run, pooling
     aside, whose output still has a height and a width that the score depends on: a feature map (B, C, h, w), one with
     the channels last (Swin), or tokens (B, N, C) on the image's grid (ViT, whose last block reads its class token
-    only, so that the layer is the norm before the last attention).
+    only, so that the layer is the norm before the last attention). "embedding" is the last `nn.Linear` to run, whose
+    *input* is the embedding; without one (SqueezeNet) it is the last spatial layer, whose pooled output is: see
+    `embeddings`.
 
-    It is found by running `images` (B, C, H, W), of which one suffices; by default a single grey one of 224 pixels. A
-    callable `target` is for models whose output holds no logits.
+    Both are found by running `images` (B, C, H, W), of which one suffices; by default a single grey one of 224 pixels.
+    A callable `target` is for models whose output holds no logits.
     Raises ValueError where the model has no such layer.
     """
     if kind == "first_conv":
@@ -29,16 +31,26 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
         if names:
             return plain_name(names[0])
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d; give layer= the name of the one to show")
-    if kind != "last_spatial":
-        raise ValueError(f"kind={kind!r} is not a role of a layer; choose 'first_conv' or 'last_spatial'")
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"kind={kind!r} is not a role of a layer; choose one of {', '.join(map(repr, get_args(Kind)))}"
+        )
     images = _default_images(model) if images is None else images[:1]
-    return plain_name(_last_spatial(model, images, target))
+    name = _last_linear(model, images) if kind == "embedding" else None
+    return plain_name(name or _last_spatial(model, images, target))
 
 
 def _default_images(model: nn.Module) -> Tensor:
     _, conv = resolve_layer(model, find_layer(model, "first_conv"))
     assert isinstance(conv, nn.Conv2d)
     return torch.zeros(1, conv.in_channels, 224, 224, device=conv.weight.device, dtype=conv.weight.dtype)
+
+
+def _last_linear(model: nn.Module, images: Tensor) -> str | None:
+    with evaluating(model), torch.no_grad(), linear_inputs(model) as inputs:
+        model(images.clone())
+    names = {module: name for name, module in model.named_modules()}
+    return names[inputs[-1][0]] if inputs else None
 
 
 def _last_spatial(model: nn.Module, images: Tensor, target: Target) -> str:

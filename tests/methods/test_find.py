@@ -58,6 +58,28 @@ def test_hugging_face():
     assert find_layer(model, "last_spatial", torch.rand(1, 3, 224, 224)) == "vit.layers.1.layernorm_before"
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "embedding"),
+    [
+        ("vgg11", 64, "classifier.6"),
+        ("squeezenet1_1", 64, "classifier.2"),
+        ("googlenet", 64, "fc"),
+        ("vit_b_16", 224, "heads.head"),
+    ],
+)
+def test_embedding(name, size, embedding):
+    options = {"init_weights": True} if name == "googlenet" else {}
+    model = torchvision.models.get_model(name, weights=None, **options).train()
+    assert find_layer(model, "embedding", torch.rand(1, 3, size, size)) == embedding
+    assert all(module.training for module in model.modules())
+
+
+def test_the_embedding_layer_is_the_last_to_run_not_the_last_defined():
+    model = nn.Sequential(small_network(), nn.Identity())
+    model[1].unused = nn.Linear(4, 4)
+    assert find_layer(model, "embedding") == "0.9"
+
+
 def test_a_head_of_zeros_does_not_hide_the_layer():
     model = torchvision.models.resnet18()
     nn.init.zeros_(model.fc.weight)
@@ -72,7 +94,7 @@ def test_small_images_end_before_the_last_block():
     assert find_layer(torchvision.models.resnet18(), "last_spatial", torch.rand(1, 3, 32, 32)) == "layer3"
 
 
-@pytest.mark.parametrize("kind", ["first_conv", "last_spatial"])
+@pytest.mark.parametrize("kind", ["first_conv", "last_spatial", "embedding"])
 def test_no_convolution(kind):
     with pytest.raises(ValueError, match=r"Sequential has no nn\.Conv2d"):
         find_layer(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), kind)
