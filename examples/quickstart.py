@@ -25,6 +25,9 @@ class Digits(pl.LightningModule):
         images, labels = batch
         return nn.functional.cross_entropy(self(images), labels)
 
+    def validation_step(self, batch, batch_idx):
+        self.log("validation_loss", self.training_step(batch, batch_idx))
+
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), 3e-3)
 

@@ -9,10 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .callbacks import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLogger, Scalar, VizCallback, viz_callbacks
+    from .callbacks import (
+        EmbeddingProjectorLogger,
+        FilterLogger,
+        GradCAMLogger,
+        Panel,
+        Probe,
+        SaliencyLogger,
+        Scalar,
+        VizCallback,
+        viz_callbacks,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
+    "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",
     "Panel",

@@ -1,6 +1,7 @@
 """The Lightning callbacks: the base, and one thin file for each."""
 
 from .base import VizCallback
+from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .panel import Panel, Scalar
@@ -9,6 +10,7 @@ from .saliency import SaliencyLogger
 from .suite import viz_callbacks
 
 __all__ = [
+    "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",
     "Panel",

@@ -26,7 +26,7 @@ from .listening import HARDEST, Listening
 from .log import Log
 from .memory import Memory
 from .network import Forward, find_network
-from .panel import Panel, Scalar
+from .panel import Item
 from .probe import Hardest, Probe
 from .session import convert, loaders, session_of
 
@@ -100,7 +100,7 @@ class VizCallback(Listening):
         self._memory = Memory()
 
     @abstractmethod
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         """What to log now: compute, render, yield. Runs in evaluation mode, with gradients possible."""
 
     def check(self, network: nn.Module) -> None:

@@ -16,6 +16,8 @@ from lightning_viz.methods.outputs import logits
 
 from .batches import Unpack
 
+Places = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -34,7 +36,7 @@ class Seen:
     labels: Tensor | None
     logits: Tensor | None  #: (B, classes), where the output holds any
     taken: Mapping[str, Any]  #: by tap
-    positions: NDArray[np.int64]  #: in the data's order, (B,); -1 is one that a distributed sampler repeats
+    positions: Places  #: in the data's order, (B,); -1 is one that a distributed sampler repeats
     loader: int = 0
 
     @property
@@ -71,6 +73,7 @@ class Harvest:
     collectors: Sequence[Collector]
     unpack: Unpack
     error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
+    whole: bool = True  #: whether the loop sees all the batches that it ever sees
     global_step: int | None = None  #: of the network that was listened to, once the loop is over
     _images: Tensor | None = None
     _taken: dict[str, Any] = field(default_factory=dict)
@@ -98,12 +101,13 @@ class Harvest:
         """Before a batch goes through the network."""
         self._images, self._logits, self._taken = self.unpack(batch)[0], None, {}
 
-    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None) -> None:
-        """After it has."""
+    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, places: Places | None = None) -> None:
+        """After it has. `places` are its samples' in the data, where it is not the loader's next batch."""
         images, labels = self.unpack(batch)
         done = self._done.get(loader, 0)
         self._done[loader] = done + len(images)
-        seen = Seen(images, labels, self._logits, self._taken, positions(data, done, len(images)), loader)
+        places = positions(data, done, len(images)) if places is None else places
+        seen = Seen(images, labels, self._logits, self._taken, places, loader)
         self._images, self._logits, self._taken = None, None, {}
         for collector in self.collectors:
             collector.take(seen)
@@ -180,7 +184,7 @@ def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
     return list(dict.fromkeys(same))
 
 
-def positions(data: DataLoader[Any] | None, done: int, count: int) -> NDArray[np.int64]:
+def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
     """Where in the data's order this process's next `count` samples are, after `done` of them; -1 for a repeated one."""
     own = np.arange(done, done + count)
     sampler = getattr(data, "sampler", None)

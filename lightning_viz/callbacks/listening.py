@@ -1,6 +1,7 @@
 """The part of every callback that listens to the validation and the test loop."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -31,7 +32,7 @@ class Listening(pl.Callback):
     unpack: Unpack | None
     _memory: Memory
 
-    def collectors(self) -> list[Collector]:
+    def collectors(self) -> Sequence[Collector]:
         """What to make of the forward passes, anew for each loop whose end is drawn next."""
         return []
 
@@ -88,8 +89,9 @@ class Listening(pl.Callback):
             self._pin_probe(trainer, module, stage, batch, "validation" if stage == "fit" else stage)
         if loader == index == 0:
             wanted = self._wanted(trainer, stage) if session_of(trainer).sink(trainer) is not None else []
-            memory.harvest = Harvest(find_network(module, self.forward), wanted, unpack) if wanted else None
-            if memory.harvest is not None:
+            memory.harvest = None
+            if wanted:
+                memory.harvest = Harvest(find_network(module, self.forward), wanted, unpack, whole=is_whole(trainer))
                 with guard(module, trainer.precision_plugin):
                     memory.harvest.attempt(lambda harvest: harvest.open(unpack(batch)[0]), memory.harvest)
         if memory.harvest is not None:

@@ -1,18 +1,33 @@
 """From what a callback yields to TensorBoard: sheet, film strip, scalar, each under its tag and step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_viz.render import Caption, Cell, Frame, Line, Pixels, Values, film, fit_tile, peak, sheet, thin
-from lightning_viz.sinks import TensorBoardSink
+from lightning_viz.render import (
+    Caption,
+    Cell,
+    Cloud,
+    Frame,
+    Line,
+    Pixels,
+    Values,
+    film,
+    fit_tile,
+    peak,
+    scatter,
+    scatter_film,
+    sheet,
+    thin,
+)
+from lightning_viz.sinks import Snapshot, TensorBoardSink
 
 from .memory import Memory
 from .network import truths, verdicts
-from .panel import Panel, Scalar
+from .panel import Embedding, Item, Panel, Scalar, Scatter, Tiles
 from .probe import Probe
 
 
@@ -29,25 +44,68 @@ class Log:
     network: nn.Module
     probe: Probe
 
-    def send(self, item: Panel | Scalar) -> None:
+    def send(self, item: Item) -> None:
+        match item:
+            case Panel():
+                self._panel(item)
+            case Tiles():
+                self._tiles(item)
+            case Scatter():
+                self._scatter(item)
+            case Embedding():
+                self._embedding(item)
+            case Scalar():
+                self.sink.scalar(self._tag(item.tag), self.step, item.value)
+
+    def _panel(self, item: Panel) -> None:
         tag = self._tag(item.tag)
-        if isinstance(item, Scalar):
-            self.sink.scalar(tag, self.step, item.value)
-            return
         maps = [_copied(one) for one in ([item.values] if isinstance(item.values, Tensor) else item.values)]
         items = range(len(self.probe)) if item.items is None else item.items
         labels = [self._truths[one] for one in items] if item.labels is None else item.labels
         captions = [self._verdicts[one] for one in items] if item.captions is None else item.captions
-        title = f"{tag} · step {self.step}"
-        failed = self.memory.failures.append
-        self.sink.image(tag, self.step, lambda: paint_sheet(item, maps, labels, captions, title), failed)
+        self._paint(tag, lambda title: paint_sheet(item, maps, labels, captions, title))
         values = maps[0]
         rows = list(range(len(values)) if item.film is None else item.film)
         if self.history and rows and not item.columns and self.stage == "fit":
-            frame = Frame.of(self.step, values[rows], [captions[row] for row in rows])
-            frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
-            tag = f"{tag}/history"
-            self.sink.image(tag, self.step, lambda: paint_film(item, frames, rows, labels, tag), failed)
+            frames = self._filmed(tag, Frame.of(self.step, values[rows], [captions[row] for row in rows]))
+            self._paint(f"{tag}/history", lambda title: paint_film(item, frames, rows, labels, title))
+
+    def _tiles(self, item: Tiles) -> None:
+        tag = self._tag(item.tag)
+        self._paint(tag, lambda title: sheet(item.cells(), title, item.notes, headings=item.headings, spans=item.spans))
+
+    def _scatter(self, item: Scatter) -> None:
+        tag, points = self._tag(item.tag), _copied(item.points)
+        cloud = Cloud(self.step, points, item.shares, item.correct)
+        self._paint(tag, lambda title: scatter(cloud, title, item.notes, item.labels, item.name))
+        if self.history and self.stage == "fit":
+            if item.anew:
+                self.memory.films.pop(tag, None)
+            frames = self._filmed(tag, Frame.of(self.step, points[None, item.film], [], largest=None))
+            clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
+            labels = None if item.labels is None else item.labels[item.film]
+            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, item.notes, labels, item.name))
+
+    def _embedding(self, item: Embedding) -> None:
+        name = "-".join(
+            ([self.stage] if self.stage != "fit" else []) + [item.name] + ([self.prefix] if self.prefix else [])
+        )
+        points = {title: _copied(values) for title, values in item.points.items()}
+        step = max(self.step, 0)
+        self.sink.embedding(
+            name,
+            lambda: Snapshot(step, points, item.table, item.thumbnails()),
+            item.max_snapshots,
+            self.memory.failures.append,
+        )
+
+    def _filmed(self, tag: str, frame: Frame) -> tuple[Frame, ...]:
+        frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
+        return frames
+
+    def _paint(self, tag: str, paint: Callable[[str], Pixels]) -> None:
+        title = tag if tag.endswith("/history") else f"{tag} · step {self.step}"
+        self.sink.image(tag, self.step, lambda: paint(title), self.memory.failures.append)
 
     def _tag(self, tag: str) -> str:
         first, _, rest = tag.partition("/")

@@ -58,12 +58,17 @@ def truths(probe: Probe) -> list[Caption]:
 
 @torch.no_grad()
 def verdicts(network: nn.Module, probe: Probe) -> list[Caption]:
-    """The class that the network predicts for each picture, and its probability.
+    """What the network says of each picture."""
+    return spoken(network(probe.images), probe)
+
+
+def spoken(output: Any, probe: Probe) -> list[Caption]:
+    """The class that an output for the probe predicts for each picture, and its probability.
 
     An output that is no distribution over classes (one value, a mask) predicts none: the captions are empty.
     """
     try:
-        scores = logits(network(probe.images)).float()
+        scores = logits(output).float()
     except TypeError:  # no logits in the output: a callable target knows what to make of it
         return [()] * len(probe)
     if scores.ndim != 2 or scores.shape[1] < 2:

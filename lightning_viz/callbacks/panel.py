@@ -1,11 +1,13 @@
-"""What a callback's `draw` yields: panels and scalars."""
+"""What a callback's `draw` yields: panels, scalars, embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_viz.render import Caption, Painter, Pixels
+from lightning_viz.render import Caption, Cell, Painter, Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,77 @@ class Panel:
     film: Sequence[int] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Ready tiles on a sheet of their own.
+
+    Args:
+        tag: TensorBoard's tag.
+        cells: makes the tiles, row by row, when it is painted.
+        headings: what stands above the groups of columns.
+        spans: how many columns each heading stands above.
+        notes: lines to print under the sheet.
+    """
+
+    tag: str
+    cells: Callable[[], Sequence[Cell]]
+    headings: Sequence[str]
+    spans: Sequence[int]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Points in the plane, coloured by class, as a picture of their own and as the newest column of a film strip.
+
+    Args:
+        tag: TensorBoard's tag.
+        points: (N, 2).
+        shares: the share of the variance along each axis.
+        labels: class indices (N,), -1 where unknown; None where all are.
+        correct: whether the network is right, (N,), where that is known.
+        name: from a class index to its name.
+        notes: lines to print under the picture.
+        film: the points that the film strip follows, the same each time.
+        anew: whether the film strip starts anew, as these points are others than before.
+    """
+
+    tag: str
+    points: Tensor
+    shares: tuple[float, float]
+    labels: NDArray[np.int64] | None
+    correct: NDArray[np.bool_] | None
+    name: Callable[[int], str]
+    notes: Sequence[str]
+    film: NDArray[np.int64]
+    anew: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A snapshot for TensorBoard's Projector.
+
+    Args:
+        name: of the Projector's run.
+        points: by the name of the entry, (N, D) each.
+        table: columns of N texts.
+        thumbnails: makes the pictures (N, h, w, 3).
+        max_snapshots: how many stay, spread over the whole run.
+    """
+
+    name: str
+    points: Mapping[str, Tensor]
+    table: Mapping[str, Sequence[str]]
+    thumbnails: Callable[[], Pixels]
+    max_snapshots: int
+
+
 @dataclass(frozen=True)
 class Scalar:
     """One number for the Scalars page."""
 
     tag: str
     value: float
+
+
+Item = Panel | Tiles | Scatter | Embedding | Scalar

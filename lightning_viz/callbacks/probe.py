@@ -103,13 +103,15 @@ class Probe:
 
         Of four and more channels the first three are shown; of two, their mean.
         """
-        images = torch.nan_to_num(self.images.detach().float().cpu())
-        mean, std = self._normalisation(images)
-        images = images * std + mean
-        images = (images / 255 if images.max() > 2 else images).clamp(0, 1)  # some normalise the values 0 to 255
+        return self.shown(self.images)
+
+    def shown(self, images: Tensor) -> Pixels:
+        """Other images (N, C, h, w) of the same data, as a person sees them, (N, h, w, 3)."""
+        mean, std, brightest = self._normalisation
+        images = (torch.nan_to_num(images.detach().float().cpu()) * std + mean) / brightest
         channels = images.shape[1]
         images = images[:, :3] if channels >= 3 else images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
     @property
     def note(self) -> str:
@@ -118,7 +120,10 @@ class Probe:
             return self.origin
         return f"{self.origin}; colours {'as they are' if self._in_unit_range(self.images) else 'estimated from the range'}"
 
-    def _normalisation(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def _normalisation(self) -> tuple[Tensor, Tensor, float]:
+        """Mean, standard deviation, and what is brightest then: some normalise the values 0 to 255."""
+        images = torch.nan_to_num(self.images.detach().float().cpu())
         if self.mean is not None and self.std is not None:
             mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
         elif self._in_unit_range(images):
@@ -126,7 +131,8 @@ class Probe:
         else:
             std = 1 / (images.max() - images.min()).clamp_min(1e-12).reshape(1)
             mean = -images.min() * std
-        return mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
+        mean, std = mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
+        return mean, std, 255 if float((images * std + mean).max()) > 2 else 1
 
     @staticmethod
     def _in_unit_range(images: Tensor) -> bool:

@@ -118,17 +118,20 @@ class Keeper:
         kept = self.samples
         return None if kept is None else kept.at(np.argsort(self._keys[0], kind="stable"))
 
+    def choose(self, keys: Floats, positions: Ints, labels: Ints | None, count: int) -> Ints:
+        """Which `count` of these to keep, the first choice first; without labels nothing is balanced."""
+        order = np.lexsort((positions, keys))
+        if self.class_balanced and labels is not None:
+            return np.asarray(order[balanced(labels[order], count)])
+        return np.asarray(order[:count])
+
     def _prune(self) -> None:
         kept, keys = Samples.joined(self._kept), np.concatenate(self._keys)
-        order = np.lexsort((kept.positions, keys))
-        if self.class_balanced:
-            order = order[balanced(kept.labels[order], self.size)]
-        else:
-            order = order[: self.size]
-            if len(order) == self.size:
-                self._bound = float(keys[order[-1]])
-        order = order[np.argsort(kept.positions[order])]
-        self._kept, self._keys = [kept.at(order)], [keys[order]]
+        chosen = self.choose(keys, kept.positions, kept.labels, self.size)
+        if len(chosen) == self.size and not self.class_balanced:
+            self._bound = float(keys[chosen[-1]])
+        chosen = chosen[np.argsort(kept.positions[chosen])]
+        self._kept, self._keys = [kept.at(chosen)], [keys[chosen]]
 
     def _sampled(self, seen: Seen, rows: Ints) -> Samples:
         chosen = torch.from_numpy(rows).to(seen.images.device)
@@ -158,13 +161,15 @@ def shrunk(images: Tensor, side: int) -> Tensor:
 def by_chance(seed: int) -> Key:
     """A hash of the sample's position, uniform from 0 to 1: a random choice that is the same each time (splitmix64)."""
 
-    def key(seen: Seen) -> Floats:
-        bits = (seen.positions.astype(np.uint64) + np.uint64(1 + (seed << 32))) * np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
+    return lambda seen: chances(seen.positions, seed)
 
-    return key
+
+def chances(positions: Ints, seed: int) -> Floats:
+    """The hash of each position."""
+    bits = (positions.astype(np.uint64) + np.uint64(1 + (seed << 32))) * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
 
 
 def by_loss(seen: Seen) -> Floats:

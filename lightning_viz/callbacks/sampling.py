@@ -21,7 +21,7 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
     workers. None where the dataset cannot be read so: a stream, or one that batches by itself.
     `labels_of` finds the labels in a batch, for datasets that do not list them.
     """
-    dataset = _copied(loader.dataset)
+    dataset = copied(loader.dataset)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or loader.batch_sampler is None:
         return None
     # A sampler of a part, such as SubsetRandomSampler, says which: the rest may be training data.
@@ -37,12 +37,12 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
     return loader.collate_fn([dataset[index] for index in chosen])
 
 
-def _copied(dataset: Any) -> Any:
+def copied(dataset: Any) -> Any:
     """A shallow copy, of what it wraps too: a file that it opens at the first sample is not inherited by workers."""
     try:
         dataset = copy.copy(dataset)
         if hasattr(dataset, "dataset"):
-            dataset.dataset = _copied(dataset.dataset)
+            dataset.dataset = copied(dataset.dataset)
     except Exception:
         pass
     return dataset

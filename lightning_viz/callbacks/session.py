@@ -88,7 +88,7 @@ class Session:
         if (stage, unpack) not in self._probes:
             assert trainer.lightning_module is not None
             # The user's transforms may be random, and may ask whether this is training.
-            with guard(trainer.lightning_module), _not_training(trainer):
+            with guard(trainer.lightning_module), not_training(trainer):
                 self._probes[stage, unpack] = self._make_probe(trainer, stage, count, unpack, batch, kind)
         return self._probes[stage, unpack]
 
@@ -134,7 +134,7 @@ def _is_tensorboard(logger: Logger) -> bool:
 
 
 @contextmanager
-def _not_training(trainer: pl.Trainer) -> Iterator[None]:
+def not_training(trainer: pl.Trainer) -> Iterator[None]:
     """The trainer says that it validates, as it will when the pictures are seen next."""
     stage = trainer.state.stage
     trainer.state.stage = RunningStage.VALIDATING if trainer.training else stage

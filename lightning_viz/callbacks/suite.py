@@ -3,6 +3,7 @@
 from typing import Any
 
 from .base import VizCallback
+from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .saliency import SaliencyLogger
@@ -10,4 +11,9 @@ from .saliency import SaliencyLogger
 
 def viz_callbacks(**common: Any) -> list[VizCallback]:
     """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`."""
-    return [FilterLogger(**common), SaliencyLogger(**common), GradCAMLogger(**common)]
+    return [
+        FilterLogger(**common),
+        SaliencyLogger(**common),
+        GradCAMLogger(**common),
+        EmbeddingProjectorLogger(**common),
+    ]

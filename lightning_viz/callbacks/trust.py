@@ -65,7 +65,8 @@ class AttributionLogger(VizCallback):
         if "sanity" in (self.trust or []) and f"{tag}/sanity" not in self._memory.kept:
             found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(again(redrawn(network)).float()))
             self._memory.kept[f"{tag}/sanity"] = found["sanity"].mean().cpu()
-        return [Scalar(f"{tag}/trust/{name}", float(values.mean())) for name, values in found.items()]
+        sound = maps.isfinite().flatten(1).all(dim=1).cpu()  # of none, the mean is NaN
+        return [Scalar(f"{tag}/trust/{name}", float(values.cpu()[sound].mean())) for name, values in found.items()]
 
     def _change(self, tag: str, maps: Tensor) -> dict[str, Tensor]:
         kept = self._memory.kept

@@ -4,9 +4,10 @@ from .colour import Overlay, Painter, Pixels, SignedPixels, Values, peak
 from .film import Frame, film, thin
 from .scatter import Cloud, scatter, scatter_film
 from .sheet import Cell, fit_tile, sheet
-from .text import RIGHT, WRONG, Caption, Colour, Line, verdict
+from .text import INK, RIGHT, WRONG, Caption, Colour, Line, verdict
 
 __all__ = [
+    "INK",
     "RIGHT",
     "WRONG",
     "Caption",

@@ -24,10 +24,10 @@ class Frame:
     captions: tuple[Caption, ...]  #: one per row
 
     @classmethod
-    def of(cls, step: int, values: Values, captions: Sequence[Caption]) -> "Frame":
-        """A frame of raw values, maps larger than a tile shrunk to it."""
-        if max(values.shape[-2:]) > TILE:
-            factor = TILE / max(values.shape[-2:])
+    def of(cls, step: int, values: Values, captions: Sequence[Caption], largest: int | None = TILE) -> "Frame":
+        """A frame of raw values, maps larger than `largest` shrunk to it; None for values that are no maps."""
+        if largest is not None and max(values.shape[-2:]) > largest:
+            factor = largest / max(values.shape[-2:])
             size = (max(1, round(values.shape[-2] * factor)), max(1, round(values.shape[-1] * factor)))
             flat = values.reshape(-1, *values.shape[-2:])
             values = np.stack([resize(item, *size) for item in flat]).reshape(*values.shape[:-2], *size)

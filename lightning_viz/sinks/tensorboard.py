@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .projector import ProjectorSink
+from .snapshot import Snapshot
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -28,6 +30,23 @@ class TensorBoardSink:
         def job() -> None:
             try:
                 self._writer().add_image(tag, paint(), step, dataformats="HWC")
+            except Exception as error:
+                failed(error)
+
+        self._worker.submit(job)
+
+    def embedding(
+        self,
+        name: str,
+        make: Callable[[], Snapshot],
+        max_snapshots: int,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Queue the snapshot that `make` returns, for the Projector's run of this name in the writer's folder."""
+
+        def job() -> None:
+            try:
+                ProjectorSink(self._writer().log_dir, name, max_snapshots).write(make())
             except Exception as error:
                 failed(error)
 

@@ -113,3 +113,33 @@ def test_it_is_logged_printed_and_kept_over_a_resume(tmp_path):
 def test_wrong_checks(trust, error):
     with pytest.raises(error, match="trust="):
         SaliencyLogger(trust=trust)
+
+
+def test_maps_that_are_not_finite_are_left_out_of_the_means():
+    class Cracked(nn.Module):
+        """NaN for pictures that are brighter than 1."""
+
+        def __init__(self):
+            super().__init__()
+            self.network = small_network().eval()
+
+        def forward(self, images):
+            return (
+                self.network(images)
+                * (images.amax(dim=(1, 2, 3)) <= 1).where(images[:, 0, 0, 0] < 2, torch.nan)[:, None]
+            )
+
+    images = PROBE.images.clone()
+    images[1] += 3
+    network = Cracked().eval()
+
+    def trust(probe):
+        callback = SaliencyLogger(trust=["change", "sanity"], target=1)
+        found = {item.tag: item.value for item in callback.draw(network, probe) if hasattr(item, "value")}
+        return {tag.rpartition("/trust/")[2]: value for tag, value in found.items()}
+
+    torch.manual_seed(1)
+    cracked = trust(Probe(images, PROBE.labels))
+    torch.manual_seed(1)
+    assert cracked == pytest.approx(trust(Probe(images[[0, 2]], PROBE.labels[[0, 2]])), abs=1e-6)
+    assert all(value != value for value in trust(Probe(images[[1]])).values())

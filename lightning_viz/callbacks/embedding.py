@@ -1,0 +1,312 @@
+"""EmbeddingProjectorLogger: the space that the features live in."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lightning_viz.methods import leave_one_out, nearest
+from lightning_viz.methods.embedding import Place, find_embedding, pooled, tapped
+from lightning_viz.methods.layers import plain_name, resolve_layer
+from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
+
+from .base import VizCallback
+from .batches import unpack_batch
+from .checks import check_count, check_flag
+from .harvest import Harvest, Tap, is_steady
+from .network import spoken, truths
+from .panel import Embedding, Item, Scalar, Scatter, Tiles
+from .probe import Probe
+from .reading import read_samples
+from .samples import Ints, Keeper, Samples, by_chance, by_loss, chances, shrunk
+from .session import loaders, session_of
+from .space import Space
+from .words import check_layers, named
+
+LARGEST = 100_000  # points: TensorBoard sends its Projector no more
+FOLLOWED = 500  # points that are compared with those of earlier snapshots, and read where there is no loop to listen to
+THUMBNAIL = 48  # pixels
+PIXELS = 32  # a side: at which pictures are compared pixel by pixel
+TILE = 96  # pixels
+
+
+class EmbeddingProjectorLogger(VizCallback):
+    """The features of the validation data, pinned samples, as the network's own validation loop computes them.
+
+    In the Projector, under the run `projector-<step>`: one entry for each snapshot, and one of its principal components.
+    As pictures: `embedding/<layer>/pca`, turned to the last one (orthogonal Procrustes), with its film strip, and
+    `embedding/<layer>/neighbours`, the nearest of each picture of the probe by features and by pixels. As scalars:
+    `embedding/<layer>/...`
+
+    - `knn_accuracy`, leave-one-out by features, and `embedding/pixels/knn_accuracy` by pixels;
+    - `explained_variance` of the two components shown, and `effective_dimension`, over how many the variance is spread;
+    - `neighbours_kept`, the share of the nearest neighbours that were so at the last snapshot;
+    - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start: what training changed.
+
+    Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
+    the start, without validation data, with `every_n_train_steps`, or if the loader shuffles), the first 500 of the
+    samples are read and run; the panels say so.
+
+    Args:
+        layers: dotted names of layers whose outputs to embed, one or several, averaged over places; by default what the
+            last linear layer is given.
+        max_points: samples to keep, chosen by a hash of their position in the data: the same each time.
+        class_balanced: choose as many of each class.
+        neighbours: how many nearest neighbours to show and to count.
+        per_class: also log the accuracy of each class, `knn_accuracy/<class>`.
+        dataloaders: which validation loaders to look at; of several, the tags end in `/dataloader_<index>`.
+        max_snapshots: how many the Projector keeps, spread over the whole run.
+        seed: of the choice of samples.
+        common: the options of every callback, see `VizCallback`.
+    """
+
+    def __init__(
+        self,
+        layers: str | list[str] | None = None,
+        max_points: int = 2000,
+        class_balanced: bool = False,
+        neighbours: int = 5,
+        per_class: bool = False,
+        dataloaders: list[int] | None = None,
+        max_snapshots: int = 20,
+        seed: int = 0,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        check_layers(layers)
+        for name, value, least in (
+            ("max_points", max_points, 1),
+            ("neighbours", neighbours, 1),
+            ("max_snapshots", max_snapshots, 1),
+            ("seed", seed, 0),
+        ):
+            check_count(name, value, least)
+        if max_points > LARGEST:
+            raise ValueError(
+                f"max_points={max_points} is more than TensorBoard's Projector takes; give {LARGEST} or less"
+            )
+        check_flag("class_balanced", class_balanced)
+        check_flag("per_class", per_class)
+        for index in dataloaders or []:
+            check_count("dataloaders", index, 0)
+        self.layers = layers
+        self.max_points = max_points
+        self.class_balanced = class_balanced
+        self.neighbours = neighbours
+        self.per_class = per_class
+        self.dataloaders = dataloaders
+        self.max_snapshots = max_snapshots
+        self.seed = seed
+        self._samples: dict[int, tuple[Samples, str]] = {}  # by loader, while they are drawn
+
+    def distinction(self) -> dict[str, Any]:
+        return {"layers": self.layers, "dataloaders": self.dataloaders}
+
+    def check(self, network: nn.Module) -> None:
+        for layer in named(self.layers):
+            resolve_layer(network, layer)
+
+    # Where the samples come from.
+
+    def collectors(self) -> list[Keeper]:
+        """One for each loader; none for a schedule in steps, at which no validation loop ends."""
+        return [] if self.every_n_train_steps else [self._keeper(loader) for loader in self._loaders]
+
+    def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
+        data = loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders)
+        name, batches = (
+            ("test", trainer.num_test_batches) if stage == "test" else ("validation", trainer.num_val_batches)
+        )
+        if not data:
+            name, data, batches = "training", loaders(trainer.train_dataloader), [trainer.num_training_batches]
+        harvest, self._samples = self._memory.harvest, {}
+        for index in self._loaders:
+            if index >= len(data):
+                raise ValueError(f"dataloaders={self.dataloaders}: there are {len(data)} {name} loaders; count from 0")
+            known = next((one.samples for one in _keepers(harvest) if one.loader == index), None)
+            fresh = harvest is not None and harvest.whole and harvest.global_step == trainer.global_step
+            if known is not None and fresh and is_steady(data[index]):
+                self._samples[index] = known, f"{len(known)} of the {name} data, from the loop itself"
+                continue
+            keeper = self._keeper(index, min(self.max_points, FOLLOWED))
+            limit = batches[index] * (data[index].batch_size or 1) * trainer.world_size
+            read = read_samples(trainer, network, data[index], keeper, self.unpack or unpack_batch, limit)
+            if read is not None:
+                self._samples[index] = read, f"{len(read)} of the {name} data, read and run for this"
+            elif known is not None:
+                self._samples[index] = known, f"{len(known)} of the {name} data, all that was seen so far"
+            else:
+                session_of(trainer).warn(
+                    f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
+                    "stream, of which it sees what a validation loop sees; it draws at the end of the next epoch with one"
+                )
+
+    @property
+    def _loaders(self) -> list[int]:
+        return self.dataloaders or [0]
+
+    def _keeper(self, loader: int, size: int | None = None) -> Keeper:
+        size = self.max_points if size is None else size
+        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL)
+
+    def _taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
+        places = self._places(network, images)
+        return {
+            name: Tap(resolve_layer(network, place.layer)[1], pooled, place.side == "input")
+            for name, place in places.items()
+        }
+
+    def _places(self, network: nn.Module, images: Tensor) -> dict[str, Place]:
+        """Where to read, by plain name; the layer that was found once is stayed with."""
+        if self.layers is not None:
+            places = [find_embedding(network, images, layer) for layer in named(self.layers)]
+        elif self._memory.layer is None:
+            places = [find_embedding(network, images)]
+            self._memory.layer = places[0].layer
+        else:
+            name, module = resolve_layer(network, self._memory.layer)
+            places = [Place(name, "input" if isinstance(module, nn.Linear) else "output")]
+        return {plain_name(place.layer): place for place in places}
+
+    # What is drawn of them.
+
+    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
+        places = self._places(network, probe.images)
+        queries, captions = _queried(network, probe, places)
+        for loader, (samples, origin) in self._samples.items():
+            where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
+            samples, dropped = _finite(samples)
+            if not len(samples):
+                raise ValueError(f"the features of {', '.join(places)} are not finite for any sample; look at the loss")
+            notes = [
+                f"{origin}{f'; {dropped} with features that are not finite left out' if dropped else ''}",
+                probe.note,
+            ]
+            followed = Keeper(FOLLOWED, by_chance(self.seed), class_balanced=self.class_balanced).choose(
+                chances(samples.positions, self.seed), samples.positions, samples.labels, FOLLOWED
+            )
+            rows, pixels = np.sort(followed), shrunk(samples.images, PIXELS)
+            points: dict[str, Tensor] = {}
+            for layer, features in samples.features.items():
+                tag = f"embedding/{layer}{where}"
+                space = Space(self._memory.kept, tag, samples.positions, rows, features.to(probe.images.device))
+                points |= {layer: features, f"{layer}, principal components": space.coordinates}
+                yield from self._scatter(tag, space, samples, probe, notes)
+                found = self._nearest(space, queries[layer], pixels, probe)
+                cells = partial(_neighbour_cells, probe, captions, samples, np.concatenate(found, axis=1))
+                yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, [*notes, probe.note])
+                yield from self._numbers(tag, space, samples, probe)
+            yield from self._accuracy(f"embedding/pixels{where}", pixels, samples, probe)
+            thumbnails = partial(probe.shown, samples.images)
+            table = _table(samples, probe)
+            yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
+        self._samples = {}
+
+    def _scatter(
+        self, tag: str, space: Space, samples: Samples, probe: Probe, notes: Sequence[str]
+    ) -> Iterator[Scatter]:
+        known = (samples.labels >= 0) & (samples.predicted >= 0)
+        yield Scatter(
+            f"{tag}/pca",
+            space.coordinates[:, :2],
+            (float(space.pca.explained[0]), float(space.pca.explained[1])),
+            samples.labels if (samples.labels >= 0).any() else None,
+            samples.labels == samples.predicted if known.all() else None,
+            probe.name,
+            ("principal components, turned to those of the snapshot before", *notes),
+            space.rows,
+            space.is_new,
+        )
+
+    def _nearest(self, space: Space, queries: Tensor, pixels: Tensor, probe: Probe) -> tuple[Ints, Ints]:
+        """Of each picture of the probe, the nearest samples by features and by pixels, the picture itself left out."""
+        own = shrunk(shrunk(probe.images, THUMBNAIL), PIXELS).float().cpu()
+        distance, index = nearest(own, pixels, 1)
+        itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
+        by_features = nearest(queries, space.features, self.neighbours, itself)[1]
+        return by_features.cpu().numpy(), nearest(own, pixels, self.neighbours, itself)[1].numpy()
+
+    def _neighbours(
+        self, tag: str, cells: Callable[[], list[Cell]], found: tuple[Ints, Ints], pixels: Tensor, notes: Sequence[str]
+    ) -> Tiles:
+        size = "×".join(map(str, pixels.shape[2:]))
+        headings = ("picture", "nearest by features", f"nearest by pixels, at {size}")
+        spans = (1, *(each.shape[1] for each in found))
+        notes = ("✓ of the picture's class; the picture itself is left out", *notes)
+        return Tiles(
+            tag, cells, headings[: len([span for span in spans if span])], [span for span in spans if span], notes
+        )
+
+    def _numbers(self, tag: str, space: Space, samples: Samples, probe: Probe) -> Iterator[Scalar]:
+        yield from self._accuracy(tag, space.features, samples, probe)
+        yield Scalar(f"{tag}/explained_variance", float(space.pca.explained[:2].sum()))
+        yield Scalar(f"{tag}/effective_dimension", space.pca.effective_dimension)
+        yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
+        if (kept := space.neighbours_kept(self.neighbours)) is not None:
+            yield Scalar(f"{tag}/neighbours_kept", kept)
+
+    def _accuracy(self, tag: str, points: Tensor, samples: Samples, probe: Probe) -> Iterator[Scalar]:
+        """Leave-one-out, over the samples whose class is known."""
+        known = samples.labels >= 0
+        if known.sum() < 2:
+            return
+        labels = torch.from_numpy(samples.labels[known])
+        correct = leave_one_out(points[torch.from_numpy(known)], labels, self.neighbours).cpu()
+        yield Scalar(f"{tag}/knn_accuracy", float(correct.double().mean()))
+        for label in sorted(set(labels.tolist())) if self.per_class else []:
+            yield Scalar(f"{tag}/knn_accuracy/{probe.name(label)}", float(correct[labels == label].double().mean()))
+
+
+def _keepers(harvest: Harvest | None) -> list[Keeper]:
+    """What the last loop filled; none where it broke."""
+    if harvest is None or harvest.error is not None:
+        return []
+    return [one for one in harvest.collectors if isinstance(one, Keeper) and one.key is not by_loss]
+
+
+def _queried(network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> tuple[dict[str, Tensor], list[Caption]]:
+    """The probe's own features, by layer, and what the network says of it."""
+    with torch.no_grad(), ExitStack() as stack:
+        taps = {name: stack.enter_context(tapped(network, place)) for name, place in places.items()}
+        said = spoken(network(probe.images), probe)
+    captions = [(*truth, *words) for truth, words in zip(truths(probe), said, strict=True)]
+    return {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}, captions
+
+
+def _finite(samples: Samples) -> tuple[Samples, int]:
+    """The samples whose features are finite at every layer, and how many others there are."""
+    finite = torch.stack([values.isfinite().all(dim=1) for values in samples.features.values()]).all(dim=0)
+    return samples.at(finite.nonzero()[:, 0].numpy()), int((~finite).sum())
+
+
+def _table(samples: Samples, probe: Probe) -> dict[str, list[str]]:
+    """The Projector's table: what is known of each sample."""
+    labels, predicted = samples.labels.tolist(), samples.predicted.tolist()
+    columns = {"index": list(map(str, samples.positions.tolist()))}
+    if max(labels) >= 0:
+        columns["class"] = [probe.name(label) if label >= 0 else "unknown" for label in labels]
+    if max(predicted) >= 0:
+        columns["predicted"] = [probe.name(label) for label in predicted]
+    if max(labels) >= 0 and max(predicted) >= 0:
+        columns["correct"] = [str(one == other) for one, other in zip(labels, predicted, strict=True)]
+        columns["loss"] = [f"{loss:.4g}" for loss in samples.losses.tolist()]
+    return columns
+
+
+def _neighbour_cells(probe: Probe, captions: Sequence[Caption], samples: Samples, found: Ints) -> list[Cell]:
+    """Rows of cells: the picture, then its neighbours, framed by whether they are of its class."""
+    cells = []
+    labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
+    for picture, label, row, words in zip(probe.pictures, labels, found, captions, strict=True):
+        cells.append(Cell((fit_tile(picture, TILE, TILE),), words))
+        for image, other in zip(probe.shown(samples.images[row]), samples.labels[row].tolist(), strict=True):
+            frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
+            mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
+            caption = (Line(f"{mark}{probe.name(other)}", frame or INK),) if other >= 0 else ()
+            cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
+    return cells

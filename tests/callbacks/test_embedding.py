@@ -1,0 +1,425 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from google.protobuf import text_format
+from pytorch_lightning.callbacks import ModelCheckpoint
+from sklearn.neighbors import KNeighborsClassifier
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lightning_viz import EmbeddingProjectorLogger, Probe
+from lightning_viz.callbacks.embedding import FOLLOWED
+
+from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+
+
+def logger(**options):
+    return EmbeddingProjectorLogger(on_error="raise", **options)
+
+
+def fitted(folder, callback, module=None, data=None, **options):
+    """A run of two epochs with this callback, and its events."""
+    run = trainer(folder, [callback], **options)
+    module = Lit() if module is None else module
+    run.fit(module, loader(), loader() if data is None else data)
+    return module, Events(folder / "run/version_0")
+
+
+def snapshots(folder, name="projector"):
+    """What TensorBoard's Projector reads: tensor by name, and the rows of the last table."""
+    (run,) = [path for path in (folder / "run/version_0").iterdir() if path.name.rpartition("-")[0] == name]
+    config = text_format.Parse((run / "projector_config.pbtxt").read_text("utf-8"), ProjectorConfig())
+    tensors = {
+        entry.tensor_name: np.fromfile(run / entry.tensor_path, np.float32).reshape(entry.tensor_shape)
+        for entry in config.embeddings
+    }
+    return tensors, [line.split("\t") for line in (run / config.embeddings[-1].metadata_path).read_text().splitlines()]
+
+
+def features(module, images):
+    with torch.no_grad():
+        return module.eval().network[:9](images)
+
+
+class Counting(Lit):
+    """Counts the pictures that its network sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+        self.network.register_forward_pre_hook(lambda _m, inputs: setattr(self, "seen", self.seen + len(inputs[0])))
+
+
+# What is harvested.
+
+
+def test_the_features_are_those_of_the_validation_data(tmp_path):
+    module, _ = fitted(tmp_path, logger(max_points=100))
+    tensors, table = snapshots(tmp_path)
+    assert list(tensors)[-2:] == ["step 000007 · network.9", "step 000007 · network.9, principal components"]
+    assert tensors["step 000007 · network.9"] == pytest.approx(features(module, dataset().tensors[0]).numpy(), rel=1e-4)
+    scores = module.network(dataset().tensors[0])
+    losses = nn.functional.cross_entropy(scores, dataset().tensors[1], reduction="none").tolist()
+    assert table[0] == ["index", "class", "predicted", "correct", "loss"]
+    for row, (index, (_, label)) in zip(table[1:], enumerate(dataset()), strict=True):
+        predicted = int(scores[index].argmax())
+        assert row[:4] == [str(index), str(int(label)), str(predicted), str(predicted == int(label))]
+        assert float(row[4]) == pytest.approx(losses[index], rel=1e-3)
+
+
+def test_the_loop_has_no_forward_pass_more(tmp_path):
+    """Beyond a picture to find the layers, and the probe's own."""
+
+    class Between(pl.Callback):
+        seen = ()
+
+        def on_validation_batch_start(self, trainer, pl_module, *args):
+            self.before = pl_module.seen
+
+        def on_validation_batch_end(self, trainer, pl_module, *args):
+            self.seen = (*self.seen, pl_module.seen - self.before)
+
+    between, module = Between(), Counting()
+    run = trainer(tmp_path, [logger(), between], max_epochs=2)
+    run.fit(module, loader(), loader())
+    assert between.seen == (6,) * (2 + 4 + 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "run", "harvested"),
+    [
+        ({}, {}, True),
+        ({}, {"num_sanity_val_steps": -1}, True),
+        ({"every_n_train_steps": 4}, {}, False),
+        ({}, {"val_check_interval": 3}, False),
+        ({}, {"check_val_every_n_epoch": 3}, False),
+    ],
+    ids=["every epoch", "full sanity check", "in steps", "validation before the end", "no validation yet"],
+)
+def test_what_the_loop_did_not_see_at_this_step_is_read_and_run(options, run, harvested, tmp_path, monkeypatch):
+    origins = []
+    draw = EmbeddingProjectorLogger.draw
+
+    def spy(self, network, probe):
+        origins.append({step: words for step, (_, words) in self._samples.items()}[0])
+        yield from draw(self, network, probe)
+
+    monkeypatch.setattr(EmbeddingProjectorLogger, "draw", spy)
+    module, _ = fitted(tmp_path, logger(**options), **run)
+    assert ("the loop itself" in origins[-1]) == harvested
+    assert ("the loop itself" in origins[0]) == (run == {"num_sanity_val_steps": -1})
+    tensors, _ = snapshots(tmp_path)
+    assert list(tensors.values())[-2] == pytest.approx(features(module, dataset().tensors[0]).numpy(), rel=1e-4)
+
+
+def test_a_shuffled_loader_is_read_by_index(tmp_path):
+    module, _ = fitted(tmp_path, logger(), data=loader(shuffle=True))
+    tensors, table = snapshots(tmp_path)
+    assert [row[0] for row in table[1:]] == list(map(str, range(24)))
+    assert list(tensors.values())[-2] == pytest.approx(features(module, dataset().tensors[0]).numpy(), rel=1e-4)
+
+
+def test_without_validation_data_it_shows_training_data(tmp_path, our_warnings):
+    trainer(tmp_path, [logger()]).fit(Lit(), loader())
+    assert len(next(iter(snapshots(tmp_path)[0].values()))) == 24
+    assert any("training pictures" in warning for warning in our_warnings())
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(dataset())
+
+
+def test_a_stream_is_harvested(tmp_path):
+    fitted(tmp_path, logger(), data=DataLoader(Stream(), batch_size=6))
+    assert [len(points) for points in snapshots(tmp_path)[0].values()] == [12, 12, 24, 24, 24, 24]
+
+
+def test_a_stream_that_was_not_seen_is_waited_for(tmp_path, our_warnings):
+    fitted(tmp_path, logger(), data=DataLoader(Stream(), batch_size=6), num_sanity_val_steps=0)
+    assert [len(points) for points in snapshots(tmp_path)[0].values()] == [24, 24, 24, 24]
+    (warning,) = [
+        warning for warning in our_warnings() if "has no samples for EmbeddingProjectorLogger at step 0" in warning
+    ]
+    assert "a stream" in warning
+
+
+def test_the_same_samples_at_every_snapshot(tmp_path):
+    callback = logger(max_points=10)
+    fitted(tmp_path, callback)
+    _, table = snapshots(tmp_path)
+    again = logger(max_points=10)
+    fitted(tmp_path / "again", again)
+    assert [row[0] for row in table] == [row[0] for row in snapshots(tmp_path / "again")[1]]
+    assert len(table) == 11
+
+
+def test_limited_batches_limit_what_is_read(tmp_path):
+    fitted(tmp_path, logger(every_n_train_steps=4), limit_val_batches=2)
+    assert [row[0] for row in snapshots(tmp_path)[1][1:]] == list(map(str, range(12)))
+
+
+def test_a_layer_by_name_is_averaged_over_its_places(tmp_path):
+    module, events = fitted(tmp_path, logger(layers=["network.3", "9"]))
+    tensors, _ = snapshots(tmp_path)
+    with torch.no_grad():
+        expected = module.eval().network[:4](dataset().tensors[0]).mean(dim=(2, 3))
+    assert tensors["step 000007 · network.3"] == pytest.approx(expected.numpy(), rel=1e-3, abs=1e-6)
+    assert {tag.split("/")[1] for tag in events.image_tags} == {"network.3", "network.9"}
+
+
+def test_several_loaders(tmp_path):
+    other = TensorDataset(dataset().tensors[0] / 2, dataset().tensors[1])
+
+    class Two(Lit):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.network(batch[0])
+
+    module, events = fitted(tmp_path, logger(dataloaders=[0, 1]), Two(), [loader(), loader(other)])
+    assert {"embedding/network.9/dataloader_0/pca", "embedding/network.9/dataloader_1/pca"} <= set(events.image_tags)
+    tensors, _ = snapshots(tmp_path, "projector-dataloader_1")
+    assert list(tensors.values())[-2] == pytest.approx(features(module, other.tensors[0]).numpy(), rel=1e-4)
+
+
+def test_a_loader_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"dataloaders=\[3\]: there are 1 validation loaders"):
+        fitted(tmp_path, logger(dataloaders=[3]))
+
+
+# What is made of it.
+
+
+def test_the_accuracy_is_scikit_learns(tmp_path):
+    module, events = fitted(tmp_path, logger(neighbours=3, per_class=True))
+    images, labels = dataset().tensors
+    for tag, points in (("network.9", features(module, images)), ("pixels", images.flatten(1))):
+        correct = []
+        for one in range(len(points)):
+            others = [other for other in range(len(points)) if other != one]
+            found = (
+                KNeighborsClassifier(3)
+                .fit(points[others].double(), labels[others])
+                .predict(points[one : one + 1].double())
+            )
+            correct.append(found[0] == int(labels[one]))
+        assert events.scalars(f"embedding/{tag}/knn_accuracy")[-1] == pytest.approx(np.mean(correct))
+        for label in range(CLASSES):
+            mean = np.mean(np.array(correct)[labels == label])
+            assert events.scalars(f"embedding/{tag}/knn_accuracy/{label}")[-1] == pytest.approx(mean)
+
+
+def test_a_network_that_does_not_learn_stays_where_it_is(tmp_path):
+    class Idle(Lit):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.0)
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(432, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    _, events = fitted(tmp_path, logger(), Idle(network))
+    points = list(snapshots(tmp_path)[0].values())
+    assert points[1] == pytest.approx(points[3], abs=1e-5)
+    assert points[3] == pytest.approx(points[5], abs=1e-5)
+    assert events.scalars("embedding/network.3/cka_with_start") == pytest.approx([1, 1, 1], abs=1e-4)
+    assert events.scalars("embedding/network.3/neighbours_kept") == [1, 1]
+
+
+def test_what_is_remembered_survives_a_resume(tmp_path):
+    saving = ModelCheckpoint(tmp_path, filename="saved")
+    first, second, whole = logger(), logger(), logger()
+    pl.seed_everything(0, verbose=False)
+    module = Lit()
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer(tmp_path, [first, saving], enable_checkpointing=True, max_epochs=1).fit(module, loader(), loader())
+    trainer(tmp_path, [second], max_epochs=2).fit(Lit(), loader(), loader(), ckpt_path=str(tmp_path / "saved.ckpt"))
+    pl.seed_everything(0, verbose=False)
+    module.load_state_dict(state)
+    trainer(tmp_path / "whole", [whole], max_epochs=2).fit(module, loader(), loader())
+    resumed, straight = Events(tmp_path / "run/version_1"), Events(tmp_path / "whole/run/version_0")
+    for name in ("cka_with_start", "neighbours_kept"):
+        tag = f"embedding/network.9/{name}"
+        assert 0 < resumed.scalars(tag)[-1] < 0.999
+        assert resumed.scalar_steps(tag) == [7]
+    assert straight.scalar_steps("embedding/network.9/cka_with_start") == [0, 3, 7]
+
+
+def test_a_resume_into_the_same_folder_keeps_the_snapshots(tmp_path):
+    saving = ModelCheckpoint(tmp_path, filename="saved")
+    trainer(tmp_path, [logger(), saving], enable_checkpointing=True).fit(Lit(), loader(), loader())
+    again = pl.loggers.TensorBoardLogger(tmp_path, name="run", version=0)
+    run = trainer(tmp_path, [logger()], max_epochs=3, logger=again)
+    run.fit(Lit(), loader(), loader(), ckpt_path=str(tmp_path / "saved.ckpt"))
+    names = list(snapshots(tmp_path)[0])
+    assert [name.split(" · ")[0] for name in names[::2]] == [f"step {step:06d}" for step in (0, 3, 7, 11)]
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_a_finished_model(verb, tmp_path):
+    module = Counting()
+    run = trainer(tmp_path, [logger(max_images=4)])
+    getattr(run, verb)(module, loader(), verbose=False)
+    prefix, name = ("", "projector") if verb == "validate" else ("test/", "test-projector")
+    assert f"{prefix}embedding/network.9/pca" in Events(tmp_path / "run/version_0").image_tags
+    assert len(snapshots(tmp_path, name)[0]["step 000000 · network.9"]) == 24
+
+
+# Bad input.
+
+
+def test_fewer_points_than_neighbours(tmp_path):
+    few = TensorDataset(*(tensor[:3] for tensor in dataset().tensors))
+    _, events = fitted(tmp_path, logger(neighbours=5), data=loader(few))
+    assert len(events.scalars("embedding/network.9/knn_accuracy")) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hardly_any_points(count, tmp_path):
+    few = TensorDataset(*(tensor[:count] for tensor in dataset().tensors))
+    _, events = fitted(tmp_path, logger(), data=loader(few))
+    assert "embedding/network.9/pca" in events.image_tags
+
+
+def test_one_class_only(tmp_path):
+    one = TensorDataset(dataset().tensors[0], torch.zeros(24, dtype=torch.long))
+    _, events = fitted(tmp_path, logger(), data=loader(one))
+    assert events.scalars("embedding/network.9/knn_accuracy") == [1, 1, 1]
+
+
+def test_constant_features(tmp_path):
+    class Constant(Lit):
+        def __init__(self):
+            network = small_network()
+            network[9].register_forward_pre_hook(lambda _m, inputs: (inputs[0] * 0 + 1,))
+            super().__init__(network)
+
+    _, events = fitted(tmp_path, logger(layers="network.7"), Constant())
+    _, events = fitted(tmp_path / "head", logger(), Constant())
+    assert events.scalars("embedding/network.9/cka_with_start") == [0, 0, 0]
+    assert events.scalars("embedding/network.9/effective_dimension") == [0, 0, 0]
+
+
+def test_features_that_are_not_finite_are_left_out_and_said(tmp_path, monkeypatch):
+    images, labels = (tensor.clone() for tensor in dataset().tensors)
+    images[5], images[7] = torch.nan, torch.inf
+    callback = logger(probe=Probe(dataset().tensors[0][:4], labels[:4]))
+    notes = []
+    scatter = EmbeddingProjectorLogger._scatter
+    monkeypatch.setattr(EmbeddingProjectorLogger, "_scatter", lambda *args: (notes.append(args[-1]), scatter(*args))[1])
+    fitted(tmp_path, callback, data=loader(TensorDataset(images, labels)))
+    assert [row[0] for row in snapshots(tmp_path)[1][1:]] == [str(i) for i in range(24) if i not in (5, 7)]
+    assert "2 with features that are not finite left out" in notes[-1][0]
+
+
+def test_nothing_but_nan_says_so_and_rests(tmp_path, our_warnings):
+    images = TensorDataset(torch.full((24, 3, 12, 12), torch.nan), dataset().tensors[1])
+    callback = EmbeddingProjectorLogger(probe=Probe(dataset().tensors[0][:4]))
+    trainer(tmp_path, [callback]).fit(Lit(), loader(), loader(images))
+    (warning,) = our_warnings()
+    assert "not finite for any sample" in warning
+
+
+def test_pictures_without_labels(tmp_path):
+    class Unlabelled(Lit):
+        def validation_step(self, batch, batch_idx):
+            self(batch["image"])
+
+    data = loader([{"image": image} for image, _ in dataset()])
+    _, events = fitted(tmp_path, logger(), Unlabelled(), data)
+    assert not [tag for tag in events.scalar_tags if "accuracy" in tag]
+    assert snapshots(tmp_path)[1][0] == ["index", "predicted"]
+
+
+def test_a_network_without_a_linear_layer(tmp_path):
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    _, events = fitted(tmp_path, logger(), Lit(network))
+    assert "embedding/network.2/pca" in events.image_tags
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_points": 100_001}, ValueError, "max_points=100001 is more than TensorBoard's Projector takes"),
+        ({"max_points": 0}, ValueError, "max_points=0"),
+        ({"neighbours": 0}, ValueError, "neighbours=0"),
+        ({"class_balanced": "yes"}, TypeError, "class_balanced='yes'"),
+        ({"dataloaders": [-1]}, ValueError, "dataloaders=-1"),
+        ({"layers": 3}, TypeError, "layers=3"),
+    ],
+)
+def test_wrong_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        EmbeddingProjectorLogger(**options)
+
+
+def test_an_unknown_layer_fails_at_once(tmp_path):
+    with pytest.raises(ValueError, match="layer='nine' is not in Lit"):
+        fitted(tmp_path, EmbeddingProjectorLogger(layers="nine"))
+
+
+# Several processes.
+
+DISTRIBUTED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from tests.support import *
+from lightning_viz import EmbeddingProjectorLogger, GradCAMLogger, Probe
+
+pl.seed_everything(0, verbose=False)
+devices = int(sys.argv[2])
+run = pl.Trainer(
+    accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=2,
+    logger=TensorBoardLogger(sys.argv[1], name="run"), enable_progress_bar=False, enable_model_summary=False,
+    enable_checkpointing=False, callbacks=[
+        EmbeddingProjectorLogger(max_points=15, on_error="raise"),
+        GradCAMLogger(probe=Probe.hardest(), on_error="raise"),
+    ],
+)
+class Idle(Lit):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.0)
+network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(600, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+run.fit(Idle(network), loader(), loader(dataset(23), batch_size=4))
+if run.is_global_zero:
+    torch.save(run.callbacks[1]._memory.probes["fit"].images, Path(sys.argv[1]) / "hardest.pt")
+"""
+
+
+def test_two_processes_see_what_one_sees(tmp_path, run_processes):
+    """23 samples in batches of 4: the second process repeats one, and its last batch is smaller."""
+    for devices in (1, 2):
+        run_processes(DISTRIBUTED, tmp_path / str(devices), devices)
+    alone, together = (snapshots(tmp_path / str(devices)) for devices in (1, 2))
+    assert len(alone[0]) == 6
+    for one, both in zip(alone[0].values(), together[0].values(), strict=True):  # after half as many steps each
+        assert both == pytest.approx(one, rel=1e-4, abs=1e-5)
+    assert alone[1] == together[1]
+    hardest = [torch.load(tmp_path / f"{devices}/hardest.pt") for devices in (1, 2)]
+    assert torch.equal(*hardest)
+
+
+@pytest.fixture
+def run_processes():
+    import subprocess
+
+    def run(program, folder, devices):
+        folder.mkdir()
+        script = folder / "program.py"
+        script.write_text(program)
+        root = Path(__file__).parent.parent.parent
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(script), str(folder), str(devices), str(root)],
+            capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return run
+
+
+def test_what_is_followed_is_among_what_is_kept():
+    assert EmbeddingProjectorLogger().max_points >= FOLLOWED

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from lightning_viz.callbacks.batches import unpack_batch
+from lightning_viz.callbacks.harvest import Seen
+from lightning_viz.callbacks.reading import read_samples
+from lightning_viz.callbacks.samples import Keeper, by_chance
+
+from ..support import Lit, dataset, loader, trainer
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(data, size=10, limit=1000, module=None, **options):
+        module = (Lit() if module is None else module).eval()
+        run = trainer(tmp_path)
+        run.strategy.connect(module)
+        keeper = Keeper(size, by_chance(0), **options)
+        return read_samples(run, module, data, keeper, unpack_batch, limit)
+
+    return read
+
+
+def test_the_samples_are_those_that_a_loop_would_leave(read):
+    images, labels = dataset().tensors
+    keeper = Keeper(10, by_chance(0))
+    keeper.take(Seen(images, labels, None, {}, np.arange(24)))
+    found = read(loader())
+    assert np.array_equal(found.positions, keeper.samples.positions)
+    assert torch.equal(found.images, keeper.samples.images)
+    assert np.array_equal(found.labels, keeper.samples.labels)
+
+
+def test_what_the_network_says_is_read_too(read):
+    module = Lit()
+    found = read(loader(), module=module)
+    scores = module(found.images)
+    assert found.predicted.tolist() == scores.argmax(dim=1).tolist()
+    losses = torch.nn.functional.cross_entropy(scores, torch.from_numpy(found.labels), reduction="none")
+    assert found.losses == pytest.approx(losses.detach().numpy(), rel=1e-4)
+
+
+def test_no_more_than_the_loop_would_see(read):
+    assert read(loader(), size=100, limit=7).positions.tolist() == list(range(7))
+
+
+def test_classes_that_are_listed_are_balanced(read):
+    labels = dataset().tensors[1]
+    uneven = Subset(dataset(), [*np.flatnonzero(labels == 0), *np.flatnonzero(labels == 1), 2, 3])
+    assert np.bincount(read(loader(uneven), size=8, class_balanced=True).labels).tolist() == [3, 3, 1, 1]
+
+
+def test_a_stream_cannot_be_read(read):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(dataset())
+
+    assert read(DataLoader(Stream(), batch_size=4)) is None
+
+
+def test_data_that_batch_by_themselves_cannot_be_read(read):
+    assert read(DataLoader(dataset(), batch_size=None)) is None
+
+
+def test_no_hook_stays(read):
+    module = Lit()
+    read(loader(), module=module)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
