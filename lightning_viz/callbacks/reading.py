@@ -11,8 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from .batches import Unpack
 from .harvest import Harvest, Places, Seen
 from .samples import Keeper, Samples
-from .sampling import copied, listed_labels
+from .sampling import batch_size_of, copied, listed_labels, part_of
 from .session import not_training
+
+READ = 32  # samples at a time, where the loader does not say
 
 
 def read_samples(
@@ -20,23 +22,29 @@ def read_samples(
 ) -> Samples | None:
     """The samples that `keeper` would keep of a loop of at most `limit` samples, read from the loader's dataset.
 
-    None where the dataset cannot be read so: a stream, or one that batches by itself.
+    None where the dataset cannot be read so: a stream, one that batches by itself or that only its workers can read, or
+    one whose samples the loop combines with others'.
     """
     dataset = copied(data.dataset)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or data.batch_sampler is None:
         return None
-    chosen = _choose(dataset, keeper, int(min(len(dataset), limit)))
+    part = part_of(data)
+    chosen = _choose(dataset, keeper, part[: int(min(len(part), limit))])
     harvest = Harvest(network, [keeper], unpack)
-    size = data.batch_size or 1
+    size = batch_size_of(data) or READ
     try:
         for start in range(0, len(chosen), size):
             places = chosen[start : start + size]
-            batch = _batch(trainer, data, dataset, places)
+            try:
+                batch = _batch(trainer, data, dataset, places)
+                images = unpack(batch)[0]
+            except Exception:
+                return None
             if start == 0:
-                harvest.open(unpack(batch)[0])
+                harvest.open(images)
             harvest.start(batch)
             with torch.no_grad():
-                network(unpack(batch)[0])
+                network(images)
             harvest.end(batch, keeper.loader, None, places)
     finally:
         harvest.close()
@@ -45,12 +53,11 @@ def read_samples(
     return keeper.samples
 
 
-def _choose(dataset: Any, keeper: Keeper, count: int) -> Places:
-    """Where the samples with the smallest keys are, in the order of the data."""
-    everything = np.arange(count)
-    keys = keeper.key(Seen(torch.empty(count, 0), None, None, {}, everything))
+def _choose(dataset: Any, keeper: Keeper, part: Places) -> Places:
+    """Which samples of this part of the data have the smallest keys, in the order of the data."""
+    keys = keeper.key(Seen(torch.empty(len(part), 0), None, None, {}, part))
     labels = listed_labels(dataset) if keeper.class_balanced else None
-    return np.sort(keeper.choose(keys, everything, None if labels is None else labels[:count], keeper.size))
+    return np.sort(part[keeper.choose(keys, part, None if labels is None else labels[part], keeper.size)])
 
 
 def _batch(trainer: pl.Trainer, data: DataLoader[Any], dataset: Any, places: Places) -> Any:

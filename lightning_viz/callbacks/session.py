@@ -99,8 +99,10 @@ class Session:
             name, loader = kind, first(loaders(trainer.train_dataloader))
         try:
             sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
-            sample = None if sample is None else trainer.strategy.batch_to_device(sample)
-        except Exception:  # a dataset that can be read by its workers only
+            if sample is not None:
+                sample = trainer.strategy.batch_to_device(sample)
+                unpack(sample)
+        except Exception:  # a dataset that can be read by its workers only, or that the loop combines with others
             sample = None
         if sample is None:
             name, sample = kind, batch
