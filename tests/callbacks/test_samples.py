@@ -92,6 +92,14 @@ def test_labels_beyond_the_classes_have_no_loss():
     assert seen.losses.isnan().all()
 
 
+def test_pictures_of_several_sizes_say_so():
+    keeper = Keeper(20, by_chance(0))
+    for size in (4, 5):
+        keeper.take(Seen(torch.zeros(2, 3, size, 4), None, None, {}, np.arange(2) + size))
+    with pytest.raises(ValueError, match="the pictures are 3×4×4, 3×5×4; resize them"):
+        keeper.share()
+
+
 def test_other_loaders_are_not_kept():
     assert kept(Keeper(8, by_chance(0), loader=1), batches()).samples is None
 
