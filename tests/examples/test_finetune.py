@@ -21,6 +21,7 @@ from ..support import Events
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 2
 TAGS = [
+    "embedding/network._fc/pca",
     "filters/network._conv_stem",
     "filters/network._conv_stem/change",
     "gradcam/network._swish",
@@ -68,7 +69,9 @@ def test_it_ends_with_the_command_that_opens_tensorboard(demo):
 
 def test_every_tag_is_there_at_every_step_and_every_picture_decodes(demo):
     events = Events(demo[0])
-    assert sorted(events.image_tags) == sorted([*TAGS, *(f"{tag}/history" for tag in TAGS)])
+    assert sorted(events.image_tags) == sorted(
+        [*TAGS, *(f"{tag}/history" for tag in TAGS), "embedding/network._fc/neighbours"]
+    )
     for tag in events.image_tags:
         assert events.image_steps(tag) == [0, *events.scalar_steps("train/loss")] == [0, 11, 23]
         for encoded in events.pictures(tag):
