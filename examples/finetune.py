@@ -145,7 +145,7 @@ def main() -> None:
             FilterLogger(),
             SaliencyLogger(max_images=10),
             GradCAMLogger(max_images=10),
-            EmbeddingProjectorLogger(max_images=10),
+            EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
         ],
     )
     trainer.fit(

@@ -179,6 +179,7 @@ class VizCallback(Listening):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         session_of(trainer).flush()
+        self._memory.harvest = None
         self._settle()
 
     # What survives a resume.
@@ -261,6 +262,7 @@ class VizCallback(Listening):
                     log.send(item)
         except Exception as error:
             memory.failures.append(error)
+        memory.harvest = None  # it holds the network
         self._settle()
 
     def _settle(self) -> None:

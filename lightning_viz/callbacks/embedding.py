@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_viz.methods import leave_one_out, nearest
@@ -46,6 +47,7 @@ class EmbeddingProjectorLogger(VizCallback):
     - `knn_accuracy`, leave-one-out by features, and `embedding/pixels/knn_accuracy` by pixels;
     - `explained_variance` of the two components shown, and `effective_dimension`, over how many the variance is spread;
     - `neighbours_kept`, the share of the nearest neighbours that were so at the last snapshot;
+    - `embedding/not_finite`, how many samples were left out because a feature of theirs is NaN or infinite, if any;
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start: what training changed.
 
     Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
@@ -181,12 +183,15 @@ class EmbeddingProjectorLogger(VizCallback):
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
             samples, dropped = _finite(samples)
+            if dropped:
+                yield Scalar(f"embedding/not_finite{where}", float(dropped))
             if not len(samples):
-                raise ValueError(f"the features of {', '.join(places)} are not finite for any sample; look at the loss")
-            notes = [
-                f"{origin}{f'; {dropped} with features that are not finite left out' if dropped else ''}",
-                probe.note,
-            ]
+                rank_zero_warn(
+                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for any of "
+                    f"{dropped} samples; look at the loss"
+                )
+                continue
+            notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
             followed = Keeper(FOLLOWED, by_chance(self.seed), class_balanced=self.class_balanced).choose(
                 chances(samples.positions, self.seed), samples.positions, samples.labels, FOLLOWED
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -161,7 +162,11 @@ def shrunk(images: Tensor, side: int) -> Tensor:
 def by_chance(seed: int) -> Key:
     """A hash of the sample's position, uniform from 0 to 1: a random choice that is the same each time (splitmix64)."""
 
-    return lambda seen: chances(seen.positions, seed)
+    return partial(_chances, seed)
+
+
+def _chances(seed: int, seen: Seen) -> Floats:
+    return chances(seen.positions, seed)
 
 
 def chances(positions: Ints, seed: int) -> Floats:

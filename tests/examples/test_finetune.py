@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from lightning_viz.callbacks.sampling import sample_batch
 
 from ..browser import chromium, tensorboard
-from ..support import Events
+from ..support import SUITE, Events
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 2
@@ -144,7 +144,7 @@ def test_other_data_and_models(tmp_path):
     small = ["--model", "resnet18", "--no-pretrained", "--size", "48", "--epochs", "1", "--accelerator", "cpu"]
     output = run_example("finetune.py", tmp_path, "--data", "pictures", *small)
     events = Events(tmp_path / output.split("--logdir ")[1].strip())
-    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
 
 
 def test_fashion_mnist(tmp_path):
@@ -206,5 +206,5 @@ def test_training_and_validation_crops_share_no_pixel(monkeypatch):
 def test_quickstart(tmp_path):
     output = run_example("quickstart.py", tmp_path)
     events = Events(tmp_path / output.split("--logdir ")[1].strip())
-    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
     assert len(Path(ROOT / "examples/quickstart.py").read_text().splitlines()) < 40
