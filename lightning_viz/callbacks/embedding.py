@@ -25,7 +25,7 @@ from .panel import Embedding, Item, Scalar, Scatter, Tiles
 from .probe import Probe
 from .reading import read_samples
 from .samples import Ints, Keeper, Samples, by_chance, by_loss, chances, shrunk
-from .session import loaders, session_of
+from .session import Data, session_of
 from .space import Space
 from .words import check_layers, named
 
@@ -115,33 +115,35 @@ class EmbeddingProjectorLogger(VizCallback):
 
     # Where the samples come from.
 
-    def collectors(self) -> list[Keeper]:
+    def collectors(self, trainer: pl.Trainer, stage: str) -> list[Keeper]:
         """One for each loader; none for a schedule in steps, at which no validation loop ends."""
-        return [] if self.every_n_train_steps else [self._keeper(loader) for loader in self._loaders]
+        if self.every_n_train_steps:
+            return []
+        counts = Data.of(trainer, stage).counts
+        return [
+            self._keeper(loader, self.max_points, counts[loader] if loader < len(counts) else None)
+            for loader in self._loaders
+        ]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
-        data = loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders)
-        name, batches = (
-            ("test", trainer.num_test_batches) if stage == "test" else ("validation", trainer.num_val_batches)
-        )
-        if not data:
-            name, data, batches = "training", loaders(trainer.train_dataloader), [trainer.num_training_batches]
+        data = Data.of(trainer, stage)
         harvest, self._samples = self._memory.harvest, {}
         for index in self._loaders:
-            if index >= len(data):
-                raise ValueError(f"dataloaders={self.dataloaders}: there are {len(data)} {name} loaders; count from 0")
+            if index >= len(data.loaders):
+                there = f"{len(data.loaders)} {data.name} loaders"
+                raise ValueError(f"dataloaders={self.dataloaders}: there are {there}; count from 0")
             known = next((one.samples for one in _keepers(harvest) if one.loader == index), None)
             fresh = harvest is not None and harvest.whole and harvest.global_step == trainer.global_step
-            if known is not None and fresh and is_steady(data[index]):
-                self._samples[index] = known, f"{len(known)} of the {name} data, from the loop itself"
+            if known is not None and fresh and is_steady(data.loaders[index]):
+                self._samples[index] = known, f"{len(known)} of the {data.name} data, from the loop itself"
                 continue
             keeper = self._keeper(index, min(self.max_points, FOLLOWED))
-            limit = batches[index] * (data[index].batch_size or 1) * trainer.world_size
-            read = read_samples(trainer, network, data[index], keeper, self.unpack or unpack_batch, limit)
+            unpack, loader = self.unpack or unpack_batch, data.loaders[index]
+            read = read_samples(trainer, network, loader, keeper, unpack, data.counts[index])
             if read is not None:
-                self._samples[index] = read, f"{len(read)} of the {name} data, read and run for this"
+                self._samples[index] = read, f"{len(read)} of the {data.name} data, read and run for this"
             elif known is not None:
-                self._samples[index] = known, f"{len(known)} of the {name} data, all that was seen so far"
+                self._samples[index] = known, f"{len(known)} of the {data.name} data, all that was seen so far"
             else:
                 session_of(trainer).warn(
                     f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
@@ -152,9 +154,8 @@ class EmbeddingProjectorLogger(VizCallback):
     def _loaders(self) -> list[int]:
         return self.dataloaders or [0]
 
-    def _keeper(self, loader: int, size: int | None = None) -> Keeper:
-        size = self.max_points if size is None else size
-        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL)
+    def _keeper(self, loader: int, size: int, expected: int | None = None) -> Keeper:
+        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL, expected)
 
     def _taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
         places = self._places(network, images)

@@ -16,16 +16,16 @@ from .session import not_training
 
 
 def read_samples(
-    trainer: pl.Trainer, network: nn.Module, data: DataLoader[Any], keeper: Keeper, unpack: Unpack, limit: float
+    trainer: pl.Trainer, network: nn.Module, data: DataLoader[Any], keeper: Keeper, unpack: Unpack, count: int | None
 ) -> Samples | None:
-    """The samples that `keeper` would keep of a loop of at most `limit` samples, read from the loader's dataset.
+    """The samples that `keeper` would keep of a loop of `count` samples, read from the loader's dataset.
 
     None where the dataset cannot be read so: a stream, or one that batches by itself.
     """
     dataset = copied(data.dataset)
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or data.batch_sampler is None:
+    if isinstance(dataset, IterableDataset) or count is None or data.batch_sampler is None:
         return None
-    chosen = _choose(dataset, keeper, int(min(len(dataset), limit)))
+    chosen = _choose(dataset, keeper, count)
     harvest = Harvest(network, [keeper], unpack)
     size = data.batch_size or 1
     try:

@@ -19,13 +19,14 @@ SIZES = {"inception_v3": 128, "maxvit_t": 224, "vit_b_32": 224}
 
 def listened(network, callback, probe):
     """The probe as samples, heard as a validation loop is."""
-    harvest = Harvest(network, callback.collectors(), unpack_batch)
+    keeper = callback._keeper(0, 10)
+    harvest = Harvest(network, [keeper], unpack_batch)
     harvest.open(probe.images)
     harvest.start((probe.images, probe.labels))
     network(probe.images)
     harvest.end((probe.images, probe.labels), 0, None)
     assert harvest.error is None
-    samples = harvest.collectors[0].samples
+    samples = keeper.samples
     assert samples.predicted.min() >= 0
     return samples
 
