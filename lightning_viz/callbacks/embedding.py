@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_viz.methods import leave_one_out, nearest
+from lightning_viz.methods import leave_one_out, nearest, pca
 from lightning_viz.methods.embedding import Place, find_embedding, pooled, tapped
 from lightning_viz.methods.layers import plain_name, resolve_layer
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
@@ -30,7 +30,9 @@ from .space import Space
 from .words import check_layers, named
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
-FOLLOWED = 500  # points that are compared with those of earlier snapshots, and read where there is no loop to listen to
+FOLLOWED = (
+    1000  # samples that the numbers and film strips are of, and that are read where there is no loop to listen to
+)
 THUMBNAIL = 48  # pixels
 PIXELS = 32  # a side: at which pictures are compared pixel by pixel
 TILE = 96  # pixels
@@ -51,8 +53,8 @@ class EmbeddingProjectorLogger(VizCallback):
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start: what training changed.
 
     Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
-    the start, without validation data, with `every_n_train_steps`, or if the loader shuffles), the first 500 of the
-    samples are read and run; the panels say so.
+    the start, without validation data, with `every_n_train_steps`, or if the loader shuffles), 1,000 of the samples are
+    read and run; the panels say so. The numbers and the film strip are of these 1,000 at every step.
 
     Args:
         layers: dotted names of layers whose outputs to embed, one or several, averaged over places; by default what the
@@ -207,7 +209,7 @@ class EmbeddingProjectorLogger(VizCallback):
                 cells = partial(_neighbour_cells, probe, captions, samples, np.concatenate(found, axis=1))
                 yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, [*notes, probe.note])
                 yield from self._numbers(tag, space, samples, probe)
-            yield from self._accuracy(f"embedding/pixels{where}", pixels, samples, probe)
+            yield from self._accuracy(f"embedding/pixels{where}", pixels[rows], samples.at(rows), probe)
             thumbnails = partial(probe.shown, samples.images)
             table = _table(samples, probe)
             yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
@@ -249,9 +251,10 @@ class EmbeddingProjectorLogger(VizCallback):
         )
 
     def _numbers(self, tag: str, space: Space, samples: Samples, probe: Probe) -> Iterator[Scalar]:
-        yield from self._accuracy(tag, space.features, samples, probe)
-        yield Scalar(f"{tag}/explained_variance", float(space.pca.explained[:2].sum()))
-        yield Scalar(f"{tag}/effective_dimension", space.pca.effective_dimension)
+        yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe)
+        found = space.pca if len(space.rows) == len(samples) else pca(space.followed)
+        yield Scalar(f"{tag}/explained_variance", float(found.explained[:2].sum()))
+        yield Scalar(f"{tag}/effective_dimension", found.effective_dimension)
         yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
         if (kept := space.neighbours_kept(self.neighbours)) is not None:
             yield Scalar(f"{tag}/neighbours_kept", kept)

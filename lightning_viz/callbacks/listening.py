@@ -17,7 +17,7 @@ from .probe import Hardest, Probe
 from .samples import Keeper, by_loss
 from .session import convert, described, first, loaders, session_of
 
-HARDEST = "the validation pictures with the highest loss"
+HARDEST = "validation pictures of the highest loss"
 
 
 class Listening(pl.Callback):
