@@ -71,6 +71,31 @@ def test_way_up_is_a_way_too():
     assert names == ["0", "1", "2", "3", "4"]
 
 
+class Backbone(nn.Module):
+    """Several stages in a module of one's own, which returns feature maps, with a table of positions in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(channels, 4, 2, stride=2) for channels in (3, 4, 4))
+        self.table = nn.Conv2d(2, 4, 1)
+
+    def forward(self, images):
+        return self.three(self.two(self.one(images))) + self.table(torch.rand(1, 2, 2, 2))
+
+
+def test_a_trunk_is_taken_apart_and_tables_left_out():
+    model = nn.Sequential(Backbone(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert layers_over_depth(model, torch.randn(1, 3, 16, 16)) == ["0.one", "0.two", "0.three"]
+
+
+def test_blocks_within_blocks_are_not_spread_over():
+    def block(inside):
+        return nn.Sequential(nn.Conv2d(3, 3, 1), inside)
+
+    model = nn.Sequential(*[block(block(nn.ReLU())) for _ in range(3)], nn.Flatten())
+    assert layers_over_depth(model, torch.randn(1, 3, 4, 4)) == ["0", "1", "2"]
+
+
 def test_network_is_left_as_it_was():
     model = small_network().train()
     with torch.inference_mode():
