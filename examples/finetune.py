@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision import datasets, models
 from torchvision.transforms import v2
 
-from lightning_viz import FilterLogger, GradCAMLogger, SaliencyLogger
+from lightning_viz import EmbeddingProjectorLogger, FilterLogger, GradCAMLogger, SaliencyLogger
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the pretrained networks want
 
@@ -141,7 +141,12 @@ def main() -> None:
         limit_val_batches=args.limit_batches,
         logger=TensorBoardLogger(args.logdir, name="finetune"),
         log_every_n_steps=1,
-        callbacks=[FilterLogger(), SaliencyLogger(max_images=10), GradCAMLogger(max_images=10)],
+        callbacks=[
+            FilterLogger(),
+            SaliencyLogger(max_images=10),
+            GradCAMLogger(max_images=10),
+            EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
+        ],
     )
     trainer.fit(
         Classifier(make_network(args.model, len(classes), args.pretrained), args.learning_rate),

@@ -22,8 +22,7 @@ class Digits(pl.LightningModule):
         return self.network(images)
 
     def training_step(self, batch, batch_idx):
-        images, labels = batch
-        return nn.functional.cross_entropy(self(images), labels)
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
 
     def validation_step(self, batch, batch_idx):
         self.log("validation_loss", self.training_step(batch, batch_idx))

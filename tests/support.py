@@ -28,6 +28,10 @@ CALLBACKS: list[type[VizCallback]] = [
 ]
 
 
+#: The first parts of the tags that the whole suite draws under.
+SUITE = {"embedding", "filters", "gradcam", "saliency"}
+
+
 class Restless(nn.Module):
     """Draws from every random state and counts its calls, in evaluation mode too: what the guard has to undo."""
 

@@ -179,8 +179,8 @@ class VizCallback(Listening):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         session_of(trainer).flush()
+        self._memory.harvest = None
         self._settle()
-        self._memory.harvest = None  # it holds the network, and samples
 
     # What survives a resume.
 
@@ -262,6 +262,7 @@ class VizCallback(Listening):
                     log.send(item)
         except Exception as error:
             memory.failures.append(error)
+        memory.harvest = None  # it holds the network
         self._settle()
 
     def _settle(self) -> None:

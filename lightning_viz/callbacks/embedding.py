@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_viz.methods import embeddings, leave_one_out, nearest
+from lightning_viz.methods import embeddings, leave_one_out, nearest, pca
 from lightning_viz.methods.embedding import Place, find_embedding, pooled, tapped
 from lightning_viz.methods.layers import plain_name, resolve_layer
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
@@ -26,13 +27,14 @@ from .panel import Embedding, Item, Scalar, Scatter, Tiles
 from .probe import Probe
 from .reading import read_samples
 from .samples import Ints, Keeper, Samples, by_chance, by_loss, chances, shrunk
-from .sampling import batch_size_of
-from .session import loaders, session_of
+from .session import Data, session_of
 from .space import Space
 from .words import check_layers, named
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
-FOLLOWED = 500  # points that are compared with those of earlier snapshots, and read where there is no loop to listen to
+FOLLOWED = (
+    1000  # samples that the numbers and film strips are of, and that are read where there is no loop to listen to
+)
 THUMBNAIL = 48  # pixels
 PIXELS = 32  # a side: at which pictures are compared pixel by pixel
 TILE = 96  # pixels
@@ -49,11 +51,13 @@ class EmbeddingProjectorLogger(VizCallback):
     - `knn_accuracy`, leave-one-out by features, and `embedding/pixels/knn_accuracy` by pixels;
     - `explained_variance` of the two components shown, and `effective_dimension`, over how many the variance is spread;
     - `neighbours_kept`, the share of the nearest neighbours that were so at the last snapshot;
+    - `embedding/not_finite`, how many samples were left out because a feature of theirs is NaN or infinite, if any;
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start: what training changed.
 
     Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
     the start, without validation data, with `every_n_train_steps`, or if the loader shuffles or has an order of its own),
-    the first 500 of the samples are read and run; the panels say so.
+    1,000 of the samples are read and run; the panels say so. The numbers and the film strip are of these 1,000 at every
+    step.
 
     Args:
         layers: dotted names of layers whose outputs to embed, one or several, averaged over places; by default what the
@@ -122,34 +126,35 @@ class EmbeddingProjectorLogger(VizCallback):
 
     # Where the samples come from.
 
-    def collectors(self) -> list[Keeper]:
+    def collectors(self, trainer: pl.Trainer, stage: str) -> list[Keeper]:
         """One for each loader; none for a schedule in steps, at which no validation loop ends."""
-        return [] if self.every_n_train_steps else [self._keeper(loader) for loader in self._loaders]
+        if self.every_n_train_steps:
+            return []
+        counts = Data.of(trainer, stage).counts
+        return [
+            self._keeper(loader, self.max_points, counts[loader] if loader < len(counts) else None)
+            for loader in self._loaders
+        ]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
-        data = loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders)
-        name, batches = (
-            ("test", trainer.num_test_batches) if stage == "test" else ("validation", trainer.num_val_batches)
-        )
-        if not data:
-            name, data, batches = "training", loaders(trainer.train_dataloader), [trainer.num_training_batches]
+        data = Data.of(trainer, stage)
         harvest, self._samples, self._stage = self._memory.harvest, {}, stage
         for index in self._loaders:
-            if index >= len(data):
-                raise ValueError(f"dataloaders={self.dataloaders}: there are {len(data)} {name} loaders; count from 0")
+            if index >= len(data.loaders):
+                there = f"{len(data.loaders)} {data.name} loaders"
+                raise ValueError(f"dataloaders={self.dataloaders}: there are {there}; count from 0")
             known = next((one.samples for one in _keepers(harvest) if one.loader == index), None)
             fresh = harvest is not None and harvest.whole and harvest.global_step == trainer.global_step
-            if known is not None and fresh and is_steady(data[index]):
-                self._samples[index] = known, f"{len(known)} of the {name} data, from the loop itself"
+            if known is not None and fresh and is_steady(data.loaders[index]):
+                self._samples[index] = known, f"{len(known)} of the {data.name} data, from the loop itself"
                 continue
             keeper = self._keeper(index, min(self.max_points, FOLLOWED))
-            size = batch_size_of(data[index])
-            limit = np.inf if size is None else batches[index] * size * trainer.world_size
-            read = read_samples(trainer, network, data[index], keeper, self.unpack or unpack_batch, limit)
+            unpack, loader = self.unpack or unpack_batch, data.loaders[index]
+            read = read_samples(trainer, network, loader, keeper, unpack, data.counts[index])
             if read is not None:
-                self._samples[index] = read, f"{len(read)} of the {name} data, read and run for this"
+                self._samples[index] = read, f"{len(read)} of the {data.name} data, read and run for this"
             elif known is not None:
-                self._samples[index] = known, f"{len(known)} of the {name} data, all that was seen so far"
+                self._samples[index] = known, f"{len(known)} of the {data.name} data, all that was seen so far"
             else:
                 session_of(trainer).warn(
                     f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
@@ -160,9 +165,8 @@ class EmbeddingProjectorLogger(VizCallback):
     def _loaders(self) -> list[int]:
         return self.dataloaders or [0]
 
-    def _keeper(self, loader: int, size: int | None = None) -> Keeper:
-        size = self.max_points if size is None else size
-        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL)
+    def _keeper(self, loader: int, size: int, expected: int | None = None) -> Keeper:
+        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL, expected)
 
     def _taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
         places = self._places(network, images)
@@ -191,12 +195,15 @@ class EmbeddingProjectorLogger(VizCallback):
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
             samples, dropped = _finite(samples)
+            if dropped:
+                yield Scalar(f"embedding/not_finite{where}", float(dropped))
             if not len(samples):
-                raise ValueError(f"the features of {', '.join(places)} are not finite for any sample; look at the loss")
-            notes = [
-                f"{origin}{f'; {dropped} with features that are not finite left out' if dropped else ''}",
-                probe.note,
-            ]
+                rank_zero_warn(
+                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for any of "
+                    f"{dropped} samples; look at the loss"
+                )
+                continue
+            notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
             followed = Keeper(FOLLOWED, by_chance(self.seed), class_balanced=self.class_balanced).choose(
                 chances(samples.positions, self.seed), samples.positions, samples.labels, FOLLOWED
             )
@@ -215,7 +222,8 @@ class EmbeddingProjectorLogger(VizCallback):
                     yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, notes)
                 yield from self._numbers(tag, space, samples, probe)
             tag = f"embedding/pixels{where}"
-            yield from self._accuracy(tag, pixels, samples, probe, partial(self._vote_of_pixels, tag))
+            vote = partial(self._vote_of_pixels, tag)
+            yield from self._accuracy(tag, pixels[rows], samples.at(rows), probe, vote)
             thumbnails = partial(probe.shown, samples.images)
             table = _table(samples, probe)
             yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
@@ -258,9 +266,10 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def _numbers(self, tag: str, space: Space, samples: Samples, probe: Probe) -> Iterator[Scalar]:
         vote = partial(leave_one_out, k=self.neighbours)
-        yield from self._accuracy(tag, space.features, samples, probe, vote)
-        yield Scalar(f"{tag}/explained_variance", float(space.pca.explained[:2].sum()))
-        yield Scalar(f"{tag}/effective_dimension", space.pca.effective_dimension)
+        yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe, vote)
+        found = space.pca if len(space.rows) == len(samples) else pca(space.followed)
+        yield Scalar(f"{tag}/explained_variance", float(found.explained[:2].sum()))
+        yield Scalar(f"{tag}/effective_dimension", found.effective_dimension)
         yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
         if (kept := space.neighbours_kept(self.neighbours)) is not None:
             yield Scalar(f"{tag}/neighbours_kept", kept)

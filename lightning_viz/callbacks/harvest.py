@@ -40,6 +40,13 @@ class Seen:
     positions: Places  #: in the data's order, (B,); -1 is one that a distributed sampler repeats
     loader: int = 0
 
+    def at(self, rows: Places) -> "Seen":
+        """These pictures alone."""
+        chosen = torch.from_numpy(rows).to(self.images.device)
+        labels, scores = (None if one is None else one[chosen.to(one.device)] for one in (self.labels, self.logits))
+        taken = {name: values[chosen.to(values.device)] for name, values in self.taken.items()}
+        return Seen(self.images[chosen], labels, scores, taken, self.positions[rows], self.loader)
+
     @property
     def losses(self) -> Tensor:
         """The cross-entropy of each picture, (B,); NaN where there is no label or no such class."""

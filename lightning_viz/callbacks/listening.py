@@ -17,7 +17,7 @@ from .probe import Hardest, Probe
 from .samples import Keeper, by_loss
 from .session import convert, described, first, loaders, session_of
 
-HARDEST = "the validation pictures with the highest loss"
+HARDEST = "validation pictures of the highest loss"
 
 
 class Listening(pl.Callback):
@@ -32,7 +32,7 @@ class Listening(pl.Callback):
     unpack: Unpack | None
     _memory: Memory
 
-    def collectors(self) -> Sequence[Collector]:
+    def collectors(self, trainer: pl.Trainer, stage: str) -> Sequence[Collector]:
         """What to make of the forward passes, anew for each loop whose end is drawn next."""
         return []
 
@@ -107,7 +107,7 @@ class Listening(pl.Callback):
             wanted.append(Keeper(self.max_images, by_loss))
         due = self.every_n_train_steps is not None or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not fitting or (self.log_at_start if checking else due):
-            wanted.extend(self.collectors())
+            wanted.extend(self.collectors(trainer, stage))
         return wanted
 
     def _heard(self, batch: Any, loader: int, data: list[DataLoader[Any]]) -> None:

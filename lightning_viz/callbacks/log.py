@@ -84,7 +84,8 @@ class Log:
             frames = self._filmed(tag, Frame.of(self.step, points[None, item.film], [], largest=None))
             clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
             labels = None if item.labels is None else item.labels[item.film]
-            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, item.notes, labels, item.name))
+            notes = [*item.notes, *([f"{len(item.film)} of them here"] if len(item.film) < len(points) else [])]
+            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, labels, item.name))
 
     def _embedding(self, item: Embedding) -> None:
         name = "-".join(

@@ -18,18 +18,17 @@ READ = 32  # samples at a time, where the loader does not say
 
 
 def read_samples(
-    trainer: pl.Trainer, network: nn.Module, data: DataLoader[Any], keeper: Keeper, unpack: Unpack, limit: float
+    trainer: pl.Trainer, network: nn.Module, data: DataLoader[Any], keeper: Keeper, unpack: Unpack, count: int | None
 ) -> Samples | None:
-    """The samples that `keeper` would keep of a loop of at most `limit` samples, read from the loader's dataset.
+    """The samples that `keeper` would keep of a loop of `count` samples, read from the loader's dataset.
 
     None where the dataset cannot be read so: a stream, one that batches by itself or that only its workers can read, or
     one whose samples the loop combines with others'.
     """
     dataset = copied(data.dataset)
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or data.batch_sampler is None:
+    if isinstance(dataset, IterableDataset) or count is None or data.batch_sampler is None:
         return None
-    part = part_of(data)
-    chosen = _choose(dataset, keeper, part[: int(min(len(part), limit))])
+    chosen = _choose(dataset, keeper, part_of(data)[:count])
     harvest = Harvest(network, [keeper], unpack)
     size = batch_size_of(data) or READ
     try:

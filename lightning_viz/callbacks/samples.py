@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -66,6 +67,8 @@ class Keeper:
         class_balanced: as many of each class, as far as there are.
         loader: the dataloader to keep samples of.
         side: pictures are shrunk to fit into a square of this many pixels.
+        expected: how many samples there are, where that is known and `key` asks for their positions alone: then what will
+            not be kept is not looked at.
     """
 
     size: int
@@ -74,10 +77,16 @@ class Keeper:
     class_balanced: bool = False
     loader: int = 0
     side: int | None = None
+    expected: int | None = None
     _kept: list[Samples] = field(default_factory=list)
     _keys: list[Floats] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _bound: float = np.inf
+
+    def __post_init__(self) -> None:
+        if self.expected is not None and self.expected > self.size and not self.class_balanced:
+            everything = Seen(torch.empty(self.expected, 0), None, None, {}, np.arange(self.expected))
+            self._bound = float(np.partition(self.key(everything), self.size)[self.size])
 
     def taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
         taps = self.listen(network, images)
@@ -92,7 +101,7 @@ class Keeper:
         rows = ((keys < self._bound) & (seen.positions >= 0)).nonzero()[0]  # NaN is never smaller
         if not len(rows):
             return
-        self._kept.append(self._sampled(seen, rows))
+        self._kept.append(self._sampled(seen.at(rows)))
         self._keys.append(keys[rows])
         if sum(map(len, self._keys)) > 2 * self.size:
             self._prune()
@@ -137,19 +146,18 @@ class Keeper:
         chosen = chosen[np.argsort(kept.positions[chosen])]
         self._kept, self._keys = [kept.at(chosen)], [keys[chosen]]
 
-    def _sampled(self, seen: Seen, rows: Ints) -> Samples:
-        chosen = torch.from_numpy(rows).to(seen.images.device)
+    def _sampled(self, seen: Seen) -> Samples:
         unknown = torch.full((len(seen.images),), -1)
         predicted = unknown if seen.logits is None else seen.logits.argmax(dim=1)
         labels = unknown if seen.labels is None else seen.labels
-        images = seen.images[chosen].detach()
+        images = seen.images.detach()
         return Samples(
-            seen.positions[rows],
-            labels.cpu().numpy()[rows],
-            predicted.cpu().numpy()[rows],
-            seen.losses.cpu().numpy()[rows],
-            (shrunk(images, self.side) if self.side else images).float().cpu().clone(),
-            {name: seen.taken[name][chosen].float().cpu() for name in self._names},
+            seen.positions,
+            labels.cpu().numpy(),
+            predicted.cpu().numpy(),
+            seen.losses.cpu().numpy(),
+            (shrunk(images, self.side) if self.side else images).float().cpu(),
+            {name: seen.taken[name].float().cpu() for name in self._names},
         )
 
 
@@ -165,7 +173,11 @@ def shrunk(images: Tensor, side: int) -> Tensor:
 def by_chance(seed: int) -> Key:
     """A hash of the sample's position, uniform from 0 to 1: a random choice that is the same each time (splitmix64)."""
 
-    return lambda seen: chances(seen.positions, seed)
+    return partial(_chances, seed)
+
+
+def _chances(seed: int, seen: Seen) -> Floats:
+    return chances(seen.positions, seed)
 
 
 def chances(positions: Ints, seed: int) -> Floats:

@@ -156,5 +156,5 @@ def describe(images: Tensor, labels: Tensor | None, origin: str, data: Sequence[
     if names is not None and labels is not None and len(labels) and len(names) <= int(labels.max()):
         names = None  # not these classes' names
     if mean is not None:
-        origin += "; colours by the normalisation in its transforms"
+        origin += "; colours by its transforms"
     return Probe(images, labels, names, mean, std, origin)

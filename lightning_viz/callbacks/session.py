@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -12,15 +12,15 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_viz.sinks import TensorBoardSink
 
-from .batches import Unpack
+from .batches import Unpack, unpack_batch
 from .guard import guard
 from .memory import Memory
 from .probe import Probe
-from .sampling import chain, describe, sample_batch
+from .sampling import batch_size_of, chain, describe, sample_batch
 
 
 class Session:
@@ -101,7 +101,8 @@ class Session:
             sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
             if sample is not None:
                 sample = trainer.strategy.batch_to_device(sample)
-                unpack(sample)
+                if unpack is not unpack_batch:
+                    unpack(sample)
         except Exception:  # a dataset that can be read by its workers only, or that the loop combines with others
             sample = None
         if sample is None:
@@ -152,6 +153,33 @@ _SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()
 def session_of(trainer: pl.Trainer) -> Session:
     """The one session of this trainer."""
     return _SESSIONS.setdefault(trainer, Session())
+
+
+@dataclass(frozen=True)
+class Data:
+    """The loaders that a callback looks at."""
+
+    name: str
+    loaders: list[DataLoader[Any]]
+    counts: list[int | None]  #: how many samples of each a loop sees, over all processes; None where that is not known
+
+    @classmethod
+    def of(cls, trainer: pl.Trainer, stage: str) -> "Data":
+        """Of a stage, "fit" or "test": the validation data, or the training data where there are none."""
+        if stage == "test":
+            name, found, batches = stage, loaders(trainer.test_dataloaders), trainer.num_test_batches
+        else:
+            name, found, batches = "validation", loaders(trainer.val_dataloaders), trainer.num_val_batches
+        if not found:
+            name, found, batches = "training", loaders(trainer.train_dataloader), [trainer.num_training_batches]
+        counts = [_count(loader, most, trainer.world_size) for loader, most in zip(found, batches, strict=False)]
+        return cls(name, found, [*counts, *[None] * (len(found) - len(counts))])
+
+
+def _count(loader: DataLoader[Any], batches: float, processes: int) -> int | None:
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        return None
+    return int(min(len(loader.dataset), batches * processes * (batch_size_of(loader) or float("inf"))))
 
 
 def loaders(given: Any) -> list[DataLoader[Any]]:

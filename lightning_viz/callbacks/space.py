@@ -32,7 +32,7 @@ class Space:
         if self.is_new:
             for name in ("coordinates", "neighbours"):
                 kept.pop(f"{tag}/{name}", None)
-            mine = features[self._followed]
+            mine = self.followed
             # Half precision as parts of the largest: CKA does not ask for the scale.
             kept |= {f"{tag}/positions": now, f"{tag}/start": (mine / mine.abs().max().clamp_min(1e-12)).half().cpu()}
         self.pca = pca(features, 3)
@@ -53,15 +53,19 @@ class Space:
         return found
 
     @property
+    def followed(self) -> Tensor:
+        """The features of the samples followed, which alone give numbers that can be compared over time."""
+        return self.features[self._followed]
+
+    @property
     def cka_with_start(self) -> float:
         """Linear CKA of the features followed and those at the start, debiased where there are points enough."""
         start = self._kept[f"{self._tag}/start"].float()
-        return linear_cka(self.features[self._followed].cpu(), start, debiased=len(start) >= 4)
+        return linear_cka(self.followed.cpu(), start, debiased=len(start) >= 4)
 
     def neighbours_kept(self, k: int) -> float | None:
         """The share of the k nearest neighbours, among those followed, that were so before; None the first time."""
-        mine = self.features[self._followed]
-        now = nearest(mine, mine, k, exclude=torch.arange(len(mine)))[1].cpu()
+        now = nearest(self.followed, self.followed, k, exclude=torch.arange(len(self.rows)))[1].cpu()
         before = self._kept.get(f"{self._tag}/neighbours")
         self._kept[f"{self._tag}/neighbours"] = now
         return None if before is None or before.shape != now.shape else stability(before, now)

@@ -1,5 +1,7 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
+from .activations import activations, choose_channels
+from .depth import layers_over_depth
 from .embedding import embeddings
 from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
@@ -9,14 +11,20 @@ from .neighbours import leave_one_out, nearest, stability
 from .occlusion import occlusion
 from .outputs import Target
 from .projection import PCA, aligned, pca, procrustes
+from .receptive import ReceptiveField, receptive_field
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 from .similarity import linear_cka
+from .units import Unit
 
 __all__ = [
     "PCA",
     "Faithfulness",
+    "ReceptiveField",
     "Target",
+    "Unit",
+    "activations",
     "aligned",
+    "choose_channels",
     "embeddings",
     "filters",
     "find_layer",
@@ -24,12 +32,14 @@ __all__ = [
     "guided_backprop",
     "insertion_deletion",
     "integrated_gradients",
+    "layers_over_depth",
     "leave_one_out",
     "linear_cka",
     "nearest",
     "occlusion",
     "pca",
     "procrustes",
+    "receptive_field",
     "saliency",
     "smoothgrad",
     "stability",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .find import find_layer
-from .layers import Reshape, feature_maps, resolve_layer
+from .layers import Reshape, layer_maps, resolve_layer
 from .modes import capture, evaluating, linear_inputs
 from .outputs import Target, fixed_target, target_scores
 
@@ -44,12 +44,7 @@ def grad_cam(
     if method not in get_args(CamMethod):
         raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(map(repr, get_args(CamMethod)))}")
     name, module = resolve_layer(model, find_layer(model, "last_spatial", images, target) if layer is None else layer)
-    if reshape is not None:
-        fold = reshape
-    elif isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-        fold = _as_it_is  # channels come first, whatever the shape
-    else:
-        fold = partial(feature_maps, images=images)
+    fold = partial(layer_maps, module, images=images) if reshape is None else reshape
     if method == "cam":
         return _cam(model, images, target, name, fold)
     with evaluating(model), capture(model, [name]) as outputs:
@@ -64,10 +59,6 @@ def grad_cam(
         raise ValueError(f"layer={name!r} does not reach the target score; choose a layer on the way to it")
     activations, gradients = fold(outputs[name].detach()).float(), fold(gradient).float()
     return torch.relu((_weights(method, activations, gradients) * activations).sum(dim=1))  # L^c
-
-
-def _as_it_is(output: Tensor) -> Tensor:
-    return output
 
 
 def _weights(method: CamMethod, activations: Tensor, gradients: Tensor) -> Tensor:

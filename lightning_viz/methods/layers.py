@@ -87,6 +87,13 @@ def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     )
 
 
+def layer_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tensor:
+    """What this module returned as feature maps (B, C, h, w): `feature_maps`, but for layers that are never in doubt."""
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and activation.ndim == 4:
+        return activation  # channels come first, whatever the shape
+    return feature_maps(activation, images)
+
+
 def _distortion(size: torch.Size, height: int, width: int) -> float:
     """How far h : w is from the images': the logarithm of their ratio, 0 where they are alike."""
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

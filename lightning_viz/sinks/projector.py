@@ -6,20 +6,21 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from google.protobuf import text_format
 from numpy.typing import NDArray
-from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
-from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from .snapshot import Snapshot
 from .sprite import grid, sprite
 
+if TYPE_CHECKING:  # TensorBoard loads slowly: only when something is written
+    from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo
+
 #: Entries of the config by step.
-History = dict[int, list[EmbeddingInfo]]
+History = dict[int, list["EmbeddingInfo"]]
+
+CONFIG = "projector_config.pbtxt"
 
 #: Files of ours: named by what is in them, hence never changed.
 _ASSET = re.compile(r"(tensor|table|sprite)-[0-9a-f]{24}\.(bytes|tsv|png)")
@@ -39,6 +40,9 @@ class ProjectorSink:
     when its set of runs changes. A directory that is already there is gone on with, and its steps from the one now
     written on, which a resumed training does again, are replaced. Of more than `max_snapshots`, those stay that still
     span the whole run. A process that is killed at any moment leaves files that TensorBoard loads.
+
+    Snapshots are best further apart than TensorBoard's `--reload_interval` (5 s): its slow loader, which it falls back to
+    without tensorboard-data-server, may otherwise meet a new run that is gone, and then it reloads no more.
     """
 
     def __init__(self, folder: Path | str, name: str = "projector", max_snapshots: int = 20) -> None:
@@ -56,10 +60,11 @@ class ProjectorSink:
         history = {step: entries for step, entries in _read(run).items() if step < snapshot.step}
         history[snapshot.step] = _store(run, snapshot)
         history = {step: history[step] for step in _thin(sorted(history), self._max_snapshots)}
-        _replace(run / PROJECTOR_FILENAME, _config(history))
-        if not any(path.stat().st_size for path in run.glob("*.tfevents.*")):
-            EventFileWriter(str(run)).close()  # makes it a run; last, for TensorBoard reads the config on first sight
-        _sweep(run.rename(self._free(snapshot.step)) if before else run, history)
+        _replace(run / CONFIG, _config(history))
+        _make_run(run)  # only now, for TensorBoard reads the config on first sight
+        if before:
+            run = run.rename(self._free(snapshot.step))
+        _sweep(run, history)
 
     def _run(self) -> Path | None:
         """The run's directory, if there is one; of several, the one with the highest step."""
@@ -79,8 +84,10 @@ class ProjectorSink:
         return next(path for name in names if not os.path.lexists(path := self._folder / name))
 
 
-def _store(run: Path, snapshot: Snapshot) -> list[EmbeddingInfo]:
+def _store(run: Path, snapshot: Snapshot) -> "list[EmbeddingInfo]":
     """Write what the snapshot's entries in the config name; the entries."""
+    from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo
+
     common = EmbeddingInfo(metadata_path=_asset(run, "table", "tsv", _table(snapshot)))
     if (thumbnails := snapshot.thumbnails) is not None:
         # By the hash of the pixels, not of the PNG: what is there already need not be encoded again.
@@ -158,6 +165,9 @@ def _thin(steps: Sequence[int], count: int) -> list[int]:
 
 def _config(history: History) -> bytes:
     """All entries, their names sorted as their steps are."""
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
     digits = max(6, len(str(max(history))))
     config = ProjectorConfig()
     for step, entries in history.items():
@@ -170,9 +180,12 @@ def _config(history: History) -> bytes:
 
 def _read(run: Path) -> History:
     """The entries that the run's config has, but those that are not this sink's or lack a file."""
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
     config, history = ProjectorConfig(), History()
     try:
-        text_format.Parse((run / PROJECTOR_FILENAME).read_text("utf-8"), config)
+        text_format.Parse((run / CONFIG).read_text("utf-8"), config)
     except (FileNotFoundError, UnicodeDecodeError, text_format.ParseError):
         return history
     for entry in config.embeddings:
@@ -181,12 +194,20 @@ def _read(run: Path) -> History:
     return history
 
 
-def _is_whole(run: Path, entry: EmbeddingInfo) -> bool:
+def _make_run(directory: Path) -> None:
+    """Put an event file there: that is what makes a directory a run."""
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    if not any(path.stat().st_size for path in directory.glob("*.tfevents.*")):
+        EventFileWriter(str(directory)).close()
+
+
+def _is_whole(run: Path, entry: "EmbeddingInfo") -> bool:
     there = all(_ASSET.fullmatch(name) and (run / name).is_file() for name in _files(entry))
     return there and (run / entry.tensor_path).stat().st_size == 4 * np.prod(entry.tensor_shape)
 
 
-def _files(entry: EmbeddingInfo) -> list[str]:
+def _files(entry: "EmbeddingInfo") -> list[str]:
     return [entry.tensor_path, entry.metadata_path, *([entry.sprite.image_path] if entry.HasField("sprite") else [])]
 
 

@@ -384,17 +384,18 @@ def test_features_that_are_not_finite_are_left_out_and_said(tmp_path, monkeypatc
     notes = []
     scatter = EmbeddingProjectorLogger._scatter
     monkeypatch.setattr(EmbeddingProjectorLogger, "_scatter", lambda *args: (notes.append(args[-1]), scatter(*args))[1])
-    fitted(tmp_path, callback, data=loader(TensorDataset(images, labels)))
+    _, events = fitted(tmp_path, callback, data=loader(TensorDataset(images, labels)))
+    assert events.scalars("embedding/not_finite") == [2, 2, 2]
     assert [row[0] for row in snapshots(tmp_path)[1][1:]] == [str(i) for i in range(24) if i not in (5, 7)]
-    assert "2 with features that are not finite left out" in notes[-1][0]
+    assert "2 more left out, whose features are not finite" in notes[-1][0]
 
 
-def test_nothing_but_nan_says_so_and_rests(tmp_path, our_warnings):
+def test_nothing_but_nan_is_said(tmp_path, our_warnings):
     images = TensorDataset(torch.full((24, 3, 12, 12), torch.nan), dataset().tensors[1])
-    callback = EmbeddingProjectorLogger(probe=Probe(dataset().tensors[0][:4]))
-    trainer(tmp_path, [callback]).fit(Lit(), loader(), loader(images))
-    (warning,) = our_warnings()
-    assert "not finite for any sample" in warning
+    _, events = fitted(tmp_path, logger(probe=Probe(dataset().tensors[0][:4])), data=loader(images))
+    assert any("not finite for any of 24 samples" in warning for warning in our_warnings())
+    assert events.scalars("embedding/not_finite") == [24, 24, 24]
+    assert events.image_tags == []
 
 
 def test_a_picture_of_the_probe_without_finite_features_is_left_out(tmp_path):

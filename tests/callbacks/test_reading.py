@@ -14,12 +14,12 @@ from ..support import Lit, dataset, loader, trainer
 
 @pytest.fixture
 def read(tmp_path):
-    def read(data, size=10, limit=1000, module=None, **options):
+    def read(data, size=10, count=24, module=None, **options):
         module = (Lit() if module is None else module).eval()
         run = trainer(tmp_path)
         run.strategy.connect(module)
         keeper = Keeper(size, by_chance(0), **options)
-        return read_samples(run, module, data, keeper, unpack_batch, limit)
+        return read_samples(run, module, data, keeper, unpack_batch, count)
 
     return read
 
@@ -44,13 +44,18 @@ def test_what_the_network_says_is_read_too(read):
 
 
 def test_no_more_than_the_loop_would_see(read):
-    assert read(loader(), size=100, limit=7).positions.tolist() == list(range(7))
+    assert read(loader(), size=100, count=7).positions.tolist() == list(range(7))
 
 
 def test_classes_that_are_listed_are_balanced(read):
     labels = dataset().tensors[1]
     uneven = Subset(dataset(), [*np.flatnonzero(labels == 0), *np.flatnonzero(labels == 1), 2, 3])
-    assert np.bincount(read(loader(uneven), size=8, class_balanced=True).labels).tolist() == [3, 3, 1, 1]
+    assert np.bincount(read(loader(uneven), size=8, count=len(uneven), class_balanced=True).labels).tolist() == [
+        3,
+        3,
+        1,
+        1,
+    ]
 
 
 def test_a_stream_cannot_be_read(read):
@@ -58,7 +63,7 @@ def test_a_stream_cannot_be_read(read):
         def __iter__(self):
             return iter(dataset())
 
-    assert read(DataLoader(Stream(), batch_size=4)) is None
+    assert read(DataLoader(Stream(), batch_size=4), count=None) is None
 
 
 def test_data_that_batch_by_themselves_cannot_be_read(read):

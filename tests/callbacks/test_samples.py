@@ -100,6 +100,13 @@ def test_pictures_of_several_sizes_say_so():
         keeper.share()
 
 
+def test_what_will_not_be_kept_is_not_looked_at():
+    looked = Keeper(10, by_chance(0), expected=100)
+    assert sum(len(seen.positions) - (by_chance(0)(seen) >= looked._bound).sum() for seen in batches()) == 10
+    alone = kept(Keeper(10, by_chance(0)), batches()).samples
+    assert np.array_equal(kept(looked, batches()).samples.positions, alone.positions)
+
+
 def test_other_loaders_are_not_kept():
     assert kept(Keeper(8, by_chance(0), loader=1), batches()).samples is None
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 import torchvision
 
-from lightning_viz import Probe, viz_callbacks
+from lightning_viz import EmbeddingProjectorLogger, Probe, viz_callbacks
+from lightning_viz.callbacks.batches import unpack_batch
 from lightning_viz.callbacks.guard import guard
+from lightning_viz.callbacks.harvest import Harvest
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
@@ -13,6 +15,20 @@ FAMILIES = [
     "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
 ]  # fmt: skip
 SIZES = {"inception_v3": 128, "maxvit_t": 224, "vit_b_32": 224}
+
+
+def listened(network, callback, probe):
+    """The probe as samples, heard as a validation loop is."""
+    keeper = callback._keeper(0, 10)
+    harvest = Harvest(network, [keeper], unpack_batch)
+    harvest.open(probe.images)
+    harvest.start((probe.images, probe.labels))
+    network(probe.images)
+    harvest.end((probe.images, probe.labels), 0, None)
+    assert harvest.error is None
+    samples = keeper.samples
+    assert samples.predicted.min() >= 0
+    return samples
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -24,6 +40,8 @@ def test_every_callback_draws(name):
     for callback in viz_callbacks():
         with guard(network):
             callback.begin(network, probe)
+            if isinstance(callback, EmbeddingProjectorLogger):
+                callback._samples = {0: (listened(network, callback, probe), "heard")}
             panels = list(callback.draw(network, probe))
         assert panels
         assert all(torch.isfinite(panel.values).all() for panel in panels if hasattr(panel, "values"))

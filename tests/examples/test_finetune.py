@@ -16,11 +16,12 @@ from torchvision.transforms import v2
 from lightning_viz.callbacks.sampling import sample_batch
 
 from ..browser import chromium, tensorboard
-from ..support import Events
+from ..support import SUITE, Events
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 2
 TAGS = [
+    "embedding/network._fc/pca",
     "filters/network._conv_stem",
     "filters/network._conv_stem/change",
     "gradcam/network._swish",
@@ -68,7 +69,9 @@ def test_it_ends_with_the_command_that_opens_tensorboard(demo):
 
 def test_every_tag_is_there_at_every_step_and_every_picture_decodes(demo):
     events = Events(demo[0])
-    assert sorted(events.image_tags) == sorted([*TAGS, *(f"{tag}/history" for tag in TAGS)])
+    assert sorted(events.image_tags) == sorted(
+        [*TAGS, *(f"{tag}/history" for tag in TAGS), "embedding/network._fc/neighbours"]
+    )
     for tag in events.image_tags:
         assert events.image_steps(tag) == [0, *events.scalar_steps("train/loss")] == [0, 11, 23]
         for encoded in events.pictures(tag):
@@ -141,7 +144,7 @@ def test_other_data_and_models(tmp_path):
     small = ["--model", "resnet18", "--no-pretrained", "--size", "48", "--epochs", "1", "--accelerator", "cpu"]
     output = run_example("finetune.py", tmp_path, "--data", "pictures", *small)
     events = Events(tmp_path / output.split("--logdir ")[1].strip())
-    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
 
 
 def test_fashion_mnist(tmp_path):
@@ -203,5 +206,5 @@ def test_training_and_validation_crops_share_no_pixel(monkeypatch):
 def test_quickstart(tmp_path):
     output = run_example("quickstart.py", tmp_path)
     events = Events(tmp_path / output.split("--logdir ")[1].strip())
-    assert {tag.partition("/")[0] for tag in events.image_tags} == {"filters", "gradcam", "saliency"}
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
     assert len(Path(ROOT / "examples/quickstart.py").read_text().splitlines()) < 40

@@ -370,6 +370,8 @@ def test_killed_before_any_file_operation_it_leaves_what_tensorboard_loads(tmp_p
         process = fresh_process(write_some, folder, killed_at=killed_at)
         process.join()
         seen.add(tuple(steps(Board(folder))))
+        if any(folder.rglob("*.tfevents.*")):  # a run that TensorBoard sees without its config is not looked at again
+            assert any(folder.rglob("projector_config.pbtxt"))
         Board(folder).load_all()
         if process.exitcode == 0:
             break
@@ -387,13 +389,13 @@ def test_killed_at_any_time_it_leaves_what_tensorboard_loads(tmp_path, fresh_pro
     random = np.random.default_rng(0)
     for first in range(0, 4000, 100):
         process = fresh_process(write_some, tmp_path, first=first, count=2000, dimensions=128, many=100)
-        while not any(tmp_path.glob("projector-*")) or int(run_of(tmp_path).name.split("-")[1]) < first:
+        while not any(int(name.split("-")[1]) >= first for name in os.listdir(tmp_path)):
             assert process.is_alive()
         time.sleep(random.uniform(0, 0.1))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         board = Board(tmp_path)
-        assert len(board.load_all()) == 2 or first == 0
-        assert steps(board)[-1] >= first
+        board.load_all()
+        assert max(steps(board), default=0) >= first
         assert len(files(tmp_path)) < 15

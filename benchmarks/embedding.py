@@ -1,0 +1,141 @@
+"""EmbeddingProjectorLogger: what harvesting adds to a validation loop, what a drawing costs, and how memory grows.
+
+    python benchmarks/embedding.py
+
+The loop is ResNet-18 over 10,000 pictures of 64 pixels, with the callback and without, by turns, in this process; medians.
+Memory is the peak of a process of its own for each number of samples, of a tiny network. About five minutes.
+"""
+
+import argparse
+import datetime
+import logging
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import pytorch_lightning as pl
+import torch
+import torchvision
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_viz import EmbeddingProjectorLogger
+
+COUNT, SIDE, CLASSES = 10_000, 64, 10
+ROUNDS = 3
+
+
+class Synthetic(Dataset):
+    """Pictures of noise, made when they are asked for."""
+
+    def __init__(self, count, side):
+        self.count, self.noise = count, torch.rand(3, side + 64, side)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.noise[:, index % 64 : index % 64 + self.noise.shape[2]], index % CLASSES
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.pictures = 0
+
+    def forward(self, images):
+        self.pictures += len(images)
+        return self.network(images)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+
+class Stopwatch(pl.Callback):
+    """The time from the first batch of a loop to the last, drawing aside."""
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 1:  # after the callback has looked for its layer
+            self.start = time.perf_counter()
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.last = time.perf_counter()
+        if batch_idx:
+            self.seconds = self.last - self.start
+
+
+def validate(module, callbacks, data, folder):
+    """Seconds of the loop, seconds after it, pictures that went through the network."""
+    watch = Stopwatch()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=TensorBoardLogger(folder),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[watch, *callbacks],
+    )
+    before = module.pictures
+    trainer.validate(module, data, verbose=False)
+    return watch.seconds, time.perf_counter() - watch.last, module.pictures - before
+
+
+def time_the_loop(folder):
+    module = Classifier(torchvision.models.resnet18(num_classes=CLASSES))
+    data = DataLoader(Synthetic(COUNT, SIDE), 100)
+    validate(module, [], data, folder)  # warm
+    found = {"with": [], "without": []}
+    for _ in range(ROUNDS):
+        for name in found:
+            callbacks = [EmbeddingProjectorLogger(on_error="raise")] if name == "with" else []
+            found[name].append(validate(module, callbacks, data, folder))
+    return found
+
+
+def peak(count):
+    """Run by itself: the peak memory of this process after a loop of `count` samples, in MiB."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+    with tempfile.TemporaryDirectory() as folder:
+        validate(Classifier(network), [EmbeddingProjectorLogger()], DataLoader(Synthetic(count, 8), 1000), folder)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peak", type=int)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    if arguments.peak:
+        peak(arguments.peak)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = time_the_loop(folder)
+    ratios = [one[0] / other[0] for one, other in zip(found["with"], found["without"], strict=True)]
+    drawing = [one[1] - other[1] for one, other in zip(found["with"], found["without"], strict=True)]
+    extra = {one[2] - other[2] for one, other in zip(found["with"], found["without"], strict=True)}
+    print(
+        f"{datetime.date.today()}, {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
+    )
+    print("| what | measured |\n| --- | ---: |")
+    seconds = statistics.median(one[0] for one in found["without"])
+    print(f"| validation loop, {COUNT:,} pictures, without | {seconds:.1f} s |")
+    print(f"| with the callback | {statistics.median(ratios):.3f} × ({min(ratios):.3f} to {max(ratios):.3f}) |")
+    print(f"| pictures more through the network | {', '.join(map(str, extra))} |")
+    print(f"| a drawing of 2,000 × 512, until all is on disk | {statistics.median(drawing):.1f} s |")
+    for count in (10_000, 100_000, 1_000_000):
+        done = subprocess.run(
+            [sys.executable, __file__, "--peak", str(count)], capture_output=True, text=True, check=True
+        )
+        print(f"| peak memory of the process, {count:,} samples | {float(done.stdout.splitlines()[-1]):.0f} MiB |")
+
+
+if __name__ == "__main__":
+    main()

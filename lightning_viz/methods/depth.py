@@ -1,0 +1,137 @@
+"""Layers from a network's beginning to its end, for a look at all of it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .layers import feature_maps, is_spatial, plain_name
+from .modes import evaluating
+
+
+def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[str]:
+    """Names of at most `count` layers with feature maps for images (B, C, H, W), in the order that they run.
+
+    The ends of the network's stages, from one change of resolution to the next, evenly spread if there are more than
+    `count`, of which the stem is left out: for ResNet layer1 to layer4, for VGG the last ReLU before each of the later
+    poolings. In a network of one resolution, such as ViT, evenly spread blocks. The last one is that of the last stage
+    or block; pooling itself is passed over. Found by running one image; the model is left as it was.
+    Raises ValueError where no layer has a height and a width.
+    """
+    if count < 1:
+        raise ValueError(f"count={count} chooses no layer; give 1 or more")
+    sizes = _sizes(model, images)
+    chain = {name: size for name, size in _chain(model, sizes) if size is not None}
+    if not chain:
+        raise ValueError(
+            f"{type(model).__name__} has no layer with a height and a width at images of {tuple(images.shape)}; "
+            "give the names of layers, or larger images"
+        )
+    order = [name for name in sizes if name in chain]
+    ends = [_end(model, stage) for stage in _stages(order, chain)]
+    if len(ends) == 1:
+        ends = _repeated(model, [name for name, size in sizes.items() if size]) or ends
+    elif len(ends) > count:
+        ends = ends[1:]
+    count = min(count, len(ends))
+    return [plain_name(ends[round((k + 1) * len(ends) / count) - 1]) for k in range(count)]
+
+
+#: Height and width of feature maps; None of a layer that pools, or ends in one that does.
+Size = tuple[int, int] | None
+
+
+def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
+    """What the layers with feature maps returned last, in that order."""
+    images = images[:1].repeat(2, 1, 1, 1)  # two alike tell what is there for each image: windows and tables are not
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> None:
+        outputs.pop(name, None)
+        if isinstance(output, Tensor):
+            outputs[name] = output
+
+    modules = {name: module for name, module in model.named_modules() if name}
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, output, name=name: keep(name, output))
+        for name, module in modules.items()
+    ]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(images.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # A container returns the very tensor of its last layer: VGG's "features" is a pooling by another name.
+    pooled = {id(output) for name, output in outputs.items() if _is_from(modules[name], "pooling")}
+    return {
+        name: None if id(output) in pooled else _size(output, images)
+        for name, output in outputs.items()
+        if is_spatial(output, images) and not _is_from(modules[name], "linear", "dropout")
+    }
+
+
+def _size(output: Tensor, images: Tensor) -> tuple[int, int]:
+    height, width = feature_maps(output, images).shape[2:]
+    return height, width
+
+
+def _is_from(module: nn.Module, *files: str) -> bool:
+    """Whether its class is one that torch.nn defines in these files."""
+    return type(module).__module__ in {f"torch.nn.modules.{file}" for file in files}
+
+
+def _chain(module: nn.Module, sizes: dict[str, Size], path: str = "") -> Iterator[tuple[str, Size]]:
+    """The outermost layers with feature maps, in place of a trunk those within: what the network is a chain of."""
+    for name, child in module.named_children():
+        full = f"{path}.{name}" if path else name
+        if full in sizes and not _is_trunk(child, full, sizes):
+            yield full, sizes[full]
+        else:
+            yield from _chain(child, sizes, full)
+
+
+def _is_trunk(module: nn.Module, path: str, sizes: dict[str, Size]) -> bool:
+    """Whether it holds several stages; a block may halve the resolution once, in one branch before the other."""
+    inside = [size for name, size in sizes.items() if name.startswith(f"{path}.")]
+    children = [sizes.get(f"{path}.{name}") for name, _ in module.named_children()]
+    return _resolutions(inside) > 2 or (isinstance(module, nn.Sequential) and _resolutions(children) > 1)
+
+
+def _resolutions(sizes: Iterable[Size]) -> int:
+    """How many there are; those within a factor of two of places are one, as unpadded convolutions lose a few."""
+    places = sorted(size[0] * size[1] for size in sizes if size)
+    return sum(more >= 2 * fewer for fewer, more in pairwise(places)) + 1 if places else 0
+
+
+def _stages(names: Sequence[str], sizes: dict[str, tuple[int, int]]) -> list[list[str]]:
+    """Layers in runs of one resolution."""
+    stages: list[list[str]] = []
+    for name in names:
+        if not stages or _resolutions([sizes[stages[-1][0]], sizes[name]]) > 1:
+            stages.append([])
+        stages[-1].append(name)
+    return stages
+
+
+def _end(model: nn.Module, stage: Sequence[str]) -> str:
+    """The last layer of a stage: a block if it has any, not the norm or the permutation after it."""
+    return ([name for name in stage if _is_block(model, name)] or stage)[-1]
+
+
+def _repeated(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """The blocks of the class that there are most of, the outermost of such classes; none within another."""
+    kinds: dict[type[nn.Module], list[str]] = defaultdict(list)
+    for name in sorted(filter(lambda name: _is_block(model, name), names), key=lambda name: name.count(".")):
+        kind = kinds[type(model.get_submodule(name))]
+        if not any(name.startswith(f"{outer}.") for outer in kind):
+            kind.append(name)
+    most = max(kinds.values(), key=lambda kind: len(kind), default=[])
+    return [name for name in names if name in most]
+
+
+def _is_block(model: nn.Module, name: str) -> bool:
+    return next(model.get_submodule(name).children(), None) is not None
