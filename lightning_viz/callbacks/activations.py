@@ -24,7 +24,7 @@ from .panel import Film, Item, Scalar, Tiles
 from .probe import Probe
 from .words import check_layers, named
 
-TILE = (96, 128)  # pixels: the longer side of a tile, at least and at most
+TILE = (104, 128)  # pixels: the longer side of a tile; small maps are magnified by a whole factor, large ones shrunk
 RANKINGS = {"active": "the most active", "varying": "those that vary most between the pictures"}
 
 
@@ -111,8 +111,8 @@ class ActivationLogger(VizCallback):
             painter = Heatmap(self._is_signed(layer, maps))
             values = maps[:, channels].float().cpu()
             firing = [str(self._firings[layer])] if layer in self._firings else []
-            notes = [self._what(layer, maps), *answers.runs(layer), *firing, probe.note]
-            yield self._tiles(layer, channels, values, painter, probe, answers.captions, notes)
+            notes = [self._what(layer, maps), *answers.runs(layer), probe.note]
+            yield self._tiles(layer, channels, values, painter, probe, answers.captions, [*firing, *notes])
             yield self._film(layer, channels, values, painter, probe, notes)
             if layer in self._firings:
                 yield Scalar(f"activations/{layer}/dead", self._firings[layer].dead)
@@ -136,7 +136,9 @@ class ActivationLogger(VizCallback):
             [1, len(channels)],
             notes,
             painter,
-            ("-maximum" if painter.signed else "0", "maximum of each channel, over these pictures"),
+            ("-largest", "largest magnitude of each channel, over these pictures")
+            if painter.signed
+            else ("0", "maximum of each channel, over these pictures"),
         )
 
     def _film(
@@ -144,8 +146,7 @@ class ActivationLogger(VizCallback):
     ) -> Film:
         """A row for each channel: its map of the picture that it answered to most when it was drawn first."""
         kept, true = self._memory.kept, truths(probe)
-        strongest = values.abs() if painter.signed else values
-        rows = kept.setdefault(f"pictures/{layer}", strongest.nan_to_num().amax(dim=(2, 3)).argmax(dim=0))
+        rows = kept.setdefault(f"pictures/{layer}", values.nan_to_num().amax(dim=(2, 3)).argmax(dim=0))
         pictures = (rows % len(probe)).tolist()  # a probe given anew may be smaller
         shown = values[pictures, range(len(channels))]
         return Film(
@@ -155,7 +156,7 @@ class ActivationLogger(VizCallback):
             [(Line(f"channel {channel}"), *true[row]) for channel, row in zip(channels, pictures, strict=True)],
             [_words(one, painter) for one in shown.numpy()],
             probe.pictures[pictures],
-            ["each channel at the picture that it answered to most at first; one scale for all of them", *notes],
+            ["each channel at the picture that it first answered most", *notes],
         )
 
     # What is stayed with.
@@ -194,7 +195,8 @@ class ActivationLogger(VizCallback):
         count, height, width = maps.shape[1:]
         shown = len(self._memory.kept[f"channels/{layer}"])
         chosen = f", {RANKINGS[self.channels]} at first" if isinstance(self.channels, str) and shown < count else ""
-        return f"{shown} of {count} channels{chosen}; {height}×{width} places"
+        places = "one place" if height * width == 1 else f"{height}×{width} places"
+        return f"{shown} of {count} channels{chosen}; {places}"
 
 
 class Answers:
@@ -242,9 +244,10 @@ def _cells(values: Values, painter: Heatmap, probe: Probe, captions: Sequence[Ca
     """Rows of a picture and its maps (B, C, h, w), each channel on its own scale."""
     scales = painter.peaks(np.moveaxis(values, 1, 0))
     tiles = [painter(values[:, index], float(scale)) for index, scale in enumerate(scales)]
+    side = max(fit_tile(tiles[0][0], *TILE).shape[:2])
     cells = []
     for row, (picture, words) in enumerate(zip(probe.pictures, captions, strict=True)):
-        cells.append(Cell((fit_tile(picture, *TILE),), words))
+        cells.append(Cell((fit_tile(picture, side, side),), words))
         cells += [
             Cell((fit_tile(tile[row], *TILE),), _words(one, painter))
             for tile, one in zip(tiles, values[row], strict=True)

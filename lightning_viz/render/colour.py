@@ -127,7 +127,10 @@ class Heatmap:
 
     @property
     def bar(self) -> Pixels:
-        return _colormap("RdBu_r" if self.signed else "inferno")
+        if self.signed:
+            return _colormap("RdBu_r")
+        shares = np.sqrt(np.linspace(0, 1, 256))  # so that the middle of the scale is seen as well
+        return _colormap("inferno")[(shares * 255).round().astype(np.uint8)]
 
     def of(self, rows: Sequence[int]) -> "Heatmap":
         return self
