@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .callbacks import (
+        ActivationLogger,
         EmbeddingProjectorLogger,
         FilterLogger,
         GradCAMLogger,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ActivationLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -1,5 +1,6 @@
 """The Lightning callbacks: the base, and one thin file for each."""
 
+from .activations import ActivationLogger
 from .base import VizCallback
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
@@ -10,6 +11,7 @@ from .saliency import SaliencyLogger
 from .suite import viz_callbacks
 
 __all__ = [
+    "ActivationLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .activations import ActivationLogger
 from .base import VizCallback
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
@@ -13,6 +14,7 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
     """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`."""
     return [
         FilterLogger(**common),
+        ActivationLogger(**common),
         SaliencyLogger(**common),
         GradCAMLogger(**common),
         EmbeddingProjectorLogger(**common),
