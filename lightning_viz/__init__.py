@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Probe,
         SaliencyLogger,
         Scalar,
+        TopPatchesLogger,
         VizCallback,
         viz_callbacks,
     )
@@ -30,6 +31,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]

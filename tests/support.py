@@ -29,7 +29,10 @@ CALLBACKS: list[type[VizCallback]] = [
 
 
 #: The first parts of the tags that the whole suite draws under.
-SUITE = {"embedding", "filters", "gradcam", "saliency"}
+SUITE = {
+    "embedding", "filters", "gradcam", "saliency",
+    "patches",
+}  # fmt: skip
 
 
 class Restless(nn.Module):

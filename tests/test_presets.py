@@ -14,7 +14,11 @@ from .support import CALLBACKS, Events
 ROOT = Path(__file__).parent.parent
 PRESETS = sorted(path.name for path in (ROOT / "callbacks").glob("*.yaml"))
 
-FIRST_PARTS = {"FilterLogger": "filters", "EmbeddingProjectorLogger": "embedding"}  #: of the tags, where not the name
+#: Of the tags, where not the name.
+FIRST_PARTS = {
+    "FilterLogger": "filters", "EmbeddingProjectorLogger": "embedding",
+    "TopPatchesLogger": "patches",
+}  # fmt: skip
 
 PROGRAM = """
 import sys

@@ -5,6 +5,7 @@ from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .panel import Panel, Scalar
+from .patches import TopPatchesLogger
 from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
@@ -17,6 +18,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]
