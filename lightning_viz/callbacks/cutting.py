@@ -59,7 +59,8 @@ class Cutter:
 
     def rows(self, answers: Answers, probe: Probe) -> list[Row]:
         """All units' rows."""
-        classes, counts, known = (one.tolist() for one in answers.top.classes)
+        shown = answers.shown
+        classes, counts, known = (one.tolist() for one in shown.classes)
         rows = []
         for index, channel in enumerate(answers.channels):
             words = [Line(f"unit {channel}")]
@@ -68,7 +69,7 @@ class Cutter:
             elif known[index]:
                 words.append(Line(f"{probe.name(classes[index])} {counts[index]}/{known[index]}"))
             words.append(Line(f"mean {answers.mean[index]:.2g}", GREY))
-            top = answers.top.at(torch.tensor([index]))
+            top = shown.at(torch.tensor([index]))
             rows.append(Row(tuple(words), self._pairs(channel, top, probe), _captions(top, probe)))
         return rows
 

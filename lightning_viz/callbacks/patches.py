@@ -48,7 +48,8 @@ class TopPatchesLogger(VizCallback):
     was activated most (Zeiler and Fergus 2014; the whole picture where the unit sees it all), and below it the guided
     gradient of the unit there (Springenberg et al. 2015), or the plain one where the network has no ReLU up to there.
     Under each pair stand its class and the activation; beside the row the most frequent class, whose share is the unit's
-    purity. As a scalar `patches/<layer>/purity`, the mean over the units shown, all of which count the patches shown.
+    purity. As a scalar `patches/<layer>/purity`, the share over all patches shown. What does not exceed a unit's mean over
+    all pictures is left out: a unit that has died has none.
 
     The patches are harvested from the validation loop, without a forward pass more. Where there is none at that moment
     (at the start, without validation data, with `every_n_train_steps`), 1,000 of the samples are read and run; the sheets
@@ -208,16 +209,17 @@ class TopPatchesLogger(VizCallback):
             gradient = "guided gradient" if cutter.guided else "gradient (there is no ReLU that could guide it)"
             notes = [
                 f"below each patch the {gradient} of the unit where it fired, each in its own scale, grey is 0",
-                f"{_sight(seen)}; mean: of the unit's maximum over all pictures",
+                _sight(seen),
+                "mean: of the unit's largest activation in each of all pictures; what does not exceed it is left out",
                 *found.notes,
                 probe.note,
             ]
             tag = f"patches/{plain_name(found.layer)}"
             headings = ("unit", "what activates it most: class, activation")
             yield Tiles(tag, partial(cells, rows, self.patches), headings, (1, self.patches), notes)
-            purity = found.answers.top.purity[~found.answers.silent]
-            if (known := purity[purity.isfinite()]).numel():
-                yield Scalar(f"{tag}/purity", float(known.mean()))
+            _, counts, known = found.answers.shown.classes
+            if known.any():
+                yield Scalar(f"{tag}/purity", float(counts.sum() / known.sum()))
         self._found = []
 
 

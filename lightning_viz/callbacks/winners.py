@@ -1,7 +1,7 @@
 """The samples that activate each unit of a layer most, kept from a loop's own forward passes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 import torch
@@ -120,6 +120,16 @@ class Answers:
         for measure in (contrast, self.top.purity.nan_to_num(0), alive.double()):  # the last decides first
             order = order[measure[order].argsort(descending=True, stable=True)]
         return [row for row in order.tolist() if alive[row] or not alive.any()][:count]
+
+    @property
+    def shown(self) -> Top:
+        """The strongest, without those that do not exceed the mean of all samples: they activate nothing."""
+        above = (self.top.values > self.mean[:, None]) & ~self.silent[:, None]
+        return replace(
+            self.top,
+            values=self.top.values.where(above, -torch.inf),
+            positions=self.top.positions.where(above, -1),
+        )
 
     def at(self, rows: list[int]) -> "Answers":
         return Answers([self.channels[row] for row in rows], self.top.at(torch.tensor(rows)), self.moments[:, rows])
