@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Probe,
         SaliencyLogger,
         Scalar,
+        TopPatchesLogger,
         VizCallback,
         viz_callbacks,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]

@@ -19,6 +19,7 @@ FIRST_PARTS = {
     "ActivationLogger": "activations",
     "EmbeddingProjectorLogger": "embedding",
     "FilterLogger": "filters",
+    "TopPatchesLogger": "patches",
 }
 
 PROGRAM = """

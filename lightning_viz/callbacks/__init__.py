@@ -6,6 +6,7 @@ from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .panel import Panel, Scalar
+from .patches import TopPatchesLogger
 from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
@@ -19,6 +20,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]

@@ -7,6 +7,7 @@ from .base import VizCallback
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
+from .patches import TopPatchesLogger
 from .saliency import SaliencyLogger
 
 
@@ -18,4 +19,5 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
         SaliencyLogger(**common),
         GradCAMLogger(**common),
         EmbeddingProjectorLogger(**common),
+        TopPatchesLogger(**common),
     ]

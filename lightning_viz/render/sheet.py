@@ -21,7 +21,7 @@ FRAME = 3  # pixels: wide enough for its colour to be told
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures side by side, each (H, W, 3), and the caption below them.
+    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, words alone.
 
     `frames` are colours to put around the pictures, in their order; None is for one without.
     """
@@ -88,7 +88,7 @@ def _width(cell: Cell, edge: int) -> int:
 
 
 def _height(cell: Cell, edge: int) -> int:
-    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * edge)
+    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * edge) if cell.pictures else 0
 
 
 def _lefts(columns: int, width: int, spans: Sequence[int]) -> list[int]:
