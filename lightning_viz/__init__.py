@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .callbacks import (
+        ActivationLogger,
         EmbeddingProjectorLogger,
         FilterLogger,
         GradCAMLogger,
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
         Probe,
         SaliencyLogger,
         Scalar,
+        TopPatchesLogger,
         VizCallback,
         viz_callbacks,
     )
 
 __version__ = "0.1.0"
 __all__ = [
+    "ActivationLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",
@@ -30,6 +33,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]

@@ -14,7 +14,13 @@ from .support import CALLBACKS, Events
 ROOT = Path(__file__).parent.parent
 PRESETS = sorted(path.name for path in (ROOT / "callbacks").glob("*.yaml"))
 
-FIRST_PARTS = {"FilterLogger": "filters", "EmbeddingProjectorLogger": "embedding"}  #: of the tags, where not the name
+#: Of the tags, where not the name.
+FIRST_PARTS = {
+    "ActivationLogger": "activations",
+    "EmbeddingProjectorLogger": "embedding",
+    "FilterLogger": "filters",
+    "TopPatchesLogger": "patches",
+}
 
 PROGRAM = """
 import sys

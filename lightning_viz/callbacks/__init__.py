@@ -1,15 +1,18 @@
 """The Lightning callbacks: the base, and one thin file for each."""
 
+from .activations import ActivationLogger
 from .base import VizCallback
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .panel import Panel, Scalar
+from .patches import TopPatchesLogger
 from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
 
 __all__ = [
+    "ActivationLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",
@@ -17,6 +20,7 @@ __all__ = [
     "Probe",
     "SaliencyLogger",
     "Scalar",
+    "TopPatchesLogger",
     "VizCallback",
     "viz_callbacks",
 ]

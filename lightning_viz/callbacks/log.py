@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from lightning_viz.sinks import Snapshot, TensorBoardSink
 
 from .memory import Memory
 from .network import truths, verdicts
-from .panel import Embedding, Item, Panel, Scalar, Scatter, Tiles
+from .panel import Embedding, Film, Item, Panel, Scalar, Scatter, Tiles
 from .probe import Probe
 
 
@@ -50,6 +51,8 @@ class Log:
                 self._panel(item)
             case Tiles():
                 self._tiles(item)
+            case Film():
+                self._film(item)
             case Scatter():
                 self._scatter(item)
             case Embedding():
@@ -72,7 +75,15 @@ class Log:
 
     def _tiles(self, item: Tiles) -> None:
         tag = self._tag(item.tag)
-        self._paint(tag, lambda title: sheet(item.cells(), title, item.notes, headings=item.headings, spans=item.spans))
+        options: Any = {name: getattr(item, name) for name in ("headings", "spans", "painter", "ends")}
+        self._paint(tag, lambda title: sheet(item.cells(), title, item.notes, **options))
+
+    def _film(self, item: Film) -> None:
+        if self.history and self.stage == "fit":
+            tag = self._tag(item.tag)
+            frames = self._filmed(tag, Frame.of(self.step, _copied(item.values), item.captions))
+            rows = item.painter, item.labels, item.pictures
+            self._paint(f"{tag}/history", lambda title: film(frames, title, item.notes, *rows))
 
     def _scatter(self, item: Scatter) -> None:
         tag, points = self._tag(item.tag), _copied(item.points)

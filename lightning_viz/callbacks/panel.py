@@ -51,15 +51,42 @@ class Tiles:
     Args:
         tag: TensorBoard's tag.
         cells: makes the tiles, row by row, when it is painted.
-        headings: what stands above the groups of columns.
-        spans: how many columns each heading stands above.
+        headings: what stands above the groups of columns, or above each column.
+        spans: how many columns each group has.
         notes: lines to print under the sheet.
+        painter: whose colour bar to draw, if any.
+        ends: the words at the two ends of the bar.
     """
 
     tag: str
     cells: Callable[[], Sequence[Cell]]
     headings: Sequence[str]
     spans: Sequence[int]
+    notes: Sequence[str] = ()
+    painter: Painter | None = None
+    ends: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The newest column of a film strip, where the sheet is made of `Tiles`.
+
+    Args:
+        tag: that of the sheet.
+        values: maps, a row each (N, h, w), raw, for that all steps have one scale.
+        painter: how values become tiles.
+        labels: what each row is, for good.
+        captions: what is to say of each tile now.
+        pictures: (N, H, W, 3), to show before each row.
+        notes: lines to print under the strip.
+    """
+
+    tag: str
+    values: Tensor
+    painter: Painter
+    labels: Sequence[Caption]
+    captions: Sequence[Caption]
+    pictures: Pixels
     notes: Sequence[str] = ()
 
 
@@ -117,4 +144,4 @@ class Scalar:
     value: float
 
 
-Item = Panel | Tiles | Scatter | Embedding | Scalar
+Item = Panel | Tiles | Film | Scatter | Embedding | Scalar

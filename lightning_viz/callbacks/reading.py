@@ -1,5 +1,6 @@
 """Samples of the data where there is no loop to listen to: read by index, with a forward pass of their own."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .batches import Unpack
-from .harvest import Harvest, Places, Seen
+from .harvest import Collector, Harvest, Places, Seen
 from .samples import Keeper, Samples
 from .sampling import batch_size_of, copied, listed_labels, part_of
 from .session import not_training
 
-READ = 32  # samples at a time, where the loader does not say
+AT_ONCE = 32  # samples of a batch, where the loader does not say
 
 
 def read_samples(
@@ -29,27 +30,46 @@ def read_samples(
     if isinstance(dataset, IterableDataset) or count is None or data.batch_sampler is None:
         return None
     chosen = _choose(dataset, keeper, part_of(data)[:count])
-    harvest = Harvest(network, [keeper], unpack)
-    size = batch_size_of(data) or READ
     try:
-        for start in range(0, len(chosen), size):
-            places = chosen[start : start + size]
-            try:
-                batch = _batch(trainer, data, dataset, places)
-                images = unpack(batch)[0]
-            except Exception:
-                return None
-            if start == 0:
-                harvest.open(images)
+        for batch, _ in read_batches(trainer, data, chosen[:1]):
+            unpack(batch)
+    except Exception:
+        return None
+    run_samples(trainer, network, data, keeper, unpack, chosen, keeper.loader)
+    return keeper.samples
+
+
+def run_samples(
+    trainer: pl.Trainer,
+    network: nn.Module,
+    data: DataLoader[Any],
+    collector: Collector,
+    unpack: Unpack,
+    places: Places,
+    loader: int = 0,
+) -> None:
+    """Feed a collector with these samples of the loader's dataset, as if they were its `loader`-th loop."""
+    harvest = Harvest(network, [collector], unpack)
+    try:
+        for batch, part in read_batches(trainer, data, places):
+            if part[0] == places[0]:
+                harvest.open(unpack(batch)[0])
             harvest.start(batch)
             with torch.no_grad():
-                network(images)
-            harvest.end(batch, keeper.loader, None, places)
+                network(unpack(batch)[0])
+            harvest.end(batch, loader, None, part)
     finally:
         harvest.close()
     if harvest.error is not None:
         raise harvest.error
-    return keeper.samples
+
+
+def read_batches(trainer: pl.Trainer, data: DataLoader[Any], places: Places) -> Iterator[tuple[Any, Places]]:
+    """Batches of these samples of the loader's dataset as the loop would get them, and where they are."""
+    dataset, size = copied(data.dataset), batch_size_of(data) or AT_ONCE
+    for start in range(0, len(places), size):
+        part = places[start : start + size]
+        yield _batch(trainer, data, dataset, part), part
 
 
 def _choose(dataset: Any, keeper: Keeper, part: Places) -> Places:

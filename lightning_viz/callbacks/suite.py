@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from .activations import ActivationLogger
 from .base import VizCallback
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
+from .patches import TopPatchesLogger
 from .saliency import SaliencyLogger
 
 
@@ -13,7 +15,9 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
     """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`."""
     return [
         FilterLogger(**common),
+        ActivationLogger(**common),
         SaliencyLogger(**common),
         GradCAMLogger(**common),
         EmbeddingProjectorLogger(**common),
+        TopPatchesLogger(**common),
     ]

@@ -94,6 +94,11 @@ def layer_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tensor:
     return feature_maps(activation, images)
 
 
+def channel_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tensor:
+    """The same of a layer that may also return vectors (B, C): these are one place."""
+    return activation[:, :, None, None] if activation.ndim == 2 else layer_maps(module, activation, images)
+
+
 def _distortion(size: torch.Size, height: int, width: int) -> float:
     """How far h : w is from the images': the logarithm of their ratio, 0 where they are alike."""
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

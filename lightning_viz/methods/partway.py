@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .layers import layer_maps, resolve_layer
+from .layers import channel_maps, resolve_layer
 from .modes import capture, evaluating
 
 
@@ -41,7 +41,7 @@ class FeatureMaps(nn.Module):
                 f"layer={self.layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; "
                 "choose a layer that keeps the images apart"
             )
-        return output[:, :, None, None] if output.ndim == 2 else layer_maps(module, output, images)
+        return channel_maps(module, output, images)
 
     def _count(self, images: Tensor) -> int:
         """How often the layer runs in one forward pass."""

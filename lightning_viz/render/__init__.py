@@ -1,6 +1,6 @@
 """Numbers to pictures: uint8 RGB arrays; never a model."""
 
-from .colour import Overlay, Painter, Pixels, SignedPixels, Values, peak
+from .colour import Heatmap, Overlay, Painter, Pixels, SignedPixels, Values, peak
 from .film import Frame, film, thin
 from .scatter import Cloud, scatter, scatter_film
 from .sheet import Cell, fit_tile, sheet
@@ -15,6 +15,7 @@ __all__ = [
     "Cloud",
     "Colour",
     "Frame",
+    "Heatmap",
     "Line",
     "Overlay",
     "Painter",

@@ -118,6 +118,34 @@ class SignedPixels:
         return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class Heatmap:
+    """Maps in colour, one pixel a place: from black for zero to bright; signed ones red above zero, white at it, blue below."""
+
+    signed: bool = False
+    top: ClassVar[str] = "maximum"
+
+    @property
+    def bar(self) -> Pixels:
+        if self.signed:
+            return _colormap("RdBu_r")
+        shares = np.sqrt(np.linspace(0, 1, 256))  # so that the middle of the scale is seen as well
+        return _colormap("inferno")[(shares * 255).round().astype(np.uint8)]
+
+    def of(self, rows: Sequence[int]) -> "Heatmap":
+        return self
+
+    def peaks(self, values: Values) -> Values:
+        return peak(values if self.signed else np.maximum(values, 0))
+
+    def __call__(self, values: Values, scale: float | None = None) -> Pixels:
+        """Maps (N, h, w)."""
+        unit = normalise(values, self.peaks(values) if scale is None else scale)
+        share = (np.nan_to_num(unit) + 1) / 2 if self.signed else np.nan_to_num(unit).clip(0, 1)
+        colours = self.bar[(share * 255).round().astype(np.uint8)]
+        return np.where(np.isfinite(unit)[..., None], colours, NOT_FINITE).astype(np.uint8)
+
+
 def normalise(values: Values, scale: float | Values) -> Values:
     """`values` divided by `scale`, one for all or one per item, and clipped to -1 to 1.
 

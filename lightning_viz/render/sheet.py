@@ -21,7 +21,7 @@ FRAME = 3  # pixels: wide enough for its colour to be told
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures side by side, each (H, W, 3), and the caption below them.
+    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, words alone.
 
     `frames` are colours to put around the pictures, in their order; None is for one without.
     """
@@ -55,8 +55,8 @@ def sheet(
 ) -> Pixels:
     """One picture (H, W, 3) of all cells in rows, under `title`, above the colour bar of `painter` and `notes`.
 
-    `columns` defaults to what comes closest to a square; `headings` stand above the columns, or with `spans` each above
-    so many of them, and a rule parts these groups; `ends` are the words at the two ends of the colour bar. Too long
+    `columns` defaults to what comes closest to a square; `headings` stand above the columns, or if there are as many as
+    `spans` each above so many of them, and a rule parts these groups; `ends` are the words at the two ends of the colour bar. Too long
     words are cut, never wrapped.
     """  # fmt: skip
     edge = FRAME if any(any(cell.frames) for cell in cells) else 0  # for all cells, so that they stay aligned
@@ -88,7 +88,7 @@ def _width(cell: Cell, edge: int) -> int:
 
 
 def _height(cell: Cell, edge: int) -> int:
-    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * edge)
+    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * edge) if cell.pictures else 0
 
 
 def _lefts(columns: int, width: int, spans: Sequence[int]) -> list[int]:
@@ -107,13 +107,13 @@ def _draw_headings(
     bottom: int,
 ) -> None:
     first = 0
-    for index, heading in enumerate(headings):
-        last = first + (spans[index] if spans else 1) - 1
-        write(canvas, lefts[first], top - LINE - 2, lefts[last] + width - lefts[first], [Line(heading, GREY)])
-        if spans and index:
-            rule = lefts[first] - 3 * GAP // 2
-            canvas.line((rule, top - LINE, rule, bottom), fill=OUTLINE)
-        first = last + 1
+    for heading, span in zip(headings, spans if len(spans) == len(headings) else [1] * len(headings), strict=True):
+        right = lefts[first + span - 1] + width
+        write(canvas, lefts[first], top - LINE - 2, right - lefts[first], [Line(heading, GREY)])
+        first += span
+    for start in np.cumsum(spans)[:-1] if headings else []:
+        rule = lefts[start] - 3 * GAP // 2
+        canvas.line((rule, top - LINE, rule, bottom), fill=OUTLINE)
 
 
 def _draw_cell(

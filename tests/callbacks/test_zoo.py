@@ -4,10 +4,11 @@ import pytest
 import torch
 import torchvision
 
-from lightning_viz import EmbeddingProjectorLogger, Probe, viz_callbacks
+from lightning_viz import EmbeddingProjectorLogger, Probe, TopPatchesLogger, viz_callbacks
 from lightning_viz.callbacks.batches import unpack_batch
 from lightning_viz.callbacks.guard import guard
 from lightning_viz.callbacks.harvest import Harvest
+from lightning_viz.callbacks.patches import Found
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
@@ -31,6 +32,22 @@ def listened(network, callback, probe):
     return samples
 
 
+def activated(network, callback, probe):
+    """The probe as patches, heard as a validation loop is."""
+    winners = callback._winners(keep_images=True)
+    harvest = Harvest(network, [winners], unpack_batch)
+    harvest.open(probe.images)
+    harvest.start((probe.images, probe.labels))
+    network(probe.images)
+    harvest.end((probe.images, probe.labels), 0, None)
+    assert harvest.error is None
+    assert len(winners.answers) == 2
+    return [
+        Found(layer, callback._chosen(layer, answers), winners.images, ["heard"])
+        for layer, answers in winners.answers.items()
+    ]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_callback_draws(name):
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -42,6 +59,8 @@ def test_every_callback_draws(name):
             callback.begin(network, probe)
             if isinstance(callback, EmbeddingProjectorLogger):
                 callback._samples = {0: (listened(network, callback, probe), "heard")}
+            if isinstance(callback, TopPatchesLogger):
+                callback._found = activated(network, callback, probe)
             panels = list(callback.draw(network, probe))
         assert panels
         assert all(torch.isfinite(panel.values).all() for panel in panels if hasattr(panel, "values"))

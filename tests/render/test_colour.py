@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from lightning_viz.render.colour import NOT_FINITE, Overlay, SignedPixels, normalise, peak, resize
+from lightning_viz.render.colour import NOT_FINITE, Heatmap, Overlay, SignedPixels, normalise, peak, resize
 
 PICTURES = np.full((2, 8, 8, 3), 200, np.uint8)
 
@@ -91,3 +91,24 @@ def test_peak_is_of_the_magnitude():
 
 def test_shrinking_averages():
     assert resize(np.array([[0, 1], [1, 0]], np.float32), 1, 1) == pytest.approx(0.5)
+
+
+def test_a_heatmap_is_what_its_bar_says():
+    values = np.linspace(0, 4, 256, dtype=np.float32).reshape(1, 16, 16)
+    assert (Heatmap()(values)[0].reshape(-1, 3) == Heatmap().bar).all()
+    assert (np.diff(Heatmap().bar.astype(int).sum(axis=1)) >= 0).all()
+
+
+def test_a_signed_heatmap_is_red_above_zero_and_blue_below():
+    tile = Heatmap(signed=True)(np.array([[[2.0, -2.0, 0.0, np.nan]]]))[0, 0].astype(int)
+    assert tile[0, 0] > tile[0, 2]
+    assert tile[1, 0] < tile[1, 2]
+    assert np.ptp(tile[2]) < 4
+    assert (tile[3] == NOT_FINITE).all()
+
+
+def test_an_unsigned_heatmap_leaves_out_what_is_negative():
+    values = np.array([[[1.0, 0.0, -5.0]]])
+    tile = Heatmap()(values)[0, 0]
+    assert (tile[0] == Heatmap().bar[-1]).all()
+    assert (tile[1] == tile[2]).all()

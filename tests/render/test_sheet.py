@@ -107,3 +107,11 @@ def test_without_spans_each_heading_stands_above_a_column():
     page = sheet([Cell((black(128, 128),))] * 2, "t", columns=2, headings=["a", "b"])
     assert page.shape[1] == 420
     assert holds(page[:, 148:], "b", GREY)
+
+
+def test_more_headings_than_spans_stand_above_a_column_each():
+    page = sheet([Cell((black(128, 128),))] * 3, "t", headings=["one", "two", "three"], spans=(1, 2))
+    for left, heading in zip((10, 168, 306), ("one", "two", "three"), strict=True):
+        assert holds(page[33:54, left:], heading, GREY)
+    rules = np.flatnonzero((page[40:180] == OUTLINE).all(axis=(0, 2)))
+    assert rules.tolist() == [168 - 15]
