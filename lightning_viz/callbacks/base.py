@@ -267,11 +267,13 @@ class VizCallback(Listening):
 
     def _settle(self) -> None:
         """Failures, also those of the worker that paints: warn once and rest, or raise."""
-        memory = self._memory
-        if not memory.failures or memory.failed:
+        memory, failures = self._memory, self._memory.failures
+        if not failures:
             return
-        memory.failed, error = True, memory.failures[0]
-        memory.failures = []  # an exception keeps all that was in its frames
+        error, known = failures[0], memory.failed
+        memory.failed, memory.failures = True, []  # an exception keeps all that was in its frames
+        if known:
+            return
         if self.on_error == "raise":
             raise error
         rank_zero_warn(

@@ -1,8 +1,10 @@
 """EmbeddingProjectorLogger: the space that the features live in."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_viz.methods import leave_one_out, nearest, pca
+from lightning_viz.methods import embeddings, leave_one_out, nearest, pca
 from lightning_viz.methods.embedding import Place, find_embedding, pooled, tapped
 from lightning_viz.methods.layers import plain_name, resolve_layer
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
@@ -53,8 +55,9 @@ class EmbeddingProjectorLogger(VizCallback):
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start: what training changed.
 
     Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
-    the start, without validation data, with `every_n_train_steps`, or if the loader shuffles), 1,000 of the samples are
-    read and run; the panels say so. The numbers and the film strip are of these 1,000 at every step.
+    the start, without validation data, with `every_n_train_steps`, or if the loader shuffles or has an order of its own),
+    1,000 of the samples are read and run; the panels say so. The numbers and the film strip are of these 1,000 at every
+    step.
 
     Args:
         layers: dotted names of layers whose outputs to embed, one or several, averaged over places; by default what the
@@ -107,6 +110,8 @@ class EmbeddingProjectorLogger(VizCallback):
         self.max_snapshots = max_snapshots
         self.seed = seed
         self._samples: dict[int, tuple[Samples, str]] = {}  # by loader, while they are drawn
+        self._stage = "fit"  # that is drawn
+        self._votes: dict[str, tuple[bytes, Tensor]] = {}  # of the pixels, by tag
 
     def distinction(self) -> dict[str, Any]:
         return {"layers": self.layers, "dataloaders": self.dataloaders}
@@ -114,6 +119,10 @@ class EmbeddingProjectorLogger(VizCallback):
     def check(self, network: nn.Module) -> None:
         for layer in named(self.layers):
             resolve_layer(network, layer)
+
+    def begin(self, network: nn.Module, probe: Probe) -> None:
+        for layer in named(self.layers):
+            embeddings(network, probe.images[:1], layer)
 
     # Where the samples come from.
 
@@ -129,7 +138,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
         data = Data.of(trainer, stage)
-        harvest, self._samples = self._memory.harvest, {}
+        harvest, self._samples, self._stage = self._memory.harvest, {}, stage
         for index in self._loaders:
             if index >= len(data.loaders):
                 there = f"{len(data.loaders)} {data.name} loaders"
@@ -149,7 +158,7 @@ class EmbeddingProjectorLogger(VizCallback):
             else:
                 session_of(trainer).warn(
                     f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
-                    "stream, of which it sees what a validation loop sees; it draws at the end of the next epoch with one"
+                    "stream, or cannot be read by index; it sees what a validation loop sees, and draws at the end of the next epoch with one"
                 )
 
     @property
@@ -202,14 +211,19 @@ class EmbeddingProjectorLogger(VizCallback):
             points: dict[str, Tensor] = {}
             for layer, features in samples.features.items():
                 tag = f"embedding/{layer}{where}"
-                space = Space(self._memory.kept, tag, samples.positions, rows, features.to(probe.images.device))
+                remembered = tag if self._stage == "fit" else f"{self._stage}/{tag}"  # other data: not to be compared
+                space = Space(self._memory.kept, remembered, samples.positions, rows, features.to(probe.images.device))
                 points |= {layer: features, f"{layer}, principal components": space.coordinates}
                 yield from self._scatter(tag, space, samples, probe, notes)
-                found = self._nearest(space, queries[layer], pixels, probe)
-                cells = partial(_neighbour_cells, probe, captions, samples, np.concatenate(found, axis=1))
-                yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, [*notes, probe.note])
+                asked = _finite_rows(queries[layer], probe.images)
+                if len(asked):
+                    found = self._nearest(space, queries[layer][asked], pixels, probe.images[asked])
+                    cells = partial(_neighbour_cells, probe, asked, captions, samples, np.concatenate(found, axis=1))
+                    yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, notes)
                 yield from self._numbers(tag, space, samples, probe)
-            yield from self._accuracy(f"embedding/pixels{where}", pixels[rows], samples.at(rows), probe)
+            tag = f"embedding/pixels{where}"
+            vote = partial(self._vote_of_pixels, tag)
+            yield from self._accuracy(tag, pixels[rows], samples.at(rows), probe, vote)
             thumbnails = partial(probe.shown, samples.images)
             table = _table(samples, probe)
             yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
@@ -231,9 +245,9 @@ class EmbeddingProjectorLogger(VizCallback):
             space.is_new,
         )
 
-    def _nearest(self, space: Space, queries: Tensor, pixels: Tensor, probe: Probe) -> tuple[Ints, Ints]:
-        """Of each picture of the probe, the nearest samples by features and by pixels, the picture itself left out."""
-        own = shrunk(shrunk(probe.images, THUMBNAIL), PIXELS).float().cpu()
+    def _nearest(self, space: Space, queries: Tensor, pixels: Tensor, images: Tensor) -> tuple[Ints, Ints]:
+        """Of each of these pictures, the nearest samples by features and by pixels, the picture itself left out."""
+        own = shrunk(shrunk(images, THUMBNAIL), PIXELS).float().cpu()
         distance, index = nearest(own, pixels, 1)
         itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
         by_features = nearest(queries, space.features, self.neighbours, itself)[1]
@@ -251,7 +265,8 @@ class EmbeddingProjectorLogger(VizCallback):
         )
 
     def _numbers(self, tag: str, space: Space, samples: Samples, probe: Probe) -> Iterator[Scalar]:
-        yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe)
+        vote = partial(leave_one_out, k=self.neighbours)
+        yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe, vote)
         found = space.pca if len(space.rows) == len(samples) else pca(space.followed)
         yield Scalar(f"{tag}/explained_variance", float(found.explained[:2].sum()))
         yield Scalar(f"{tag}/effective_dimension", found.effective_dimension)
@@ -259,16 +274,25 @@ class EmbeddingProjectorLogger(VizCallback):
         if (kept := space.neighbours_kept(self.neighbours)) is not None:
             yield Scalar(f"{tag}/neighbours_kept", kept)
 
-    def _accuracy(self, tag: str, points: Tensor, samples: Samples, probe: Probe) -> Iterator[Scalar]:
+    def _vote_of_pixels(self, tag: str, pixels: Tensor, labels: Tensor) -> Tensor:
+        """As `leave_one_out`. Pictures stay the same, and are most of the work: they vote once."""
+        key = sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).digest()
+        if tag not in self._votes or self._votes[tag][0] != key:
+            self._votes[tag] = key, leave_one_out(pixels, labels, self.neighbours)
+        return self._votes[tag][1]
+
+    def _accuracy(
+        self, tag: str, points: Tensor, samples: Samples, probe: Probe, vote: Callable[[Tensor, Tensor], Tensor]
+    ) -> Iterator[Scalar]:
         """Leave-one-out, over the samples whose class is known."""
         known = samples.labels >= 0
         if known.sum() < 2:
             return
         labels = torch.from_numpy(samples.labels[known])
-        correct = leave_one_out(points[torch.from_numpy(known)], labels, self.neighbours).cpu()
+        correct = vote(points[torch.from_numpy(known)], labels).cpu()
         yield Scalar(f"{tag}/knn_accuracy", float(correct.double().mean()))
-        for label in sorted(set(labels.tolist())) if self.per_class else []:
-            yield Scalar(f"{tag}/knn_accuracy/{probe.name(label)}", float(correct[labels == label].double().mean()))
+        for label, name in _distinct_names(sorted(set(labels.tolist())), probe).items() if self.per_class else []:
+            yield Scalar(f"{tag}/knn_accuracy/{name}", float(correct[labels == label].double().mean()))
 
 
 def _keepers(harvest: Harvest | None) -> list[Keeper]:
@@ -287,10 +311,23 @@ def _queried(network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> t
     return {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}, captions
 
 
+def _distinct_names(labels: Sequence[int], probe: Probe) -> dict[int, str]:
+    """The classes' names, with their index where that is needed to tell them apart."""
+    names = {label: probe.name(label) for label in labels}
+    counts = Counter(names.values())
+    return {label: name if name and counts[name] == 1 else f"{name} ({label})".strip() for label, name in names.items()}
+
+
+def _finite_rows(*values: Tensor) -> Ints:
+    """The rows that are finite in all of these, (N, ...) each."""
+    finite = torch.stack([each.flatten(1).isfinite().all(dim=1) for each in values]).all(dim=0)
+    return finite.nonzero()[:, 0].cpu().numpy()
+
+
 def _finite(samples: Samples) -> tuple[Samples, int]:
     """The samples whose features are finite at every layer, and how many others there are."""
-    finite = torch.stack([values.isfinite().all(dim=1) for values in samples.features.values()]).all(dim=0)
-    return samples.at(finite.nonzero()[:, 0].numpy()), int((~finite).sum())
+    rows = _finite_rows(*samples.features.values())
+    return samples.at(rows), len(samples) - len(rows)
 
 
 def _table(samples: Samples, probe: Probe) -> dict[str, list[str]]:
@@ -302,17 +339,22 @@ def _table(samples: Samples, probe: Probe) -> dict[str, list[str]]:
     if max(predicted) >= 0:
         columns["predicted"] = [probe.name(label) for label in predicted]
     if max(labels) >= 0 and max(predicted) >= 0:
-        columns["correct"] = [str(one == other) for one, other in zip(labels, predicted, strict=True)]
+        columns["correct"] = [
+            str(one == other) if one >= 0 else "unknown" for one, other in zip(labels, predicted, strict=True)
+        ]
         columns["loss"] = [f"{loss:.4g}" for loss in samples.losses.tolist()]
     return columns
 
 
-def _neighbour_cells(probe: Probe, captions: Sequence[Caption], samples: Samples, found: Ints) -> list[Cell]:
-    """Rows of cells: the picture, then its neighbours, framed by whether they are of its class."""
+def _neighbour_cells(
+    probe: Probe, asked: Ints, captions: Sequence[Caption], samples: Samples, found: Ints
+) -> list[Cell]:
+    """Rows of cells: the picture asked for, then its neighbours, framed by whether they are of its class."""
     cells = []
     labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-    for picture, label, row, words in zip(probe.pictures, labels, found, captions, strict=True):
-        cells.append(Cell((fit_tile(picture, TILE, TILE),), words))
+    for index, row in zip(asked.tolist(), found, strict=True):
+        label = labels[index]
+        cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), captions[index]))
         for image, other in zip(probe.shown(samples.images[row]), samples.labels[row].tolist(), strict=True):
             frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
             mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_viz.methods.outputs import logits
 
 from .batches import Unpack
+from .sampling import order_of
 
 Places = NDArray[np.int64]
 
@@ -52,7 +53,7 @@ class Seen:
         if self.logits is None or self.labels is None:
             return torch.full((len(self.images),), torch.nan)
         scores, labels = self.logits.float(), self.labels
-        known = labels < scores.shape[1]
+        known = (labels >= 0) & (labels < scores.shape[1])
         losses = nn.functional.cross_entropy(scores, labels.where(known, 0), reduction="none")
         return losses.where(known, torch.nan)
 
@@ -91,12 +92,13 @@ class Harvest:
     def open(self, images: Tensor) -> None:
         """Attach the hooks; runs the first of these images once, to see what the network returns where."""
         for module in output_modules(self.network, images[:1]):
-            self._hooks.append(module.register_forward_hook(lambda _m, _i, output: self._take_logits(output)))
+            hook = module.register_forward_hook(lambda _m, _i, output: self.attempt(self._take_logits, output))
+            self._hooks.append(hook)
         taps = {name: tap for one in self.collectors for name, tap in one.taps(self.network, images[:1]).items()}
         for name, tap in taps.items():
             if tap.of_input:
                 hook = tap.module.register_forward_pre_hook(
-                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, inputs[0])
+                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, *inputs[:1])
                 )
             else:
                 hook = tap.module.register_forward_hook(
@@ -135,22 +137,26 @@ class Harvest:
         self._hooks = []
 
     def gather(self) -> None:
-        """Bring together what all processes have; every one of them joins, also one that broke."""
+        """Bring together what all processes have; every one of them joins, also one that broke, and learns of that."""
         self.close()
         own: list[Any] = []
         self.attempt(lambda: own.extend(one.share() for one in self.collectors))
-        shares = gathered(None if self.error else own)
-        if self.error is None and None in shares:
-            self.error = RuntimeError("another process could not listen to its validation loop")
-        self.attempt(self._merge, shares)
+        said = None if self.error is None else f"{type(self.error).__name__}: {self.error}"
+        known = known_to_all((said, self.whole))
+        self.whole = all(whole for _, whole in known)
+        causes = [cause for cause, _ in known if cause is not None]
+        if self.error is None and causes:
+            self.error = RuntimeError(f"another process could not listen to its validation loop: {causes[0]}")
+        if not causes:
+            self.attempt(self._merge, gathered(own))
 
     def _merge(self, shares: list[list[Any]]) -> None:
         for index, collector in enumerate(self.collectors):
             collector.merge([share[index] for share in shares])
 
-    def _take(self, name: str, tap: Tap, activation: Any) -> None:
+    def _take(self, name: str, tap: Tap, activation: Any = None) -> None:
         images = self._images
-        if images is not None and isinstance(activation, Tensor) and len(activation) == len(images):
+        if images is not None and isinstance(activation, Tensor) and activation.shape[:1] == images.shape[:1]:
             self.attempt(self._keep, name, tap, activation, images)
 
     def _keep(self, name: str, tap: Tap, activation: Tensor, images: Tensor) -> None:
@@ -194,7 +200,7 @@ def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
 def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
     """Where in the data's order this process's next `count` samples are, after `done` of them; -1 for a repeated one."""
     own = np.arange(done, done + count)
-    sampler = getattr(data, "sampler", None)
+    sampler = None if data is None else order_of(data)
     if isinstance(sampler, DistributedSampler):
         places = own * sampler.num_replicas + sampler.rank
         return np.where(places < len(sampler.dataset), places, -1)  # type: ignore[arg-type]
@@ -204,11 +210,16 @@ def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
 
 
 def is_steady(data: DataLoader[Any] | None) -> bool:
-    """Whether the data come in the same order each time."""
-    sampler = getattr(data, "sampler", None)
+    """Whether a position is a sample's index in the dataset, hence the same sample each time: not in an order that a
+    sampler of one's own makes. Of a stream nothing else is known than that it comes."""
+    if data is None or isinstance(data.dataset, IterableDataset):
+        return True
+    sampler = order_of(data)
     if isinstance(sampler, DistributedSampler):
-        return not sampler.shuffle
-    return not isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
+        in_order = not sampler.shuffle and sampler.dataset is data.dataset
+    else:
+        in_order = isinstance(sampler, SequentialSampler)
+    return in_order and (data.batch_sampler is None or type(data.batch_sampler) is BatchSampler)
 
 
 def gathered(share: Any) -> list[Any]:
@@ -218,6 +229,14 @@ def gathered(share: Any) -> list[Any]:
     shares = [None] * _processes() if distributed.get_rank() == 0 else None
     distributed.gather_object(share, shares)
     return shares or []
+
+
+def known_to_all(word: Any) -> list[Any]:
+    """What each process says, a few bytes, in all of them. Every process joins."""
+    words = [word] * _processes()
+    if len(words) > 1:
+        distributed.all_gather_object(words, word)
+    return words
 
 
 def _processes() -> int:

@@ -101,11 +101,9 @@ class Listening(pl.Callback):
         """The collectors for this loop. Every process finds the same."""
         checking, fitting = trainer.sanity_checking, trainer.state.fn == "fit"
         wanted: list[Collector] = []
-        if (
-            isinstance(self.probe, Hardest)
-            and is_whole(trainer)
-            and (self._refreshes or stage not in self._memory.chosen)
-        ):
+        if self._memory.failed and trainer.world_size == 1:  # of several processes one alone may know of it
+            return wanted
+        if isinstance(self.probe, Hardest) and (self._refreshes or stage not in self._memory.chosen):
             wanted.append(Keeper(self.max_images, by_loss))
         due = self.every_n_train_steps is not None or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not fitting or (self.log_at_start if checking else due):
@@ -124,27 +122,27 @@ class Listening(pl.Callback):
             return
         harvest.gather()
         harvest.global_step = trainer.global_step
-        for one in harvest.collectors:
-            if isinstance(one, Keeper) and one.key is by_loss:
-                harvest.attempt(self._choose, trainer, stage, one)
+        hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.key is by_loss]
+        for one in hardest if harvest.whole else []:
+            memory.chosen.add(stage)  # also where it breaks now: all processes want the same of the next loop
+            harvest.attempt(self._choose, trainer, stage, one)
         if harvest.error is not None:
             memory.failures.append(harvest.error)
         self._settle()
 
     def _choose(self, trainer: pl.Trainer, stage: str, keeper: Keeper) -> None:
         """The pictures with the highest losses become the probe."""
-        memory = self._memory
-        memory.chosen.add(stage)
         if not trainer.is_global_zero:
             return
         if (hardest := keeper.best) is None:
             raise ValueError(
                 "probe=Probe.hardest() found no loss in the validation loop: it needs class indices in the batch and logits "
-                "(B, classes) from the network; give unpack=, or a probe"
+                "(B, classes) from the network, not all of them NaN; give unpack=, or a probe"
             )
-        images, labels = hardest.images, torch.from_numpy(hardest.labels)
+        with torch.inference_mode(False):  # in which the loop may be: gradients would not take what it made
+            images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels)
         if stage == "fit" and not self._refreshes:
-            memory.kept |= {"probe/images": images, "probe/labels": labels}
+            self._memory.kept |= {"probe/images": images, "probe/labels": labels}
         data = first(loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders))
         self._pin(trainer, stage, convert(described(trainer, images, labels, data, HARDEST), trainer))
 

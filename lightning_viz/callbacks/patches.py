@@ -9,8 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_viz.methods import ReceptiveField, layers_over_depth
 from lightning_viz.methods.layers import plain_name, resolve_layer
@@ -20,10 +19,12 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count
 from .cutting import Cutter, cells
+from .harvest import is_steady
 from .panel import Item, Scalar, Tiles
 from .probe import Probe
-from .reading import read_batches, run_samples
+from .reading import UnreadableError, read_batches, run_samples
 from .samples import chances
+from .sampling import part_of
 from .session import Data, session_of
 from .winners import Answers, Winners
 from .words import check_layers, named
@@ -148,8 +149,12 @@ class TopPatchesLogger(VizCallback):
         if count is None or data.loaders[0].batch_sampler is None:
             return None
         winners = self._winners(keep_images=self._pinned)
-        places = np.sort(np.argsort(chances(np.arange(count), 0))[:READ])
-        run_samples(trainer, network, data.loaders[0], winners, self.unpack or unpack_batch, places)
+        part = part_of(data.loaders[0])[:count]
+        places = np.sort(part[np.argsort(chances(part, 0))[:READ]])
+        try:
+            run_samples(trainer, network, data.loaders[0], winners, self.unpack or unpack_batch, places)
+        except UnreadableError:
+            return None
         return winners
 
     def _fetched(self, trainer: pl.Trainer, data: DataLoader[Any], chosen: dict[str, Answers]) -> dict[int, Tensor]:
@@ -158,8 +163,8 @@ class TopPatchesLogger(VizCallback):
         places = positions[positions >= 0]
         return {
             int(place): image.cpu()
-            for batch, part in read_batches(trainer, data, places)
-            for place, image in zip(part, (self.unpack or unpack_batch)(batch)[0], strict=True)
+            for _, images, part in read_batches(trainer, data, places, self.unpack or unpack_batch)
+            for place, image in zip(part, images, strict=True)
         }
 
     def _winners(self, keep_images: bool) -> Winners:
@@ -235,6 +240,4 @@ def _sight(seen: ReceptiveField | None) -> str:
 
 def _is_indexed(data: DataLoader[Any]) -> bool:
     """Whether the loop's n-th sample is the dataset's n-th."""
-    sampler = data.sampler
-    steady = isinstance(sampler, SequentialSampler) or (isinstance(sampler, DistributedSampler) and not sampler.shuffle)
-    return steady and data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)
+    return is_steady(data) and data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)

@@ -50,7 +50,9 @@ class Probe:
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
         if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+            # A folder's name may hold bytes that are no text, which no file of TensorBoard's takes.
+            names = (str(name).encode(errors="replace").decode() for name in self.class_names)
+            object.__setattr__(self, "class_names", tuple(names))
         if self.labels is not None:
             labels = torch.as_tensor(self.labels)
             if labels.shape != images.shape[:1] or labels.is_floating_point() or (labels < 0).any():

@@ -6,14 +6,20 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .batches import Unpack
 from .harvest import Collector, Harvest, Places, Seen
 from .samples import Keeper, Samples
-from .sampling import copied, listed_labels
+from .sampling import batch_size_of, copied, listed_labels, part_of
 from .session import not_training
+
+READ = 32  # samples at a time, where the loader does not say
+
+
+class UnreadableError(RuntimeError):
+    """The data cannot be read by index in this process."""
 
 
 def read_samples(
@@ -21,12 +27,17 @@ def read_samples(
 ) -> Samples | None:
     """The samples that `keeper` would keep of a loop of `count` samples, read from the loader's dataset.
 
-    None where the dataset cannot be read so: a stream, or one that batches by itself.
+    None where the dataset cannot be read so: a stream, one that batches by itself or that only its workers can read, or
+    one whose samples the loop combines with others'.
     """
     dataset = copied(data.dataset)
     if isinstance(dataset, IterableDataset) or count is None or data.batch_sampler is None:
         return None
-    run_samples(trainer, network, data, keeper, unpack, _choose(dataset, keeper, count), keeper.loader)
+    places = _choose(dataset, keeper, part_of(data)[:count])
+    try:
+        run_samples(trainer, network, data, keeper, unpack, places, keeper.loader)
+    except UnreadableError:
+        return None
     return keeper.samples
 
 
@@ -39,15 +50,18 @@ def run_samples(
     places: Places,
     loader: int = 0,
 ) -> None:
-    """Feed a collector with these samples of the loader's dataset, as if they were its `loader`-th loop."""
+    """Feed a collector with these samples of the loader's dataset, as if they were its `loader`-th loop.
+
+    Raises UnreadableError for data that only workers can read, or that the loop combines with others'.
+    """
     harvest = Harvest(network, [collector], unpack)
     try:
-        for batch, part in read_batches(trainer, data, places):
+        for batch, images, part in read_batches(trainer, data, places, unpack):
             if part[0] == places[0]:
-                harvest.open(unpack(batch)[0])
+                harvest.open(images)
             harvest.start(batch)
             with torch.no_grad():
-                network(unpack(batch)[0])
+                network(images)
             harvest.end(batch, loader, None, part)
     finally:
         harvest.close()
@@ -55,20 +69,26 @@ def run_samples(
         raise harvest.error
 
 
-def read_batches(trainer: pl.Trainer, data: DataLoader[Any], places: Places) -> Iterator[tuple[Any, Places]]:
-    """Batches of these samples of the loader's dataset as the loop would get them, and where they are."""
-    dataset, size = copied(data.dataset), data.batch_size or 1
+def read_batches(
+    trainer: pl.Trainer, data: DataLoader[Any], places: Places, unpack: Unpack
+) -> Iterator[tuple[Any, Tensor, Places]]:
+    """Batches of these samples of the loader's dataset as the loop would get them, their images, and where they are."""
+    dataset, size = copied(data.dataset), batch_size_of(data) or READ
     for start in range(0, len(places), size):
         part = places[start : start + size]
-        yield _batch(trainer, data, dataset, part), part
+        try:
+            batch = _batch(trainer, data, dataset, part)
+            images = unpack(batch)[0]
+        except Exception as error:
+            raise UnreadableError(f"samples cannot be read by index: {error}") from error
+        yield batch, images, part
 
 
-def _choose(dataset: Any, keeper: Keeper, count: int) -> Places:
-    """Where the samples with the smallest keys are, in the order of the data."""
-    everything = np.arange(count)
-    keys = keeper.key(Seen(torch.empty(count, 0), None, None, {}, everything))
+def _choose(dataset: Any, keeper: Keeper, part: Places) -> Places:
+    """Which samples of this part of the data have the smallest keys, in the order of the data."""
+    keys = keeper.key(Seen(torch.empty(len(part), 0), None, None, {}, part))
     labels = listed_labels(dataset) if keeper.class_balanced else None
-    return np.sort(keeper.choose(keys, everything, None if labels is None else labels[:count], keeper.size))
+    return np.sort(part[keeper.choose(keys, part, None if labels is None else labels[part], keeper.size)])
 
 
 def _batch(trainer: pl.Trainer, data: DataLoader[Any], dataset: Any, places: Places) -> Any:

@@ -40,6 +40,10 @@ class Samples:
         """All parts, one below the other."""
         columns = [one.name for one in fields(cls) if one.name not in ("features", "images")]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        if len(sizes := {"×".join(map(str, part.images.shape[1:])) for part in parts}) > 1:
+            raise ValueError(
+                f"the pictures are {', '.join(sorted(sizes)[:3])}; resize them to one size in the data's transforms"
+            )
         images = torch.cat([part.images for part in parts])
         names = parts[0].features
         return cls(**arrays, images=images, features={n: torch.cat([p.features[n] for p in parts]) for n in names})

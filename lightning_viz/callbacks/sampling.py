@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from .probe import Probe
 
@@ -24,9 +25,7 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
     dataset = copied(loader.dataset)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or loader.batch_sampler is None:
         return None
-    # A sampler of a part, such as SubsetRandomSampler, says which: the rest may be training data.
-    part = getattr(loader.sampler, "indices", range(len(dataset)))
-    order = np.random.default_rng(0).permutation(np.asarray(part))
+    order = np.random.default_rng(0).permutation(part_of(loader))
     labels = listed_labels(dataset)
     if labels is None:
         samples = [dataset[int(index)] for index in order[: count * SCAN]]
@@ -35,6 +34,25 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
         return loader.collate_fn([samples[index] for index in chosen])
     chosen = [int(order[place]) for place in balanced(labels[order], count)]
     return loader.collate_fn([dataset[index] for index in chosen])
+
+
+def order_of(loader: DataLoader[Any]) -> Any:
+    """What decides the order of a loader's samples: of a batch sampler of one's own, the sampler in that."""
+    return getattr(loader.batch_sampler, "sampler", loader.sampler)
+
+
+def part_of(loader: DataLoader[Any]) -> NDArray[np.int64]:
+    """Which samples of its dataset a loader shows: a sampler of a part says so, such as SubsetRandomSampler, and the rest
+    may be training data. In no order to rely on."""
+    sampler = order_of(loader)
+    while isinstance(sampler, DistributedSampler):  # Lightning has wrapped the user's own
+        sampler = getattr(sampler.dataset, "_sampler", None)
+    return np.asarray(getattr(sampler, "indices", range(len(loader.dataset))))  # type: ignore[arg-type]
+
+
+def batch_size_of(loader: DataLoader[Any]) -> int | None:
+    """How many samples a batch has; None where a batch sampler of one's own does not say."""
+    return getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
 
 
 def copied(dataset: Any) -> Any:

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_viz.sinks import TensorBoardSink
 
-from .batches import Unpack
+from .batches import Unpack, unpack_batch
 from .guard import guard
 from .memory import Memory
 from .probe import Probe
-from .sampling import chain, describe, sample_batch
+from .sampling import batch_size_of, chain, describe, sample_batch
 
 
 class Session:
@@ -99,8 +99,11 @@ class Session:
             name, loader = kind, first(loaders(trainer.train_dataloader))
         try:
             sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
-            sample = None if sample is None else trainer.strategy.batch_to_device(sample)
-        except Exception:  # a dataset that can be read by its workers only
+            if sample is not None:
+                sample = trainer.strategy.batch_to_device(sample)
+                if unpack is not unpack_batch:
+                    unpack(sample)
+        except Exception:  # a dataset that can be read by its workers only, or that the loop combines with others
             sample = None
         if sample is None:
             name, sample = kind, batch
@@ -176,7 +179,7 @@ class Data:
 def _count(loader: DataLoader[Any], batches: float, processes: int) -> int | None:
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         return None
-    return int(min(len(loader.dataset), batches * processes * (loader.batch_size or float("inf"))))
+    return int(min(len(loader.dataset), batches * processes * (batch_size_of(loader) or float("inf"))))
 
 
 def loaders(given: Any) -> list[DataLoader[Any]]:

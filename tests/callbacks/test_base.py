@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateFinder
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import CombinedLoader
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -209,6 +210,17 @@ class WorkersOnly(torch.utils.data.Dataset):
 def test_a_dataset_for_workers_only_is_shown_from_the_batch(tmp_path):
     data = loader(WorkersOnly(), num_workers=1)
     assert fit(tmp_path, Plain(), None, data, data) == PLAIN
+
+
+def test_data_that_the_loop_combines_are_shown_from_the_batch(tmp_path):
+    class Combined(Lit):
+        def validation_step(self, batch, batch_idx):
+            self(batch["one"][0])
+
+    data = CombinedLoader({"one": loader(), "other": loader()}, "max_size")
+    callback = Plain(unpack=lambda batch: batch["one"], on_error="raise")
+    trainer(tmp_path, [callback], max_epochs=1).fit(Combined(), loader(), data)
+    assert callback.seen[1].images.shape == (6, 3, 12, 12)
 
 
 def test_unlabelled_pictures_are_shown(tmp_path):

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import sys
 from pathlib import Path
 
@@ -7,15 +9,19 @@ import pytorch_lightning as pl
 import torch
 from google.protobuf import text_format
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import CombinedLoader
 from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 from lightning_viz import EmbeddingProjectorLogger, Probe
+from lightning_viz.callbacks import embedding
 from lightning_viz.callbacks.embedding import FOLLOWED
 
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+
+NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(432, 16), nn.ReLU(), nn.Linear(16, CLASSES))  # no dropout
 
 
 def logger(**options):
@@ -124,6 +130,35 @@ def test_a_shuffled_loader_is_read_by_index(tmp_path):
     assert list(tensors.values())[-2] == pytest.approx(features(module, dataset().tensors[0]).numpy(), rel=1e-4)
 
 
+class Backwards:
+    """A sampler of one's own: the loop's first sample is the last of the data."""
+
+    def __iter__(self):
+        return iter(range(23, -1, -1))
+
+    def __len__(self):
+        return 24
+
+
+def test_an_order_of_ones_own_changes_no_number(tmp_path):
+    """The start is read by index: what is compared with it must be the same samples."""
+    in_order, backwards = (
+        fitted(tmp_path / name, logger(), Lit(copy.deepcopy(NETWORK)), loader(**options))[1]
+        for name, options in (("in order", {}), ("backwards", {"sampler": Backwards()}))
+    )
+    tag = "embedding/network.3/cka_with_start"
+    assert in_order.scalars(tag)[1] < 0.99
+    assert backwards.scalars(tag) == pytest.approx(in_order.scalars(tag), rel=1e-4)
+    _, table = snapshots(tmp_path / "backwards")
+    assert [row[1] for row in table[1:]] == [str(index % CLASSES) for index in range(24)]
+
+
+@pytest.mark.parametrize("batches", [BatchSampler(SequentialSampler(range(24)), 6, False), [[0, 1, 2], [3, 4, 5]]])
+def test_the_start_of_a_batch_sampler_is_as_large_as_the_rest(batches, tmp_path):
+    fitted(tmp_path, logger(), data=DataLoader(dataset(), batch_sampler=batches))
+    assert [len(points) for points in snapshots(tmp_path)[0].values()] == [24] * 6
+
+
 def test_without_validation_data_it_shows_training_data(tmp_path, our_warnings):
     trainer(tmp_path, [logger()]).fit(Lit(), loader())
     assert len(next(iter(snapshots(tmp_path)[0].values()))) == 24
@@ -147,6 +182,16 @@ def test_a_stream_that_was_not_seen_is_waited_for(tmp_path, our_warnings):
         warning for warning in our_warnings() if "has no samples for EmbeddingProjectorLogger at step 0" in warning
     ]
     assert "a stream" in warning
+
+
+def test_data_that_the_loop_combines_are_harvested(tmp_path):
+    class Combined(Lit):
+        def validation_step(self, batch, batch_idx):
+            self(batch["one"][0])
+
+    data = CombinedLoader({"one": loader(), "other": loader()}, "max_size")
+    fitted(tmp_path, logger(unpack=lambda batch: batch["one"]), Combined(), data)
+    assert [len(points) for points in snapshots(tmp_path)[0].values()] == [12, 12, 24, 24, 24, 24]
 
 
 def test_the_same_samples_at_every_snapshot(tmp_path):
@@ -266,6 +311,37 @@ def test_a_finished_model(verb, tmp_path):
     assert len(snapshots(tmp_path, name)[0]["step 000000 · network.9"]) == 24
 
 
+def test_test_data_are_not_compared_with_validation_data(tmp_path):
+    """Their positions may be the same."""
+    module, run = Lit(), trainer(tmp_path, [logger()])
+    run.fit(module, loader(), loader())
+    run.test(module, loader(TensorDataset(1 - dataset().tensors[0], dataset().tensors[1])), verbose=False)
+    events = Events(tmp_path / "run/version_0")
+    assert events.scalars("test/embedding/network.9/cka_with_start") == pytest.approx([1], abs=1e-3)
+    assert "test/embedding/network.9/neighbours_kept" not in events.scalar_tags
+
+
+def test_pictures_that_stay_vote_once(tmp_path, monkeypatch):
+    voted = []
+    vote = embedding.leave_one_out
+
+    def counting(points, labels, k):
+        voted.append(points.shape[1:])
+        return vote(points, labels, k)
+
+    monkeypatch.setattr(embedding, "leave_one_out", counting)
+    _, events = fitted(tmp_path, logger())
+    assert voted.count((3, 12, 12)) == 1
+    assert voted.count((8,)) == 3
+    assert len(events.scalars("embedding/pixels/knn_accuracy")) == 3
+
+
+def test_a_callback_can_be_pickled_after_a_run(tmp_path):
+    callback = logger()
+    fitted(tmp_path, callback, max_epochs=1)
+    pickle.dumps(callback)
+
+
 # Bad input.
 
 
@@ -322,6 +398,37 @@ def test_nothing_but_nan_is_said(tmp_path, our_warnings):
     assert events.image_tags == []
 
 
+def test_a_picture_of_the_probe_without_finite_features_is_left_out(tmp_path):
+    images = dataset().tensors[0][:3].clone()
+    images[1] = torch.nan
+    _, events = fitted(tmp_path, logger(probe=Probe(images)))
+    assert len(events.image_steps("embedding/network.9/neighbours")) == 3
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    class Named(TensorDataset):
+        classes = ("cat", "cat", "", "caf\udce9")  # a folder's name in Latin-1
+
+    _, events = fitted(tmp_path, logger(per_class=True), data=loader(Named(*dataset().tensors)))
+    tags = {tag for tag in events.scalar_tags if tag.startswith("embedding/pixels/knn_accuracy/")}
+    assert {tag.rpartition("/")[2] for tag in tags} == {"cat (0)", "cat (1)", "(2)", "caf?"}
+    assert all(len(events.scalars(tag)) == 3 for tag in tags)
+
+
+def test_what_is_unlabelled_is_neither_right_nor_wrong(tmp_path):
+    labels = dataset().tensors[1].clone()
+    labels[3] = -1
+
+    class Ignoring(Lit):
+        def validation_step(self, batch, batch_idx):
+            self(batch[0])
+
+    fitted(tmp_path, logger(), Ignoring(), loader(TensorDataset(dataset().tensors[0], labels)))
+    _, table = snapshots(tmp_path)
+    assert [table[4][1], table[4][3]] == ["unknown", "unknown"]
+    assert {row[3] for row in table[1:]} <= {"unknown", "True", "False"}
+
+
 def test_pictures_without_labels(tmp_path):
     class Unlabelled(Lit):
         def validation_step(self, batch, batch_idx):
@@ -355,6 +462,16 @@ def test_a_network_without_a_linear_layer(tmp_path):
 def test_wrong_arguments(options, error, message):
     with pytest.raises(error, match=message):
         EmbeddingProjectorLogger(**options)
+
+
+def test_a_layer_that_does_not_run_fails_at_once(tmp_path):
+    class Scored(Lit):
+        def __init__(self):
+            super().__init__()
+            self.criterion = nn.CrossEntropyLoss()
+
+    with pytest.raises(ValueError, match="layer='criterion' did not run"):
+        fitted(tmp_path, EmbeddingProjectorLogger(layers="criterion"), Scored())
 
 
 def test_an_unknown_layer_fails_at_once(tmp_path):
@@ -420,6 +537,53 @@ def run_processes():
         assert done.returncode == 0, done.stderr[-3000:]
 
     return run
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from tests.support import *
+from lightning_viz import GradCAMLogger, Probe
+from lightning_viz.callbacks.samples import Keeper
+
+def take(self, seen):
+    if torch.distributed.get_rank() == 0:
+        raise RuntimeError("no room")
+Keeper.take = take
+run = pl.Trainer(
+    accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=3, logger=TensorBoardLogger(sys.argv[1]),
+    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    callbacks=[GradCAMLogger(probe=Probe.hardest())],
+)
+run.fit(Lit(), loader(), loader(batch_size=4))
+"""
+
+UNEVEN = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from tests.support import *
+from lightning_viz import GradCAMLogger, Probe
+
+class Sharded(Lit):
+    def train_dataloader(self):
+        return loader()
+    def val_dataloader(self):
+        return loader(dataset(12 if self.global_rank == 0 else 8), batch_size=4)
+    def validation_step(self, batch, batch_idx):
+        self(batch[0])
+run = pl.Trainer(
+    accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=2, logger=TensorBoardLogger(sys.argv[1]),
+    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+    callbacks=[GradCAMLogger(probe=Probe.hardest(), on_error="raise")],
+)
+run.fit(Sharded())
+"""
+
+
+@pytest.mark.parametrize("program", [BROKEN, UNEVEN], ids=["the first breaks", "a whole sanity check for one alone"])
+def test_no_process_waits_for_another(program, tmp_path, run_processes):
+    """The sanity check is two batches: all that the second process has, and not all of the first's."""
+    run_processes(program, tmp_path / "2", 2)
 
 
 def test_what_is_followed_is_among_what_is_kept():

@@ -1,12 +1,12 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
 from torchvision import models
 
 from lightning_viz.callbacks.batches import unpack_batch
-from lightning_viz.callbacks.harvest import Harvest, Tap, is_steady, output_modules, positions
+from lightning_viz.callbacks.harvest import Harvest, Seen, Tap, is_steady, output_modules, positions
 from lightning_viz.callbacks.network import find_network
 
 from ..support import Lit, dataset, loader, small_network
@@ -141,6 +141,49 @@ def test_an_error_in_a_tap_is_kept_and_stops_nothing():
     harvest.gather()
 
 
+@pytest.mark.parametrize("call", ["returns one number", "is called by keyword"])
+def test_a_tap_of_nothing_to_take_stops_nothing(call):
+    """The hooks run in the user's own validation step."""
+    network, criterion = small_network().eval(), nn.CrossEntropyLoss()
+    batch = next(iter(loader()))
+    if call == "returns one number":
+        taps = {"loss": Tap(criterion, lambda activation, images: activation)}
+        (seen,) = listened(network, [batch], lambda batch: criterion(network(batch[0]), batch[1]), taps)
+    else:
+        taps = {"head": Tap(network[9], lambda given, images: given, of_input=True)}
+        (seen,) = listened(network, [batch], lambda batch: network[9](input=network[:9](batch[0])), taps)
+    assert seen.taken == {}
+    assert torch.equal(seen.logits, network(seen.images))
+
+
+def test_an_output_that_cannot_be_looked_into_stops_nothing():
+    class Strange:
+        @property
+        def logits(self):
+            raise RuntimeError("not now")
+
+    class Moody(nn.Module):
+        strange = False
+
+        def forward(self, images):
+            return Strange() if self.strange else images.mean(dim=(2, 3))
+
+    network = Moody()
+    harvest = Harvest(network, [Recording()], unpack_batch)
+    batch = next(iter(loader()))
+    harvest.open(batch[0])
+    harvest.start(batch)
+    network.strange = True
+    network(batch[0])
+    assert str(harvest.error) == "not now"
+
+
+def test_unlabelled_pictures_have_no_loss():
+    labels = torch.tensor([0, -1, 1, -100])
+    losses = Seen(torch.zeros(4, 3, 2, 2), labels, torch.zeros(4, 3), {}, torch.arange(4).numpy()).losses
+    assert losses.isnan().tolist() == [False, True, False, True]
+
+
 def test_hooks_are_gone_when_the_loop_is_over():
     network = small_network().eval()
     taps = {"a": Tap(network[0], lambda a, i: None), "b": Tap(network[9], lambda a, i: None, of_input=True)}
@@ -168,3 +211,31 @@ def test_what_is_shuffled_is_not_steady():
     assert not is_steady(DataLoader(data, sampler=RandomSampler(data)))
     assert is_steady(DataLoader(data, sampler=DistributedSampler(data, 2, 0, shuffle=False)))
     assert not is_steady(DataLoader(data, sampler=DistributedSampler(data, 2, 0, shuffle=True)))
+
+
+class Backwards:
+    """A sampler of one's own."""
+
+    def __iter__(self):
+        return iter(range(23, -1, -1))
+
+    def __len__(self):
+        return 24
+
+
+def test_an_order_of_ones_own_is_not_steady():
+    data = dataset()
+    assert not is_steady(DataLoader(data, sampler=Backwards()))
+    assert not is_steady(DataLoader(data, sampler=DistributedSampler(Backwards(), 2, 0, shuffle=False)))
+    assert not is_steady(DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 6, False)))
+    assert not is_steady(DataLoader(data, batch_sampler=[[3, 4], [0, 1]]))
+    assert is_steady(DataLoader(data, batch_sampler=BatchSampler(SequentialSampler(data), 6, False)))
+    assert is_steady(DataLoader(Subset(data, [5, 3])))
+
+
+def test_a_stream_comes_as_it_comes():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(dataset())
+
+    assert is_steady(DataLoader(Stream()))

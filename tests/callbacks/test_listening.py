@@ -6,6 +6,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_viz import FilterLogger, GradCAMLogger, Panel, Probe, VizCallback
+from lightning_viz.callbacks.samples import Keeper
 from lightning_viz.render import SignedPixels
 
 from ..support import Events, Lit, dataset, loader, trainer
@@ -112,3 +113,36 @@ def test_the_loop_has_as_many_forward_passes_as_without(tmp_path):
     module = Counting()
     trainer(tmp_path, [GradCAMLogger(probe=Probe.hardest(True))], max_epochs=3).fit(module, loader(), loader())
     assert module.passes == 2 + 3 * 4  # the sanity check, and three epochs
+
+
+def test_gradients_take_the_hardest_of_a_loop_in_inference_mode(tmp_path):
+    class Differentiating(VizCallback):
+        def draw(self, network, probe):
+            torch.autograd.grad(network(probe.images).sum(), list(network.parameters()))
+            yield Panel("own/probe", probe.images, SignedPixels())
+
+    callback = Differentiating(probe=Probe.hardest(), on_error="raise")
+    trainer(tmp_path, [callback]).validate(Lit(), loader(), verbose=False)
+    assert Events(tmp_path / "run/version_0").image_steps("own/probe") == [0]
+
+
+def test_what_broke_listens_no_more_and_keeps_no_errors(tmp_path, monkeypatch, our_warnings):
+    broke = []
+
+    def take(self, seen):
+        broke.append(seen.loader)
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(Keeper, "take", take)
+    callback = GradCAMLogger(probe=Probe.hardest())
+    trainer(tmp_path, [callback], max_epochs=4, num_sanity_val_steps=0).fit(Lit(), loader(), loader())
+    assert len(broke) == 1
+    assert callback._memory.failures == []
+    (warning,) = our_warnings()
+    assert "no room" in warning
+
+
+def test_nothing_of_the_loop_is_held_after_the_run(tmp_path):
+    callback = GradCAMLogger(probe=Probe.hardest(refresh=True))
+    trainer(tmp_path, [callback]).fit(Lit(), loader(), loader())
+    assert callback._memory.harvest is None

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from lightning_viz.callbacks.batches import unpack_batch
 from lightning_viz.callbacks.harvest import Seen
@@ -69,7 +70,47 @@ def test_data_that_batch_by_themselves_cannot_be_read(read):
     assert read(DataLoader(dataset(), batch_size=None)) is None
 
 
+def test_data_that_only_workers_can_read_cannot_be_read(read):
+    class WorkersOnly(torch.utils.data.Dataset):
+        def __len__(self):
+            return 24
+
+        def __getitem__(self, index):
+            raise RuntimeError("no connection in this process")
+
+    assert read(DataLoader(WorkersOnly(), batch_size=4)) is None
+
+
 def test_no_hook_stays(read):
     module = Lit()
     read(loader(), module=module)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+PART = [20, 3, 22, 5]
+
+
+def test_only_the_part_is_read_that_the_sampler_shows(read):
+    """The rest may be training data."""
+    found = read(loader(sampler=SubsetRandomSampler(PART)))
+    assert found.positions.tolist() == sorted(PART)
+    assert torch.equal(found.images, dataset().tensors[0][sorted(PART)])
+
+
+def test_only_the_part_is_read_under_the_sampler_that_lightning_makes(read):
+    from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
+
+    wrapped = DistributedSamplerWrapper(SubsetRandomSampler(PART), num_replicas=2, rank=0, shuffle=False)
+    assert isinstance(wrapped, DistributedSampler)
+    assert read(loader(sampler=wrapped)).positions.tolist() == sorted(PART)
+
+
+def test_a_part_is_balanced(read):
+    part = SubsetRandomSampler([0, 4, 8, 12, 16, 20, 1, 2])  # of class 0, but for the last two
+    found = read(loader(sampler=part), size=4, class_balanced=True)
+    assert np.bincount(found.labels).tolist() == [2, 1, 1]
+
+
+@pytest.mark.parametrize("batches", [BatchSampler(SequentialSampler(range(24)), 6, False), [[4, 5], [0, 1, 2]]])
+def test_a_batch_sampler_is_read(batches, read):
+    assert len(read(DataLoader(dataset(), batch_sampler=batches), size=100)) == 24

@@ -92,6 +92,14 @@ def test_labels_beyond_the_classes_have_no_loss():
     assert seen.losses.isnan().all()
 
 
+def test_pictures_of_several_sizes_say_so():
+    keeper = Keeper(20, by_chance(0))
+    for size in (4, 5):
+        keeper.take(Seen(torch.zeros(2, 3, size, 4), None, None, {}, np.arange(2) + size))
+    with pytest.raises(ValueError, match="the pictures are 3×4×4, 3×5×4; resize them"):
+        keeper.share()
+
+
 def test_what_will_not_be_kept_is_not_looked_at():
     looked = Keeper(10, by_chance(0), expected=100)
     assert sum(len(seen.positions) - (by_chance(0)(seen) >= looked._bound).sum() for seen in batches()) == 10

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from torchvision.transforms import transforms as v1
 from torchvision.transforms import v2
 
@@ -53,6 +62,13 @@ def sample(dataset, count=8, **options):
 )
 def test_classes_are_balanced_from_the_listed_labels(dataset):
     assert np.bincount(sample(dataset)[1]).tolist() == [2, 2, 2, 2]
+
+
+def test_a_part_under_a_batch_sampler_is_all_that_is_shown():
+    part = BatchSampler(SubsetRandomSampler([90, 91, 92]), 2, False)
+    loader = DataLoader(Listed(), batch_sampler=part)
+    images, _ = sample_batch(loader, 8, lambda batch: batch[1])
+    assert sorted(images[:, 0, 0, 0].tolist()) == [90, 91, 92]
 
 
 def test_every_start_of_the_sample_is_balanced():
