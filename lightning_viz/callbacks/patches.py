@@ -135,8 +135,9 @@ class TopPatchesLogger(VizCallback):
             )
             return
         chosen = {layer: self._chosen(layer, answers) for layer, answers in winners.answers.items()}
-        words = {layer: self._words(winners, layer) for layer in chosen}
-        if stage == "fit" and trainer.global_step > 0 and self.units is None:
+        pins = stage == "fit" and trainer.global_step > 0 and self.units is None
+        words = {layer: self._words(winners, layer, "and kept" if pins else "now") for layer in chosen}
+        if pins:
             for layer, answers in chosen.items():
                 self._memory.kept[f"patches/{plain_name(layer)}"] = torch.tensor(answers.channels)
         images = winners.images or self._fetched(trainer, data.loaders[0], chosen)
@@ -189,7 +190,7 @@ class TopPatchesLogger(VizCallback):
     def _chosen(self, layer: str, answers: Answers) -> Answers:
         return answers if self._known(layer) else answers.at(answers.most_selective(self.max_units))
 
-    def _words(self, winners: Winners, layer: str) -> str:
+    def _words(self, winners: Winners, layer: str, when: str) -> str:
         """How the units were chosen."""
         if self.units is not None:
             return "units given"
@@ -201,7 +202,7 @@ class TopPatchesLogger(VizCallback):
             if some == all_
             else f"{some:,} of {all_:,} units, as many as memory keeps pictures of"
         )
-        return f"the most selective of {of}, chosen now"
+        return f"the most selective of {of}, chosen {when}"
 
     # What is drawn of them.
 
@@ -209,11 +210,10 @@ class TopPatchesLogger(VizCallback):
         for found in self._found:
             cutter = Cutter(network, found.layer, found.images, self._fields)
             rows = cutter.rows(found.answers, probe)
-            image = next(iter(found.images.values()))[None].to(probe.images)
-            seen = cutter.field(image)
+            seen = cutter.field(probe.images)
             gradient = "guided gradient" if cutter.guided else "gradient (there is no ReLU that could guide it)"
             notes = [
-                f"below each patch the {gradient} of the unit where it fired, each in its own scale, grey is 0",
+                f"below each patch the {gradient} of the unit where it fired, each in its own scale (to the 99% quantile), grey is 0",
                 _sight(seen),
                 "mean: of the unit's largest activation in each of all pictures; what does not exceed it is left out",
                 *found.notes,
