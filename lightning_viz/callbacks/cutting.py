@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from lightning_viz.methods import ReceptiveField, guided_backprop, receptive_field, saliency
 from lightning_viz.methods.partway import FeatureMaps
-from lightning_viz.render import Caption, Cell, Line, Pixels, SignedPixels, Values, fit_tile
+from lightning_viz.render import WRONG, Caption, Cell, Line, Pixels, SignedPixels, Values, fit_tile
 from lightning_viz.render.text import GREY
 
 from .probe import Probe
 from .winners import Answers, Top
 
 SMALLEST, LARGEST = 80, 128  # pixels a side of a tile
+QUANTILE = 0.99  # of what is not 0: a few pixels have many times the gradient of all others
 BEYOND = 205  # the grey of what lies beyond a picture
 
 
@@ -64,7 +65,9 @@ class Cutter:
         rows = []
         for index, channel in enumerate(answers.channels):
             words = [Line(f"unit {channel}")]
-            if answers.silent[index]:
+            if not answers.moments[0, index]:
+                words.append(Line("not finite", WRONG))
+            elif answers.silent[index]:
                 words.append(Line("silent: all alike", GREY))
             elif known[index]:
                 words.append(Line(f"{probe.name(classes[index])} {counts[index]}/{known[index]}"))
@@ -159,7 +162,9 @@ def cells(rows: Sequence[Row], columns: int) -> list[Cell]:
         found.append(Cell((), row.words))
         for pair, caption in zip(row.pairs, row.captions, strict=True):
             gradient = pair.gradient if len(pair.gradient) in (1, 3) else pair.gradient.mean(axis=0, keepdims=True)
-            found.append(Cell((_stacked(pair.patch, painter(gradient[None])[0]),), caption))
+            nonzero = np.abs(gradient[gradient != 0])
+            scale = float(np.nanquantile(nonzero, QUANTILE)) if np.isfinite(nonzero).any() else None
+            found.append(Cell((_stacked(pair.patch, painter(gradient[None], scale)[0]),), caption))
         found.extend([Cell(())] * (columns - len(row.pairs)))
     return found
 

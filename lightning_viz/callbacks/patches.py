@@ -22,7 +22,7 @@ from .cutting import Cutter, cells
 from .harvest import is_steady
 from .panel import Item, Scalar, Tiles
 from .probe import Probe
-from .reading import read_batches, run_samples
+from .reading import UnreadableError, read_batches, run_samples
 from .samples import chances
 from .sampling import part_of
 from .session import Data, session_of
@@ -135,8 +135,9 @@ class TopPatchesLogger(VizCallback):
             )
             return
         chosen = {layer: self._chosen(layer, answers) for layer, answers in winners.answers.items()}
-        words = {layer: self._words(winners, layer) for layer in chosen}
-        if stage == "fit" and trainer.global_step > 0 and self.units is None:
+        pins = stage == "fit" and trainer.global_step > 0 and self.units is None
+        words = {layer: self._words(winners, layer, "and kept" if pins else "now") for layer in chosen}
+        if pins:
             for layer, answers in chosen.items():
                 self._memory.kept[f"patches/{plain_name(layer)}"] = torch.tensor(answers.channels)
         images = winners.images or self._fetched(trainer, data.loaders[0], chosen)
@@ -151,7 +152,10 @@ class TopPatchesLogger(VizCallback):
         winners = self._winners(keep_images=self._pinned)
         part = part_of(data.loaders[0])[:count]
         places = np.sort(part[np.argsort(chances(part, 0))[:READ]])
-        run_samples(trainer, network, data.loaders[0], winners, self.unpack or unpack_batch, places)
+        try:
+            run_samples(trainer, network, data.loaders[0], winners, self.unpack or unpack_batch, places)
+        except UnreadableError:
+            return None
         return winners
 
     def _fetched(self, trainer: pl.Trainer, data: DataLoader[Any], chosen: dict[str, Answers]) -> dict[int, Tensor]:
@@ -160,8 +164,8 @@ class TopPatchesLogger(VizCallback):
         places = positions[positions >= 0]
         return {
             int(place): image.cpu()
-            for batch, part in read_batches(trainer, data, places)
-            for place, image in zip(part, (self.unpack or unpack_batch)(batch)[0], strict=True)
+            for _, images, part in read_batches(trainer, data, places, self.unpack or unpack_batch)
+            for place, image in zip(part, images, strict=True)
         }
 
     def _winners(self, keep_images: bool) -> Winners:
@@ -186,7 +190,7 @@ class TopPatchesLogger(VizCallback):
     def _chosen(self, layer: str, answers: Answers) -> Answers:
         return answers if self._known(layer) else answers.at(answers.most_selective(self.max_units))
 
-    def _words(self, winners: Winners, layer: str) -> str:
+    def _words(self, winners: Winners, layer: str, when: str) -> str:
         """How the units were chosen."""
         if self.units is not None:
             return "units given"
@@ -198,7 +202,7 @@ class TopPatchesLogger(VizCallback):
             if some == all_
             else f"{some:,} of {all_:,} units, as many as memory keeps pictures of"
         )
-        return f"the most selective of {of}, chosen now"
+        return f"the most selective of {of}, chosen {when}"
 
     # What is drawn of them.
 
@@ -206,11 +210,10 @@ class TopPatchesLogger(VizCallback):
         for found in self._found:
             cutter = Cutter(network, found.layer, found.images, self._fields)
             rows = cutter.rows(found.answers, probe)
-            image = next(iter(found.images.values()))[None].to(probe.images)
-            seen = cutter.field(image)
+            seen = cutter.field(probe.images)
             gradient = "guided gradient" if cutter.guided else "gradient (there is no ReLU that could guide it)"
             notes = [
-                f"below each patch the {gradient} of the unit where it fired, each in its own scale, grey is 0",
+                f"below each patch the {gradient} of the unit where it fired, each in its own scale (to the 99% quantile), grey is 0",
                 _sight(seen),
                 "mean: of the unit's largest activation in each of all pictures; what does not exceed it is left out",
                 *found.notes,

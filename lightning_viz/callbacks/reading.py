@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .batches import Unpack
@@ -15,7 +15,11 @@ from .samples import Keeper, Samples
 from .sampling import batch_size_of, copied, listed_labels, part_of
 from .session import not_training
 
-AT_ONCE = 32  # samples of a batch, where the loader does not say
+READ = 32  # samples at a time, where the loader does not say
+
+
+class UnreadableError(RuntimeError):
+    """The data cannot be read by index in this process."""
 
 
 def read_samples(
@@ -29,13 +33,11 @@ def read_samples(
     dataset = copied(data.dataset)
     if isinstance(dataset, IterableDataset) or count is None or data.batch_sampler is None:
         return None
-    chosen = _choose(dataset, keeper, part_of(data)[:count])
+    places = _choose(dataset, keeper, part_of(data)[:count])
     try:
-        for batch, _ in read_batches(trainer, data, chosen[:1]):
-            unpack(batch)
-    except Exception:
+        run_samples(trainer, network, data, keeper, unpack, places, keeper.loader)
+    except UnreadableError:
         return None
-    run_samples(trainer, network, data, keeper, unpack, chosen, keeper.loader)
     return keeper.samples
 
 
@@ -48,15 +50,18 @@ def run_samples(
     places: Places,
     loader: int = 0,
 ) -> None:
-    """Feed a collector with these samples of the loader's dataset, as if they were its `loader`-th loop."""
+    """Feed a collector with these samples of the loader's dataset, as if they were its `loader`-th loop.
+
+    Raises UnreadableError for data that only workers can read, or that the loop combines with others'.
+    """
     harvest = Harvest(network, [collector], unpack)
     try:
-        for batch, part in read_batches(trainer, data, places):
+        for batch, images, part in read_batches(trainer, data, places, unpack):
             if part[0] == places[0]:
-                harvest.open(unpack(batch)[0])
+                harvest.open(images)
             harvest.start(batch)
             with torch.no_grad():
-                network(unpack(batch)[0])
+                network(images)
             harvest.end(batch, loader, None, part)
     finally:
         harvest.close()
@@ -64,12 +69,19 @@ def run_samples(
         raise harvest.error
 
 
-def read_batches(trainer: pl.Trainer, data: DataLoader[Any], places: Places) -> Iterator[tuple[Any, Places]]:
-    """Batches of these samples of the loader's dataset as the loop would get them, and where they are."""
-    dataset, size = copied(data.dataset), batch_size_of(data) or AT_ONCE
+def read_batches(
+    trainer: pl.Trainer, data: DataLoader[Any], places: Places, unpack: Unpack
+) -> Iterator[tuple[Any, Tensor, Places]]:
+    """Batches of these samples of the loader's dataset as the loop would get them, their images, and where they are."""
+    dataset, size = copied(data.dataset), batch_size_of(data) or READ
     for start in range(0, len(places), size):
         part = places[start : start + size]
-        yield _batch(trainer, data, dataset, part), part
+        try:
+            batch = _batch(trainer, data, dataset, part)
+            images = unpack(batch)[0]
+        except Exception as error:
+            raise UnreadableError(f"samples cannot be read by index: {error}") from error
+        yield batch, images, part
 
 
 def _choose(dataset: Any, keeper: Keeper, part: Places) -> Places:

@@ -18,7 +18,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from lightning_viz import TopPatchesLogger
+from lightning_viz import Probe, TopPatchesLogger
 from lightning_viz.callbacks.cutting import Cutter, _cut
 from lightning_viz.callbacks.harvest import Seen
 from lightning_viz.callbacks.winners import Answers, Top, Winners
@@ -365,6 +365,20 @@ def test_a_stream_that_was_not_seen_is_waited_for(found, tmp_path, our_warnings)
     run.fit(Lit(), loader(), DataLoader(Stream(), batch_size=6))
     assert any("has no patches for TopPatchesLogger at step 0" in warning for warning in our_warnings())
     assert [len(drawing) for drawing in found] == [0, len(found[1]), len(found[1])]
+
+
+def test_a_network_that_is_not_finite_is_drawn_and_says_so(found, tmp_path, monkeypatch):
+    words = []
+    rows = Cutter.rows
+    monkeypatch.setattr(Cutter, "rows", lambda *args: (words.extend(made := rows(*args)), made)[1])
+    module = Lit()
+    nn.init.constant_(module.network[0].weight, torch.nan)
+    run = trainer(tmp_path, [logger(layers="3", probe=Probe(dataset().tensors[0]))])
+    run.validate(module, loader(), verbose=False)
+    assert len(words) == 8
+    assert {row.words[1].text for row in words} == {"not finite"}
+    assert not any(row.pairs for row in words)
+    assert Events(tmp_path / "run/version_0").image_tags == ["patches/network.3"]
 
 
 # The pictures.
