@@ -194,27 +194,28 @@ class EmbeddingProjectorLogger(VizCallback):
         queries, captions = _queried(network, probe, places)
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
-            samples, dropped = _finite(samples)
+            every = samples
+            followed = self._followed(every)
+            samples, dropped = _finite(every)
+            rows = _rows_of(every.positions[followed], samples.positions)
             if dropped:
                 yield Scalar(f"embedding/not_finite{where}", float(dropped))
-            if not len(samples):
+            if (rows < 0).all():
                 rank_zero_warn(
-                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for any of "
-                    f"{dropped} samples; look at the loss"
+                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for "
+                    f"{dropped} of {len(every)} samples; look at the loss"
                 )
                 continue
             notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
-            followed = Keeper(FOLLOWED, by_chance(self.seed), class_balanced=self.class_balanced).choose(
-                chances(samples.positions, self.seed), samples.positions, samples.labels, FOLLOWED
-            )
-            rows, pixels = np.sort(followed), shrunk(samples.images, PIXELS)
+            pixels = shrunk(samples.images, PIXELS)
             points: dict[str, Tensor] = {}
             for layer, features in samples.features.items():
                 tag = f"embedding/{layer}{where}"
                 remembered = tag if self._stage == "fit" else f"{self._stage}/{tag}"  # other data: not to be compared
-                space = Space(self._memory.kept, remembered, samples.positions, rows, features.to(probe.images.device))
+                features = features.to(probe.images.device)
+                space = Space(self._memory.kept, remembered, every.positions[followed], rows, features)
                 points |= {layer: features, f"{layer}, principal components": space.coordinates}
-                yield from self._scatter(tag, space, samples, probe, notes)
+                yield self._scatter(tag, space, samples, every.labels[followed], probe, notes)
                 asked = _finite_rows(queries[layer], probe.images)
                 if len(asked):
                     found = self._nearest(space, queries[layer][asked], pixels, probe.images[asked])
@@ -223,25 +224,35 @@ class EmbeddingProjectorLogger(VizCallback):
                 yield from self._numbers(tag, space, samples, probe)
             tag = f"embedding/pixels{where}"
             vote = partial(self._vote_of_pixels, tag)
-            yield from self._accuracy(tag, pixels[rows], samples.at(rows), probe, vote)
+            there = rows[rows >= 0]
+            yield from self._accuracy(tag, pixels[there], samples.at(there), probe, vote)
             thumbnails = partial(probe.shown, samples.images)
             table = _table(samples, probe)
             yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
         self._samples = {}
 
+    def _followed(self, samples: Samples) -> Ints:
+        """The rows of the samples that are compared over time: the first choice, whatever their features are."""
+        keeper = Keeper(FOLLOWED, by_chance(self.seed), class_balanced=self.class_balanced)
+        keys = chances(samples.positions, self.seed)
+        return np.sort(keeper.choose(keys, samples.positions, samples.labels, FOLLOWED))
+
     def _scatter(
-        self, tag: str, space: Space, samples: Samples, probe: Probe, notes: Sequence[str]
-    ) -> Iterator[Scatter]:
+        self, tag: str, space: Space, samples: Samples, followed: Ints, probe: Probe, notes: Sequence[str]
+    ) -> Scatter:
+        """`followed` are the classes of those that are followed."""
         known = (samples.labels >= 0) & (samples.predicted >= 0)
-        yield Scatter(
+        has_labels = (followed >= 0).any()
+        return Scatter(
             f"{tag}/pca",
             space.coordinates[:, :2],
             (float(space.pca.explained[0]), float(space.pca.explained[1])),
-            samples.labels if (samples.labels >= 0).any() else None,
+            samples.labels if has_labels else None,
             samples.labels == samples.predicted if known.all() else None,
             probe.name,
             ("principal components, turned to those of the snapshot before", *notes),
-            space.rows,
+            space.film,
+            followed if has_labels else None,
             space.is_new,
         )
 
@@ -328,6 +339,11 @@ def _finite(samples: Samples) -> tuple[Samples, int]:
     """The samples whose features are finite at every layer, and how many others there are."""
     rows = _finite_rows(*samples.features.values())
     return samples.at(rows), len(samples) - len(rows)
+
+
+def _rows_of(positions: Ints, among: Ints) -> Ints:
+    """Where these positions are among others, both ascending; -1 for one that is not."""
+    return np.where(np.isin(positions, among), np.searchsorted(among, positions), -1)
 
 
 def _table(samples: Samples, probe: Probe) -> dict[str, list[str]]:

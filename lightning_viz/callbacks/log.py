@@ -92,11 +92,10 @@ class Log:
         if self.history and self.stage == "fit":
             if item.anew:
                 self.memory.films.pop(tag, None)
-            frames = self._filmed(tag, Frame.of(self.step, points[None, item.film], [], largest=None))
+            frames = self._filmed(tag, Frame.of(self.step, _copied(item.film)[None], [], largest=None))
             clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
-            labels = None if item.labels is None else item.labels[item.film]
             notes = [*item.notes, *([f"{len(item.film)} of them here"] if len(item.film) < len(points) else [])]
-            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, labels, item.name))
+            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, item.film_labels, item.name))
 
     def _embedding(self, item: Embedding) -> None:
         name = "-".join(

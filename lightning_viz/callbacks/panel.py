@@ -102,7 +102,8 @@ class Scatter:
         correct: whether the network is right, (N,), where that is known.
         name: from a class index to its name.
         notes: lines to print under the picture.
-        film: the points that the film strip follows, the same each time.
+        film: the points that the film strip follows, the same each time, (F, 2); NaN for one that is missing.
+        film_labels: their class indices (F,), as `labels`.
         anew: whether the film strip starts anew, as these points are others than before.
     """
 
@@ -113,7 +114,8 @@ class Scatter:
     correct: NDArray[np.bool_] | None
     name: Callable[[int], str]
     notes: Sequence[str]
-    film: NDArray[np.int64]
+    film: Tensor
+    film_labels: NDArray[np.int64] | None
     anew: bool = False
 
 

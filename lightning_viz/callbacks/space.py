@@ -1,5 +1,6 @@
 """A layer's features at one snapshot, seen against those of earlier ones."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -11,61 +12,81 @@ from .samples import Ints
 
 
 class Space:
-    """What one layer makes of N samples now, and, of those that are followed, what is remembered in `kept`.
+    """What one layer makes of N samples now, and, of the F that are followed, what is remembered in `kept`.
 
     Args:
         kept: a callback's tensors that survive in checkpoints; this takes those under `tag`.
         tag: what the space is called.
-        positions: which samples these are, (N,).
-        rows: those of them that are followed: the same samples each time.
+        positions: the samples that are followed, the same each time, (F,).
+        rows: where these are among the N, (F,); -1 for one that is missing this time.
         features: (N, D), finite.
     """
 
     def __init__(self, kept: dict[str, Tensor], tag: str, positions: Ints, rows: Ints, features: Tensor) -> None:
-        self.rows, self.features = rows, features
-        self._kept, self._tag, self._followed = kept, tag, torch.from_numpy(rows).to(features.device)
-        now, before = torch.from_numpy(positions[rows]), kept.get(f"{tag}/positions")
-        start = kept.get(f"{tag}/start")
+        self.rows, self.features = rows[rows >= 0], features
+        self._kept, self._tag, self._there = kept, tag, torch.from_numpy(rows >= 0)
+        now, start = torch.from_numpy(positions), kept.get(f"{tag}/start")
         #: Whether other samples than before are followed, or in another space: nothing can be compared.
-        self.is_new = before is None or start is None or not torch.equal(before, now)
+        self.is_new = start is None or not torch.equal(kept[f"{tag}/positions"], now)
         self.is_new = self.is_new or start is None or start.shape[1] != features.shape[1]
         if self.is_new:
             for name in ("coordinates", "neighbours"):
                 kept.pop(f"{tag}/{name}", None)
-            mine = self.followed
             # Half precision as parts of the largest: CKA does not ask for the scale.
-            kept |= {f"{tag}/positions": now, f"{tag}/start": (mine / mine.abs().max().clamp_min(1e-12)).half().cpu()}
+            mine = self.followed / self.followed.abs().amax().clamp_min(1e-12) if len(self.rows) else self.followed
+            kept |= {f"{tag}/positions": now, f"{tag}/start": self._of_all(mine).half()}
         self.pca = pca(features, 3)
+
+    @property
+    def followed(self) -> Tensor:
+        """The features of the samples followed, which alone give numbers that can be compared over time."""
+        return self.features[torch.from_numpy(self.rows).to(self.features.device)]
 
     @cached_property
     def coordinates(self) -> Tensor:
         """Principal components (N, 3), the first two turned, in their plane, to those of the snapshot before, the third
         mirrored to it; on the CPU."""
-        found = self.pca.coordinates.cpu()
-        before, mine = self._kept.get(f"{self._tag}/coordinates"), found[self._followed.cpu()]
+        found, before = self.pca.coordinates.cpu(), self._kept.get(f"{self._tag}/coordinates")
         if before is not None:
+            mine = self._of_all(found[self.rows])
+            both = (mine.isfinite() & before.isfinite()).all(dim=1)
             parts = [
-                found[:, axes] @ procrustes(mine[:, axes], before[:, axes]).to(found)
+                found[:, axes] @ procrustes(mine[both, axes], before[both, axes]).to(found)
                 for axes in (slice(2), slice(2, 3))
             ]
             found = torch.cat(parts, dim=1)
-        self._kept[f"{self._tag}/coordinates"] = found[self._followed.cpu()]
+        mine = self._of_all(found[self.rows])
+        self._kept[f"{self._tag}/coordinates"] = mine if before is None else mine.where(self._there[:, None], before)
         return found
 
     @property
-    def followed(self) -> Tensor:
-        """The features of the samples followed, which alone give numbers that can be compared over time."""
-        return self.features[self._followed]
+    def film(self) -> Tensor:
+        """The coordinates (F, 2) of those followed; NaN for one that is missing."""
+        return self._of_all(self.coordinates[self.rows, :2])
 
     @property
     def cka_with_start(self) -> float:
-        """Linear CKA of the features followed and those at the start, debiased where there are points enough."""
+        """Linear CKA of the features followed and those at the start, debiased where there are points enough; NaN where
+        none was there both times."""
         start = self._kept[f"{self._tag}/start"].float()
-        return linear_cka(self.followed.cpu(), start, debiased=len(start) >= 4)
+        now, both = self._of_all(self.followed), self._there & start.isfinite().all(dim=1)
+        if not both.any():
+            return math.nan
+        return linear_cka(now[both], start[both], debiased=int(both.sum()) >= 4)
 
     def neighbours_kept(self, k: int) -> float | None:
         """The share of the k nearest neighbours, among those followed, that were so before; None the first time."""
-        now = nearest(self.followed, self.followed, k, exclude=torch.arange(len(self.rows)))[1].cpu()
+        found = nearest(self.followed, self.followed, k, exclude=torch.arange(len(self.rows)))[1].cpu()
+        now = self._of_all(self._there.nonzero()[:, 0][found].float()).nan_to_num(-1).long()
         before = self._kept.get(f"{self._tag}/neighbours")
         self._kept[f"{self._tag}/neighbours"] = now
-        return None if before is None or before.shape != now.shape else stability(before, now)
+        if before is None or before.shape != now.shape:
+            return None
+        both = (now >= 0).all(dim=1) & (before >= 0).all(dim=1)
+        return stability(before[both], now[both])
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        """Values (P, ...) of those that are there as (F, ...), NaN for the others; on the CPU."""
+        every = torch.full((len(self._there), *values.shape[1:]), torch.nan)
+        every[self._there] = values.float().cpu()
+        return every

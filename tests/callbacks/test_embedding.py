@@ -390,10 +390,27 @@ def test_features_that_are_not_finite_are_left_out_and_said(tmp_path, monkeypatc
     assert "2 more left out, whose features are not finite" in notes[-1][0]
 
 
+def test_a_sample_that_is_not_finite_for_once_moves_no_start(tmp_path):
+    class Once(Lit):
+        def forward(self, images):
+            if self.trainer.current_epoch == 1 and not self.trainer.training:
+                images = images.where(images != dataset().tensors[0][5], torch.nan)
+            return super().forward(images)
+
+    callback = logger(probe=Probe(dataset().tensors[0][:4]))
+    _, events = fitted(tmp_path, callback, Once(), max_epochs=4)
+    assert events.scalars("embedding/not_finite") == [1]
+    similar = events.scalars("embedding/network.9/cka_with_start")
+    assert similar[0] == pytest.approx(1, abs=1e-3)
+    assert max(similar[1:]) < 0.99
+    assert events.image_steps("embedding/network.9/pca/history") == [0, 3, 7, 11, 15]
+    assert len(callback._memory.films["embedding/network.9/pca"]) == 5
+
+
 def test_nothing_but_nan_is_said(tmp_path, our_warnings):
     images = TensorDataset(torch.full((24, 3, 12, 12), torch.nan), dataset().tensors[1])
     _, events = fitted(tmp_path, logger(probe=Probe(dataset().tensors[0][:4])), data=loader(images))
-    assert any("not finite for any of 24 samples" in warning for warning in our_warnings())
+    assert any("not finite for 24 of 24 samples" in warning for warning in our_warnings())
     assert events.scalars("embedding/not_finite") == [24, 24, 24]
     assert events.image_tags == []
 

@@ -15,8 +15,16 @@ def points(seed=0):
     return torch.randn(COUNT, DIMENSIONS, generator=generator) * torch.arange(DIMENSIONS, 0, -1)
 
 
-def space(kept, features, positions=None, rows=ROWS):
-    return Space(kept, "embedding/fc", np.arange(COUNT) if positions is None else positions, rows, features)
+def space(kept, features, positions=ROWS, rows=ROWS):
+    return Space(kept, "embedding/fc", positions, rows, features)
+
+
+def without(*missing):
+    """The rows when these of those followed are not there, and the features' rows that are."""
+    there = np.setdiff1d(np.arange(COUNT), ROWS[list(missing)])
+    rows = np.searchsorted(there, ROWS)
+    rows[list(missing)] = -1
+    return rows, there
 
 
 def test_a_turned_copy_lies_where_the_first_was():
@@ -60,10 +68,8 @@ def test_neighbours_kept():
 def test_other_samples_or_another_space_start_anew(change):
     kept = {}
     _ = space(kept, points()).neighbours_kept(3), space(kept, points()).coordinates
-    if change == "samples":
-        now = space(kept, points(1), positions=np.arange(1, COUNT + 1))
-    else:
-        now = space(kept, points(1)[:, :5])
+    features, positions = (points(1), ROWS + 1) if change == "samples" else (points(1)[:, :5], ROWS)
+    now = space(kept, features, positions)
     assert now.is_new
     assert now.neighbours_kept(3) is None
     assert now.cka_with_start == pytest.approx(1, abs=1e-3)
@@ -74,3 +80,26 @@ def test_the_same_samples_go_on():
     kept = {}
     assert space(kept, points()).is_new
     assert not space(kept, points(1)).is_new
+
+
+def test_one_that_is_missing_for_once_starts_nothing_anew():
+    kept, (rows, there) = {}, without(3, 5)
+    _ = space(kept, points()).coordinates, space(kept, points()).neighbours_kept(3)
+    between = space(kept, points(1)[there], rows=rows)
+    assert not between.is_new
+    expected = linear_cka(points()[ROWS[rows >= 0]], points(1)[ROWS[rows >= 0]], debiased=True)
+    assert between.cka_with_start == pytest.approx(expected, abs=1e-3)
+    assert between.film.isnan().any(dim=1).nonzero()[:, 0].tolist() == [3, 5]
+    assert 0 < between.neighbours_kept(3) < 1
+    after = space(kept, points())
+    assert after.cka_with_start == pytest.approx(1, abs=1e-3)
+    assert not after.film.isnan().any()
+
+
+def test_one_that_is_missing_at_the_start_is_compared_with_nothing():
+    kept, (rows, there) = {}, without(0)
+    assert space(kept, points()[there], rows=rows).cka_with_start == pytest.approx(1, abs=1e-3)
+    now = space(kept, points())
+    assert not now.is_new
+    assert now.cka_with_start == pytest.approx(1, abs=1e-3)
+    assert now.coordinates.isfinite().all()
