@@ -51,7 +51,7 @@ class Seen:
     def losses(self) -> Tensor:
         """The cross-entropy of each picture, (B,); NaN where there is no label or no such class."""
         if self.logits is None or self.labels is None:
-            return torch.full((len(self.images),), torch.nan)
+            return torch.full((len(self.images),), torch.nan, dtype=torch.float32)
         scores, labels = self.logits.float(), self.labels
         known = (labels >= 0) & (labels < scores.shape[1])
         losses = nn.functional.cross_entropy(scores, labels.where(known, 0), reduction="none")

@@ -87,6 +87,6 @@ class Space:
 
     def _of_all(self, values: Tensor) -> Tensor:
         """Values (P, ...) of those that are there as (F, ...), NaN for the others; on the CPU."""
-        every = torch.full((len(self._there), *values.shape[1:]), torch.nan)
+        every = torch.full((len(self._there), *values.shape[1:]), torch.nan, dtype=torch.float32)
         every[self._there] = values.float().cpu()
         return every
