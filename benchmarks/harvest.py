@@ -1,9 +1,9 @@
-"""EmbeddingProjectorLogger: what harvesting adds to a validation loop, what a drawing costs, and how memory grows.
+"""What the callbacks that listen to the validation loop add to it, what a drawing of theirs costs, and how memory grows.
 
-    python benchmarks/embedding.py
+    python benchmarks/harvest.py
 
-The loop is ResNet-18 over 10,000 pictures of 64 pixels, with the callback and without, by turns, in this process; medians.
-Memory is the peak of a process of its own for each number of samples, of a tiny network. About five minutes.
+The loop is ResNet-18 over 10,000 pictures of 64 pixels, with each callback and without, by turns, in this process; medians.
+Memory is the peak of a process of its own for each number of samples, of a tiny network. About ten minutes.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_viz import EmbeddingProjectorLogger
+from lightning_viz import ActivationLogger, EmbeddingProjectorLogger, TopPatchesLogger
 
 COUNT, SIDE, CLASSES = 10_000, 64, 10
-ROUNDS = 3
+ROUNDS = 5
+LISTENERS = EmbeddingProjectorLogger, ActivationLogger, TopPatchesLogger
 
 
 class Synthetic(Dataset):
@@ -91,11 +92,11 @@ def time_the_loop(folder):
     module = Classifier(torchvision.models.resnet18(num_classes=CLASSES))
     data = DataLoader(Synthetic(COUNT, SIDE), 100)
     validate(module, [], data, folder)  # warm
-    found = {"with": [], "without": []}
+    found = {None: [], **{listener: [] for listener in LISTENERS}}
     for _ in range(ROUNDS):
-        for name in found:
-            callbacks = [EmbeddingProjectorLogger(on_error="raise")] if name == "with" else []
-            found[name].append(validate(module, callbacks, data, folder))
+        for listener, seen in found.items():
+            callbacks = [listener(on_error="raise")] if listener else []
+            seen.append(validate(module, callbacks, data, folder))
     return found
 
 
@@ -118,18 +119,26 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         found = time_the_loop(folder)
-    ratios = [one[0] / other[0] for one, other in zip(found["with"], found["without"], strict=True)]
-    drawing = [one[1] - other[1] for one, other in zip(found["with"], found["without"], strict=True)]
-    extra = {one[2] - other[2] for one, other in zip(found["with"], found["without"], strict=True)}
+    plain = found.pop(None)
+    seconds = statistics.median(one[0] for one in plain)
     print(
-        f"{datetime.date.today()}, {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
+        f"{datetime.date.today()}, {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"the loop without a callback: {seconds:.1f} s\n"
     )
-    print("| what | measured |\n| --- | ---: |")
-    seconds = statistics.median(one[0] for one in found["without"])
-    print(f"| validation loop, {COUNT:,} pictures, without | {seconds:.1f} s |")
-    print(f"| with the callback | {statistics.median(ratios):.3f} × ({min(ratios):.3f} to {max(ratios):.3f}) |")
-    print(f"| pictures more through the network | {', '.join(map(str, extra))} |")
-    print(f"| a drawing of 2,000 × 512, until all is on disk | {statistics.median(drawing):.1f} s |")
+    print(
+        "| callback | the loop with it | from, to | pictures more through the network | a drawing, until all is on disk |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for listener, seen in found.items():
+        ratios = [one[0] / other[0] for one, other in zip(seen, plain, strict=True)]
+        drawing = statistics.median(one[1] - other[1] for one, other in zip(seen, plain, strict=True))
+        extra = {one[2] - other[2] for one, other in zip(seen, plain, strict=True)}
+        print(
+            f"| `{listener.__name__}` | {statistics.median(ratios):.3f} × | {min(ratios):.3f}, {max(ratios):.3f} | "
+            f"{', '.join(map(str, sorted(extra)))} | {drawing:.1f} s |",
+            flush=True,
+        )
+    print("\n| what | measured |\n| --- | ---: |")
     for count in (10_000, 100_000, 1_000_000):
         done = subprocess.run(
             [sys.executable, __file__, "--peak", str(count)], capture_output=True, text=True, check=True
