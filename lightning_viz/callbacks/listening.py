@@ -122,7 +122,7 @@ class Listening(pl.Callback):
             return
         harvest.gather()
         harvest.global_step = trainer.global_step
-        hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.key is by_loss]
+        hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.is_of_hardest]
         for one in hardest if harvest.whole else []:
             memory.chosen.add(stage)  # also where it breaks now: all processes want the same of the next loop
             harvest.attempt(self._choose, trainer, stage, one)

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_viz.methods import ReceptiveField, layers_over_depth
 from lightning_viz.methods.layers import plain_name, resolve_layer
@@ -19,12 +19,11 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count
 from .cutting import Cutter, cells
-from .harvest import is_steady
+from .order import is_indexed, part_of
 from .panel import Item, Scalar, Tiles
 from .probe import Probe
 from .reading import UnreadableError, read_batches, run_samples
 from .samples import chances
-from .sampling import part_of
 from .session import Data, session_of
 from .winners import Answers, Winners
 from .words import check_layers, named
@@ -119,7 +118,7 @@ class TopPatchesLogger(VizCallback):
         if self.every_n_train_steps:
             return []
         data = Data.of(trainer, stage)
-        return [self._winners(self._pinned or not data.loaders or not _is_indexed(data.loaders[0]))]
+        return [self._winners(self._pinned or not data.loaders or not is_indexed(data.loaders[0]))]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
         data, harvest, self._found = Data.of(trainer, stage), self._memory.harvest, []
@@ -236,8 +235,3 @@ def _sight(seen: ReceptiveField | None) -> str:
     if seen.is_global:
         return f"{places}, each of which sees the whole picture"
     return f"{places}, each of which sees {seen.size[0]}×{seen.size[1]} pixels (light grey: beyond the picture)"
-
-
-def _is_indexed(data: DataLoader[Any]) -> bool:
-    """Whether the loop's n-th sample is the dataset's n-th."""
-    return is_steady(data) and data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)

@@ -21,7 +21,8 @@ from torch.utils.data import (
 from lightning_viz import Probe, TopPatchesLogger
 from lightning_viz.callbacks.cutting import Cutter, _cut
 from lightning_viz.callbacks.harvest import Seen
-from lightning_viz.callbacks.winners import Answers, Top, Winners
+from lightning_viz.callbacks.top import Top
+from lightning_viz.callbacks.winners import Answers, Winners
 
 from ..methods.test_planted import held_out, planted, trained  # noqa: F401
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
