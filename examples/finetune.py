@@ -24,7 +24,14 @@ from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision import datasets, models
 from torchvision.transforms import v2
 
-from lightning_viz import EmbeddingProjectorLogger, FilterLogger, GradCAMLogger, SaliencyLogger
+from lightning_viz import (
+    ActivationLogger,
+    EmbeddingProjectorLogger,
+    FilterLogger,
+    GradCAMLogger,
+    SaliencyLogger,
+    TopPatchesLogger,
+)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the pretrained networks want
 
@@ -146,6 +153,8 @@ def main() -> None:
             SaliencyLogger(max_images=10),
             GradCAMLogger(max_images=10),
             EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
+            ActivationLogger(max_images=10),
+            TopPatchesLogger(),
         ],
     )
     trainer.fit(

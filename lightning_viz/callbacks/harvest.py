@@ -74,7 +74,7 @@ class Harvest:
     """Listens to the modules of a network for the duration of one loop, and feeds collectors."""
 
     network: nn.Module
-    collectors: Sequence[Collector]
+    collectors: list[Collector]
     unpack: Unpack
     error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
     whole: bool = True  #: whether the loop sees all the batches that it ever sees

@@ -53,7 +53,7 @@ class TopPatchesLogger(VizCallback):
 
     The patches are harvested from the validation loop, without a forward pass more. Where there is none at that moment
     (at the start, without validation data, with `every_n_train_steps`), 1,000 of the samples are read and run; the sheets
-    say so. Beyond that a drawing costs a forward and a backward pass up to the layer for each pair, 96 by default; and as
+    say so. Of several validation loaders the first is looked at. Beyond that a drawing costs a forward and a backward pass up to the layer for each pair, 96 by default; and as
     often as the units are chosen, the pictures that are shown are read again by their index.
 
     The units shown are chosen by what the harvest tells, the most selective first: the purest, of these those whose
@@ -113,8 +113,7 @@ class TopPatchesLogger(VizCallback):
 
     def collectors(self, trainer: pl.Trainer, stage: str) -> list[Winners]:
         """None for a schedule in steps, at which no validation loop ends."""
-        kept = self._memory.kept
-        kept |= trainer.strategy.broadcast({name: one for name, one in kept.items() if name.startswith("patches/")})
+        self._share_pins(trainer, "patches/")
         if self.every_n_train_steps:
             return []
         data = Data.of(trainer, stage)
