@@ -1,11 +1,13 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
 from .activations import activations, choose_channels
+from .classic import Classic
 from .depth import layers_over_depth
 from .embedding import embeddings
 from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
 from .find import find_layer
+from .fourier import Fourier
 from .gradcam import grad_cam
 from .neighbours import leave_one_out, nearest, stability
 from .occlusion import occlusion
@@ -14,12 +16,16 @@ from .projection import PCA, aligned, pca, procrustes
 from .receptive import ReceptiveField, receptive_field
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 from .similarity import linear_cka
+from .synthesis import Recipe, synthesize
 from .units import Unit
 
 __all__ = [
     "PCA",
+    "Classic",
     "Faithfulness",
+    "Fourier",
     "ReceptiveField",
+    "Recipe",
     "Target",
     "Unit",
     "activations",
@@ -43,4 +49,5 @@ __all__ = [
     "saliency",
     "smoothgrad",
     "stability",
+    "synthesize",
 ]

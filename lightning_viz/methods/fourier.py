@@ -1,0 +1,74 @@
+"""Pictures painted in Fourier coefficients, from random views: they hold from everywhere, and for other networks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .canvas import Canvas, Commission
+from .views import look, random_windows
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Adam on Fourier coefficients in decorrelated colours, at each step from another view. Olah et al. 2017."""
+
+    #: Adam's.
+    learning_rate: float = 0.05
+    #: How fast the spectrum falls with the frequency; 0 is that of noise.
+    decay: float = 1.0
+    #: A view is a random crop of a share of the picture's area between these, resized to the picture's size, ...
+    crop: tuple[float, float] = (0.3, 1.0)
+    #: ... turned by up to so many degrees, ...
+    turn: float = 15.0
+    #: ... with noise of this standard deviation in the units of the network's input.
+    noise: float = 0.3
+    #: In so many of the first steps gradients pass dead ReLUs, see `LetThrough`.
+    revive: int = 16
+
+    def __post_init__(self) -> None:
+        if len(self.crop) != 2 or not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"crop={self.crop} are no shares of a picture; give two, rising, above 0 and up to 1")
+        for name in ("learning_rate", "decay", "turn", "noise", "revive"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is below zero; give 0 or more")
+
+    def begin(self, commission: Commission) -> "FourierPainting":
+        return FourierPainting(self, commission)
+
+
+class FourierPainting:
+    """Pictures by their coefficients, which Adam moves."""
+
+    def __init__(self, recipe: Fourier, commission: Commission) -> None:
+        count, _, height, width = commission.shape
+        self.recipe, self.scale = recipe, commission.scale
+        device = self.scale.mean.device
+        self.canvas = Canvas((height, width), commission.colours, recipe.decay, device)
+        if commission.start is None:
+            coefficients = self.canvas.random(commission.copies, commission.seed)
+            self.variables = coefficients.repeat(count // commission.copies, 1, 1, 1, 1)
+        else:
+            self.variables = self.canvas.read(commission.start)
+        self.optimizer = torch.optim.Adam([self.variables], recipe.learning_rate, maximize=True)
+        self.views = torch.Generator().manual_seed(commission.seed)
+        self.grain = torch.Generator(device).manual_seed(commission.seed)  # noise is many numbers: drawn where needed
+
+    def inputs(self) -> Tensor:
+        """What the network is to see at this step (N, C, H, W), as a function of the variables.
+
+        One view and one noise for all: no picture depends on those beside it.
+        """
+        window = random_windows(1, self.views, self.recipe.crop, self.recipe.turn)
+        inputs = self.scale.inputs(look(self.canvas.paint(self.variables), window))
+        noise = torch.randn(inputs.shape[1:], generator=self.grain, device=inputs.device)
+        return inputs + self.recipe.noise * noise
+
+    def ascend(self, gradient: Tensor) -> None:
+        """A step of the variables uphill."""
+        self.variables.grad = gradient
+        self.optimizer.step()
+
+    def pictures(self) -> Tensor:
+        """As they are now, 0 to 1."""
+        return self.canvas.paint(self.variables.detach())

@@ -1,0 +1,48 @@
+"""Gradients through ReLUs that are dead, for a search that must leave a place where nothing answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_RELUS: set[Callable[..., Any]] = {
+    nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+    nn.functional.hardtanh, nn.functional.hardtanh_, nn.functional.relu6,
+}  # fmt: skip
+
+
+class LetThrough(TorchFunctionMode):
+    """Within it, a ReLU whose gradient is zero for all of an image lets through what would bring it back to life.
+
+    ReLU, ReLU6 and Hardtanh, as modules, functions and in place. As in Lucid, of Olah et al. 2017: the gradient that
+    would push a unit further beyond its kink stays zero. It is that of a loss, which is to fall.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func not in _RELUS or not args or not args[0].requires_grad:
+            return func(*args, **(kwargs or {}))
+        inputs, copy = args[0], args[0].detach().clone()
+        outputs = func(copy, *args[1:], **(kwargs or {}))
+        if outputs is copy:  # in place
+            return inputs.copy_(_LetThrough.apply(inputs.clone(), outputs))
+        return _LetThrough.apply(inputs, outputs)
+
+
+class _LetThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
+        ctx.save_for_backward(outputs - inputs)
+        return outputs.view_as(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (lifted,) = ctx.saved_tensors  # by how much the kink has moved the input
+        (gradient,) = gradients
+        plain = torch.where(lifted == 0, gradient, 0)
+        helpful = torch.where((lifted == 0) | (lifted * gradient < 0), gradient, 0)
+        alive = plain.flatten(1).any(dim=1).reshape(-1, *[1] * (gradient.ndim - 1))
+        return torch.where(alive, plain, helpful), None
