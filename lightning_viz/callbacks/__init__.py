@@ -10,9 +10,11 @@ from .patches import TopPatchesLogger
 from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
+from .synthesis import ClassSynthesisLogger
 
 __all__ = [
     "ActivationLogger",
+    "ClassSynthesisLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -9,6 +9,7 @@ from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .patches import TopPatchesLogger
 from .saliency import SaliencyLogger
+from .synthesis import ClassSynthesisLogger
 
 
 def viz_callbacks(**common: Any) -> list[VizCallback]:
@@ -20,4 +21,5 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
         GradCAMLogger(**common),
         EmbeddingProjectorLogger(**common),
         TopPatchesLogger(**common),
+        ClassSynthesisLogger(**common),
     ]
