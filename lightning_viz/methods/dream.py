@@ -46,7 +46,7 @@ def deep_dream(
 
     `mean` and `std` are how the images were normalised: values stay between black and white. Without them each image stays
     between its own minimum and maximum. `progress` shows a bar for each octave. It costs a forward and a backward pass up to
-    the layer for each of `steps` in each octave; the default is 24, which cost 14 at full size. Zero steps give the images.
+    the layer for each of `steps` in each octave; the default is 24, which cost 13 at full size. Zero steps give the images.
     The model runs in evaluation mode and is left as it was; no `.grad` is touched; no gradient of weights is computed.
 
     Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it has
