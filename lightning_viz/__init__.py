@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .callbacks import (
         ActivationLogger,
+        DeepDreamLogger,
         EmbeddingProjectorLogger,
         FilterLogger,
         GradCAMLogger,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ActivationLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import lightning_viz.callbacks.log as log_module
-from lightning_viz import FilterLogger, Panel, TopPatchesLogger, VizCallback, viz_callbacks
+from lightning_viz import DeepDreamLogger, FilterLogger, Panel, TopPatchesLogger, VizCallback, viz_callbacks
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import TensorBoardSink
 
@@ -525,6 +525,8 @@ def test_every_tile_says_what_it_is_and_what_its_colours_mean(callback, tmp_path
             if issubclass(callback, FilterLogger):  # its tiles are no pictures of the probe
                 assert lines == [f"filter {index}"]
                 continue
+            if issubclass(callback, DeepDreamLogger):
+                assert re.match(r"×\d+\.\d\d$", lines.pop())
             true, predicted = int(probe.labels[index]), int(chances[index].argmax())
             mark = "✓" if true == predicted else "✗"
             assert lines == [str(true), f"{mark} {predicted} {chances[index].max():.2f}"]

@@ -2,6 +2,7 @@
 
 from .activations import ActivationLogger
 from .base import VizCallback
+from .dream import DeepDreamLogger
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
@@ -13,6 +14,7 @@ from .suite import viz_callbacks
 
 __all__ = [
     "ActivationLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -122,6 +122,12 @@ class Probe:
             return self.origin
         return f"{self.origin}; colours {'as they are' if self._in_unit_range(self.images) else 'estimated from the range'}"
 
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation with which `images * std + mean` is black at 0 and white at 1, (C or 1, 1, 1)."""
+        mean, std, brightest = self._normalisation
+        return mean / brightest, std / brightest
+
     @cached_property
     def _normalisation(self) -> tuple[Tensor, Tensor, float]:
         """Mean, standard deviation, and what is brightest then: some normalise the values 0 to 255."""
