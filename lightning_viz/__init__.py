@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .callbacks import (
         ActivationLogger,
         ClassSynthesisLogger,
+        DeepDreamLogger,
         EmbeddingProjectorLogger,
         FilterLogger,
         GradCAMLogger,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActivationLogger",
     "ClassSynthesisLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -19,7 +19,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import lightning_viz.callbacks.log as log_module
-from lightning_viz import FilterLogger, Panel, TopPatchesLogger, VizCallback, viz_callbacks
+from lightning_viz import (
+    ClassSynthesisLogger,
+    DeepDreamLogger,
+    FilterLogger,
+    Panel,
+    TopPatchesLogger,
+    VizCallback,
+    viz_callbacks,
+)
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import TensorBoardSink
 
@@ -29,6 +37,12 @@ scatter_module = import_module("lightning_viz.render.scatter")  # a function has
 
 #: Those that draw no film strip: the pictures that a unit likes best are others at each step.
 FILMLESS = {TopPatchesLogger}
+
+#: What leaves them all they do but makes it quick, for tests that draw very often.
+QUICK = {
+    ClassSynthesisLogger: {"steps": 1, "warm_steps": 1},
+    DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
+}
 
 every_callback = pytest.mark.parametrize("callback", CALLBACKS)
 
@@ -382,7 +396,7 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
                 counts[trainer.global_step] = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
     module = Lit()
-    watching = callback(every_n_train_steps=1, max_images=2, on_error="raise")
+    watching = callback(every_n_train_steps=1, max_images=2, on_error="raise", **QUICK.get(callback, {}))
     run = trainer(tmp_path, [watching, Counting()], max_steps=1001, max_epochs=-1, log_every_n_steps=10**6)
     run.fit(module, loader(), loader())
     assert watching._memory.last_steps["fit"] == 1000
@@ -395,7 +409,7 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
 
 @every_callback
 def test_the_film_and_the_queue_stay_bounded(callback, tmp_path):
-    watching = callback(every_n_train_steps=1, max_images=2, history=3)
+    watching = callback(every_n_train_steps=1, max_images=2, history=3, **QUICK.get(callback, {}))
     run = trainer(tmp_path, [watching], max_steps=40, max_epochs=-1)
     run.fit(Lit(), loader(), loader())
     assert watching._memory.films or callback in FILMLESS
@@ -525,6 +539,13 @@ def test_every_tile_says_what_it_is_and_what_its_colours_mean(callback, tmp_path
             if issubclass(callback, FilterLogger):  # its tiles are no pictures of the probe
                 assert lines == [f"filter {index}"]
                 continue
+            if issubclass(callback, ClassSynthesisLogger):  # nor these
+                assert lines[0] == str(index)
+                assert re.match(r"[✓✗] \d\.\d\d$", lines[1])
+                assert len(lines) == 2 or re.match(r"seen as \d$", lines[2])
+                continue
+            if issubclass(callback, DeepDreamLogger):
+                assert re.match(r"×\d+\.\d\d$", lines.pop())
             true, predicted = int(probe.labels[index]), int(chances[index].argmax())
             mark = "✓" if true == predicted else "✗"
             assert lines == [str(true), f"{mark} {predicted} {chances[index].max():.2f}"]

@@ -2,6 +2,7 @@
 
 from .activations import ActivationLogger
 from .base import VizCallback
+from .dream import DeepDreamLogger
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
@@ -15,6 +16,7 @@ from .synthesis import ClassSynthesisLogger
 __all__ = [
     "ActivationLogger",
     "ClassSynthesisLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

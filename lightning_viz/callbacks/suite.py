@@ -4,6 +4,7 @@ from typing import Any
 
 from .activations import ActivationLogger
 from .base import VizCallback
+from .dream import DeepDreamLogger
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
@@ -22,4 +23,5 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
         EmbeddingProjectorLogger(**common),
         TopPatchesLogger(**common),
         ClassSynthesisLogger(**common),
+        DeepDreamLogger(**common),
     ]

@@ -24,7 +24,7 @@ from .probe import Probe
 from .table import distinct_names
 
 CLASSES = 10  # painted, where none are given
-FADE = 0.5  # the contrast with which a warm start begins
+FADE = 0.75  # the contrast with which a warm start begins
 NOT_FINITE = Line("output is not finite", WRONG)
 
 RECIPES: dict[str, type[Fourier] | type[Classic]] = {"fourier": Fourier, "classic": Classic}
@@ -49,7 +49,7 @@ class ClassSynthesisLogger(VizCallback):
     that the network is satisfied, and only a look at the picture says with what.
 
     At the defaults the first drawing costs 96 steps of ten pictures, each step a forward and a backward pass, and each
-    later one 24, as they go on from the pictures of the drawing before: 240 pictures, about 160 of training. Whatever the
+    later one 32, as they go on from the pictures of the drawing before: of 320 pictures, which is that of about 210 in training. Whatever the
     network imagined once and holds still stays on them; with `warm_start=False` each is the picture of this network alone.
 
     Args:
@@ -78,7 +78,7 @@ class ClassSynthesisLogger(VizCallback):
         units: list[int] | None = None,
         position: list[int] | None = None,
         steps: int = 96,
-        warm_steps: int = 24,
+        warm_steps: int = 32,
         warm_start: bool = True,
         copies: int = 1,
         size: int | None = None,
