@@ -425,10 +425,11 @@ from tests.support import *
 from lightning_viz import Probe
 from pathlib import Path
 
-folder, name = Path(sys.argv[1]), sys.argv[2]
-touched = []
+touched, watching = [], False
 
 def watch(event, args):
+    if not watching:
+        return
     if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
         touched.append(os.fsdecode(args[0]))
     elif event in ("os.mkdir", "os.rename", "os.remove", "os.symlink", "shutil.rmtree"):
@@ -438,28 +439,40 @@ def watch(event, args):
 
 evil = ["../../escape", "/etc/passwd", "<script>alert(1)</script>", "a\\tb\\nc\\0d"]
 probe = Probe(torch.rand(4, 3, 12, 12), torch.arange(4), evil)
-callback = getattr(lightning_viz, name)(probe=probe, tag="../../../tag", on_error="raise")
-run = trainer(folder, [callback], max_epochs=1)
-run.logger.experiment
-sys.addaudithook(watch)
-run.fit(Lit(), loader(), loader())
-print(json.dumps(touched))
-print(json.dumps(Events(folder / "run/version_0").image_tags))
+sys.addaudithook(watch)  # it stays for good
+found = {}
+for callback in CALLBACKS:
+    folder, touched = Path(sys.argv[1]) / callback.__name__, []
+    run = trainer(folder, [callback(probe=probe, tag="../../../tag", on_error="raise")], max_epochs=1)
+    run.logger.experiment
+    watching = True
+    run.fit(Lit(), loader(), loader())
+    watching = False
+    found[callback.__name__] = touched, Events(folder / "run/version_0").image_tags
+print(json.dumps(found))
 """
 
 
-@every_callback
-def test_only_the_loggers_folder_is_written(callback, tmp_path):
-    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
-    root = Path(__file__).parent.parent
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """By callback the folder of its run, the files and addresses that were touched, and the tags; from a process."""
+    folder = tmp_path_factory.mktemp("outside")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OUTSIDE, str(tmp_path / "logs"), callback.__name__],
-        capture_output=True, text=True, cwd=root, env=environment,
+        [sys.executable, "-W", "ignore", "-c", OUTSIDE, str(folder)],
+        capture_output=True, text=True, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "MPLCONFIGDIR": str(folder / "matplotlib")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    touched, tags = map(json.loads, done.stdout.splitlines()[-2:])
-    inside = str(tmp_path / "logs/run/version_0")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: (folder / name, *one) for name, one in found.items()}
+
+
+@every_callback
+def test_only_the_loggers_folder_is_written(callback, written):
+    folder, touched, tags = written[callback.__name__]
+    inside = str(folder / "run/version_0")
     assert [path for path in touched if not os.path.abspath(path).startswith((inside, "/dev/null"))] == []
+    assert touched  # among others the file of hyperparameters
     assert tags
 
 
