@@ -100,6 +100,11 @@ def train_carefully(folder, callbacks):
         "losses": module.losses,
         "order": module.order,
         "flags": module.flags,
+        "hooks": [
+            len(hooks)
+            for part in module.modules()
+            for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
+        ],
         "python": random.getstate(),
         "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
         "torch": torch.get_rng_state(),
