@@ -28,6 +28,12 @@ CALLBACKS: list[type[VizCallback]] = [
 ]
 
 
+#: What leaves them all that they do but makes it quick, for tests that draw very often, or large networks.
+QUICK: dict[type[VizCallback], dict[str, Any]] = {
+    lightning_viz.ClassSynthesisLogger: {"steps": 1, "warm_steps": 1},
+    lightning_viz.DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
+}
+
 #: The first parts of the tags that the whole suite draws under.
 SUITE = {"activations", "deepdream", "embedding", "filters", "gradcam", "patches", "saliency", "synthesis"}
 

@@ -31,18 +31,12 @@ from lightning_viz import (
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import TensorBoardSink
 
-from .support import CALLBACKS, CLASSES, Events, Lit, Restless, loader, small_network, trainer
+from .support import CALLBACKS, CLASSES, QUICK, Events, Lit, Restless, loader, small_network, trainer
 
 scatter_module = import_module("lightning_viz.render.scatter")  # a function has the same name
 
 #: Those that draw no film strip: the pictures that a unit likes best are others at each step.
 FILMLESS = {TopPatchesLogger}
-
-#: What leaves them all they do but makes it quick, for tests that draw very often.
-QUICK = {
-    ClassSynthesisLogger: {"steps": 1, "warm_steps": 1},
-    DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
-}
 
 every_callback = pytest.mark.parametrize("callback", CALLBACKS)
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 import torchvision
 
-from lightning_viz import EmbeddingProjectorLogger, Probe, TopPatchesLogger, viz_callbacks
+from lightning_viz import EmbeddingProjectorLogger, Probe, TopPatchesLogger
 from lightning_viz.callbacks.batches import unpack_batch
 from lightning_viz.callbacks.guard import guard
 from lightning_viz.callbacks.harvest import Harvest
 from lightning_viz.callbacks.patches import Found
+
+from ..support import CALLBACKS, QUICK
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
@@ -54,7 +56,7 @@ def test_every_callback_draws(name):
     network = torchvision.models.get_model(name, weights=None, **options).train()
     size = SIZES.get(name, 64)
     probe = Probe(torch.rand(2, 3, size, size), torch.tensor([1, 2]))
-    for callback in viz_callbacks():
+    for callback in (kind(**QUICK.get(kind, {})) for kind in CALLBACKS):
         with guard(network):
             callback.begin(network, probe)
             if isinstance(callback, EmbeddingProjectorLogger):
