@@ -41,7 +41,7 @@ def _per_channel(
     given = torch.as_tensor(default if values is None else values).detach().to(device, torch.float32).flatten()
     if len(given) not in (1, channels) or not given.isfinite().all():
         raise ValueError(f"{name}={values!r} does not fit {channels} channels; give one number, or one for each")
-    return given.expand(channels)[:, None, None]
+    return given.expand(channels)[:, None, None].clone()  # made in inference mode, it could not be in a graph
 
 
 class Colours(NamedTuple):

@@ -63,13 +63,12 @@ def synthesize(
     Raises ValueError for arguments that do not fit, or where scores or gradients are not finite; TypeError where the
     output holds no logits.
     """
-    settings = _recipe(recipe)
+    settings, (height, width) = _recipe(recipe), _sides(size)
     _check(target, layer, unit, position, steps, copies, diversity)
     device, dtype = _place(model, start, images)
     channels = _channels(model, channels, start, images, mean, std)
-    scale = Scale.of(mean, std, channels, device)
-    height, width = _sides(size)
     with evaluating(model):
+        scale = Scale.of(mean, std, channels, device)
         if layer is not None:
             objective, count = layer_objective(model, layer, unit, position, copies)
         else:
