@@ -33,7 +33,7 @@ class Classic:
     small_pixels: float = 0.1
     #: The share of gradients, the smallest, that are set to zero.
     small_gradients: float = 0.3
-    #: In so many of the first steps gradients pass dead ReLUs, see `LetThrough`.
+    #: For at most so many steps, and until none is met, gradients pass dead ReLUs, see `LetThrough`.
     revive: int = 0
 
     def __post_init__(self) -> None:

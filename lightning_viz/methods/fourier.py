@@ -23,8 +23,8 @@ class Fourier:
     turn: float = 15.0
     #: ... with noise of this standard deviation in the units of the network's input.
     noise: float = 0.3
-    #: In so many of the first steps gradients pass dead ReLUs, see `LetThrough`.
-    revive: int = 16
+    #: For at most so many steps, and until none is met, gradients pass dead ReLUs, see `LetThrough`.
+    revive: int = 64
 
     def __post_init__(self) -> None:
         if len(self.crop) != 2 or not 0 < self.crop[0] <= self.crop[1] <= 1:

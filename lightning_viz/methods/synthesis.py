@@ -78,9 +78,12 @@ def synthesize(
         beginning = None if start is None else _beginning(start, shape).to(device)
         colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
         painting = settings.begin(Commission(shape, copies, scale, colours, beginning, seed))
+        revive = settings.revive
         for step in _counted(steps, progress):
-            with LetThrough() if step < settings.revive else nullcontext():
+            with LetThrough() if step < revive else nullcontext() as passage:
                 painting.ascend(_gradient(objective, painting, dtype, copies, diversity))
+            if passage is not None and not passage.met:
+                revive = 0  # all are alive; letting gradients through takes time
         return _finite(painting.pictures())
 
 
@@ -180,8 +183,5 @@ def _counted(steps: int, progress: bool) -> Iterable[int]:
 
 def _finite(pictures: Tensor) -> Tensor:
     if not pictures.isfinite().all():
-        bad = (~pictures.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
-        raise ValueError(
-            f"the scores or their gradients are not finite for the pictures {bad}; the network may have diverged"
-        )
+        raise ValueError("the scores or their gradients are not finite; the network may have diverged")
     return pictures
