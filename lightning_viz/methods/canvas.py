@@ -73,10 +73,11 @@ _IMAGENET_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03)) 
 
 @dataclass(frozen=True)
 class Commission:
-    """What pictures are asked for: their shape (N, C, H, W), of N / copies targets, and what to begin with."""
+    """What pictures are asked for: their shape (N, C, H, W), of N / copies targets, in so many steps, and what to begin with."""
 
     shape: tuple[int, int, int, int]
     copies: int
+    steps: int
     scale: Scale
     colours: Colours
     start: Tensor | None

@@ -18,15 +18,15 @@ class Classic:
     """
 
     #: How far a pixel goes in a step.
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     #: Standard deviation of the random image.
     deviation: float = 0.1
     #: The L2 penalty: what share of itself a pixel loses, per unit of learning rate. Simonyan et al., equation 1.
     l2: float = 0.1
     #: Weight of the total variation. Mahendran and Vedaldi 2015.
-    tv: float = 0.3
+    tv: float = 0.1
     #: Standard deviation in pixels of a Gaussian blur, ...
-    blur: float = 0.5
+    blur: float = 1.0
     #: ... every so many steps.
     blur_every: int = 4
     #: The share of pixels, the smallest, that are set to the mean colour at each step.
@@ -86,12 +86,12 @@ class ClassicPainting:
 
 def without_small(values: Tensor, share: float) -> Tensor:
     """The values (N, C, H, W), zero at that share of each picture's places where their norm over channels is smallest."""
-    norms = values.norm(dim=1).flatten(1)
-    count = int(share * norms.shape[1])
+    energies = values.square().sum(dim=1, keepdim=True)
+    count = int(share * energies[0].numel())
     if count == 0:
         return values
-    limit = norms.kthvalue(count, dim=1).values[:, None, None, None]
-    return torch.where(values.norm(dim=1, keepdim=True) > limit, values, 0)
+    limit = energies.flatten(1).kthvalue(count, dim=1).values
+    return torch.where(energies > limit[:, None, None, None], values, 0)
 
 
 def total_variation(pixels: Tensor) -> Tensor:

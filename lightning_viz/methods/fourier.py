@@ -1,5 +1,6 @@
 """Pictures painted in Fourier coefficients, from random views: they hold from everywhere, and for other networks."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,9 @@ from .views import look, random_windows
 class Fourier:
     """Adam on Fourier coefficients in decorrelated colours, at each step from another view. Olah et al. 2017."""
 
-    #: Adam's.
-    learning_rate: float = 0.05
+    #: Adam's, at the first step; it falls to zero along half a cosine, so that no late step's chance stays. Pictures smaller
+    #: than 128 pixels have fewer coefficients to make a contrast with: theirs is larger in proportion.
+    learning_rate: float = 0.03
     #: How fast the spectrum falls with the frequency; 0 is that of noise.
     decay: float = 1.0
     #: A view is a random crop of a share of the picture's area between these, resized to the picture's size, ...
@@ -50,7 +52,9 @@ class FourierPainting:
             self.variables = coefficients.repeat(count // commission.copies, 1, 1, 1, 1)
         else:
             self.variables = self.canvas.read(commission.start)
-        self.optimizer = torch.optim.Adam([self.variables], recipe.learning_rate, maximize=True)
+        rate = recipe.learning_rate * max(1.0, 128 / math.sqrt(height * width))
+        self.optimizer = torch.optim.Adam([self.variables], rate, maximize=True)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, commission.steps)
         self.views = torch.Generator().manual_seed(commission.seed)
         self.grain = torch.Generator(device).manual_seed(commission.seed)  # noise is many numbers: drawn where needed
 
@@ -68,6 +72,7 @@ class FourierPainting:
         """A step of the variables uphill."""
         self.variables.grad = gradient
         self.optimizer.step()
+        self.schedule.step()
 
     def pictures(self) -> Tensor:
         """As they are now, 0 to 1."""

@@ -77,7 +77,7 @@ def synthesize(
         shape = count, channels, height, width
         beginning = None if start is None else _beginning(start, shape).to(device)
         colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
-        painting = settings.begin(Commission(shape, copies, scale, colours, beginning, seed))
+        painting = settings.begin(Commission(shape, copies, steps, scale, colours, beginning, seed))
         revive = settings.revive
         for step in _counted(steps, progress):
             with LetThrough() if step < revive else nullcontext() as passage:

@@ -10,6 +10,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from lightning_viz.methods import Classic, Fourier, synthesize
+from lightning_viz.methods.objectives import likeness
 
 from ..support import CLASSES, small_network
 
@@ -140,10 +141,6 @@ def test_a_warm_start_needs_a_fraction_of_the_steps(model):
 def test_a_channel_is_that_of_the_layer(model):
     """What raises the channel in the mean is what raises the same score by hand."""
     by_layer = synthesize(model, layer="4", unit=[2, 5], size=16, steps=5)
-
-    def first(output):
-        return output
-
     trunk = nn.Sequential(*model[:5], nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert torch.allclose(by_layer, synthesize(trunk, [2, 5], size=16, steps=5), atol=1e-5)
 
@@ -203,13 +200,11 @@ def test_copies_come_in_a_row_and_differ(model):
 
 
 def test_the_first_copy_is_the_single_picture(model):
-    several = synthesize(model.double(), 1, size=16, steps=5, copies=1)
-    assert torch.allclose(synthesize(model, 1, size=16, steps=5, copies=3, diversity=0)[:1], several, atol=1e-5)
+    single = synthesize(model.double(), 1, size=16, steps=5)
+    assert torch.allclose(synthesize(model, 1, size=16, steps=5, copies=3, diversity=0)[:1], single, atol=1e-5)
 
 
 def test_diversity_pushes_features_apart(model):
-    from lightning_viz.methods.objectives import likeness
-
     alike = []
     for diversity in (0, 100):
         pictures = synthesize(model, layer="3", unit=1, size=16, steps=30, copies=3, diversity=diversity)
@@ -223,10 +218,10 @@ def test_autocast_and_bfloat16(recipe):
     model, options = small_network(), dict(size=16, steps=3, recipe=recipe)
     expected = synthesize(model, [0, 1], **options)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (synthesize(model, [0, 1], **options) - expected).abs().mean() < 0.01
+        assert correlation(synthesize(model, [0, 1], **options), expected) > 0.95
     pictures = synthesize(model.bfloat16(), [0, 1], **options)
     assert pictures.dtype == torch.float32
-    assert (pictures - expected).abs().mean() < 0.01
+    assert correlation(pictures, expected) > 0.95
 
 
 def test_transformers_get_the_size_they_want():
