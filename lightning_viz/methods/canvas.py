@@ -7,6 +7,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from .views import each_random
+
 
 class Scale(NamedTuple):
     """Between pictures (N, C, H, W), 0 to 1 as a person sees them, and what a network wants: (picture - mean) / std."""
@@ -73,15 +75,14 @@ _IMAGENET_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03)) 
 
 @dataclass(frozen=True)
 class Commission:
-    """What pictures are asked for: their shape (N, C, H, W), of N / copies targets, in so many steps, and what to begin with."""
+    """What pictures are asked for: their shape (N, C, H, W), in so many steps, and what to begin with."""
 
     shape: tuple[int, int, int, int]
-    copies: int
     steps: int
     scale: Scale
     colours: Colours
     start: Tensor | None
-    seed: int
+    seeds: Sequence[int]
 
 
 class Canvas:
@@ -101,11 +102,9 @@ class Canvas:
         frequencies = torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
         self.spectrum = (frequencies.clamp(min=1 / max(size)) ** -decay / 4).to(device)
 
-    def random(self, count: int, seed: int) -> Tensor:
-        """Coefficients (count, C, H, W // 2 + 1, 2) of pictures that are almost of one colour."""
-        generator = torch.Generator().manual_seed(seed)
-        shape = (count, len(self.root), *self.spectrum.shape, 2)
-        return 0.01 * torch.randn(shape, generator=generator).to(self.root.device)
+    def random(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Coefficients (N, C, H, W // 2 + 1, 2) of pictures that are almost of one colour, one of each generator."""
+        return 0.01 * each_random(generators, (len(self.root), *self.spectrum.shape, 2))
 
     def paint(self, coefficients: Tensor) -> Tensor:
         """The pictures that coefficients give."""

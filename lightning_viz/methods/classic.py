@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import Commission
+from .views import each_random
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,10 @@ class ClassicPainting:
     """Pictures by their pixels in the network's input space, which are shown as they are."""
 
     def __init__(self, recipe: Classic, commission: Commission) -> None:
-        count, *shape = commission.shape
         self.recipe, self.scale, self.steps = recipe, commission.scale, 0
         if commission.start is None:
-            generator = torch.Generator().manual_seed(commission.seed)
-            noise = recipe.deviation * torch.randn(commission.copies, *shape, generator=generator)
-            self.variables = noise.repeat(count // commission.copies, 1, 1, 1).to(self.scale.mean)
+            generators = [torch.Generator(self.scale.mean.device).manual_seed(seed) for seed in commission.seeds]
+            self.variables = recipe.deviation * each_random(generators, commission.shape[1:])
         else:
             self.variables = self.scale.inputs(commission.start)
 

@@ -57,8 +57,8 @@ def synthesize(
     fraction of the steps. `recipe` is "fourier" (`Fourier`), whose pictures hold from many views and for other networks,
     or "classic" (`Classic`), the regularised ascent on pixels. `progress` shows a bar.
 
-    All random numbers come from generators of their own, seeded by `seed`, and are the same for each target: what is
-    painted for one does not depend on the others, up to rounding. The model runs in evaluation mode and is left as it was;
+    All random numbers come from generators of their own, one for each picture, seeded by `seed`, its target and which copy
+    it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode and is left as it was;
     no gradient of its parameters is computed.
     Raises ValueError for arguments that do not fit, or where scores or gradients are not finite; TypeError where the
     output holds no logits.
@@ -70,14 +70,14 @@ def synthesize(
     with evaluating(model):
         scale = Scale.of(mean, std, channels, device)
         if layer is not None:
-            objective, count = layer_objective(model, layer, unit, position, copies)
+            objective, numbers = layer_objective(model, layer, unit, position, copies)
         else:
             example = torch.zeros(1, channels, height, width, device=device, dtype=dtype) if copies > 1 else None
-            objective, count = class_objective(model, target, copies, example if diversity else None)
-        shape = count, channels, height, width
+            objective, numbers = class_objective(model, target, copies, example if diversity else None)
+        shape = len(numbers), channels, height, width
         beginning = None if start is None else _beginning(start, shape).to(device)
         colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
-        painting = settings.begin(Commission(shape, copies, steps, scale, colours, beginning, seed))
+        painting = settings.begin(Commission(shape, steps, scale, colours, beginning, _seeds(seed, numbers, copies)))
         revive = settings.revive
         for step in _counted(steps, progress):
             with LetThrough() if step < revive else nullcontext() as passage:
@@ -170,6 +170,11 @@ def _beginning(start: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     if not start.isfinite().all() or start.min() < 0 or start.max() > 1:
         raise ValueError("start= goes beyond 0 to 1, as a person sees pictures; undo the normalisation")
     return start.detach().float()
+
+
+def _seeds(seed: int, numbers: Sequence[int], copies: int) -> list[int]:
+    """One for each picture, from its target's number and which copy it is, whatever is painted beside it."""
+    return [(((seed << 20) + number << 10) + n % copies) % 2**63 for n, number in enumerate(numbers)]
 
 
 def _counted(steps: int, progress: bool) -> Iterable[int]:

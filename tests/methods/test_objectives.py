@@ -33,11 +33,11 @@ def test_maps_of_many_places_are_pooled():
 
 
 def test_copies_of_a_target_come_in_a_row():
-    objective, count = class_objective(small_network(), [3, 1], 2, None)
-    assert count == 4
+    objective, numbers = class_objective(small_network(), [3, 1], 2, None)
+    assert numbers == [3, 3, 1, 1]
     assert objective.target.tolist() == [3, 3, 1, 1]
-    objective, count = layer_objective(small_network(), "3", [3, 1], None, 2)
-    assert count == 4
+    objective, numbers = layer_objective(small_network(), "3", [3, 1], None, 2)
+    assert numbers == [3, 3, 1, 1]
     assert objective.units.tolist() == [3, 3, 1, 1]
 
 

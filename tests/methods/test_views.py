@@ -47,7 +47,7 @@ def test_each_picture_may_have_a_window_of_its_own():
 
 
 def test_windows_are_within_the_picture_and_of_the_sizes_asked_for():
-    windows = random_windows(2000, torch.Generator().manual_seed(0), (0.3, 0.8), turn=15)
+    windows = random_windows([torch.Generator().manual_seed(0)] * 2000, (0.3, 0.8), turn=15)
     side, angle, across, down = windows.unbind(dim=1)
     for place in (across, down):
         assert (place.abs() + side <= 1 + 1e-6).all()
