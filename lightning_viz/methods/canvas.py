@@ -86,7 +86,7 @@ class Commission:
 
 
 class Canvas:
-    """Pictures (N, C, H, W), 0 to 1, as functions of their coefficients; float32, whatever the autocast.
+    """Pictures (N, C, H, W), 0 to 1, as functions of their coefficients.
 
     The coefficients are those of the real Fourier transform, divided by a spectrum that falls as `frequency ** -decay`,
     as photographs' does: a step of one size moves what is large more than what is fine. Their colours are taken from
@@ -110,13 +110,11 @@ class Canvas:
         """The pictures that coefficients give."""
         waves = torch.view_as_complex(coefficients) * self.spectrum
         plain = torch.fft.irfft2(waves, s=self.size, norm="ortho")
-        with torch.autocast(plain.device.type, enabled=False):
-            return torch.sigmoid(_mixed(self.root, plain) + self.middle)
+        return torch.sigmoid(_mixed(self.root, plain) + self.middle)
 
     def read(self, pictures: Tensor) -> Tensor:
         """The coefficients of these pictures, but for 1/1000 of full black and white, which no sigmoid reaches."""
-        with torch.autocast(pictures.device.type, enabled=False):
-            plain = _mixed(torch.linalg.inv(self.root), torch.logit(pictures, eps=1e-3) - self.middle)
+        plain = _mixed(torch.linalg.inv(self.root), torch.logit(pictures, eps=1e-3) - self.middle)
         return torch.view_as_real(torch.fft.rfft2(plain, norm="ortho") / self.spectrum).clone()
 
 

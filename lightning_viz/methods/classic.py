@@ -60,6 +60,7 @@ class ClassicPainting:
             self.variables = recipe.deviation * each_random(generators, commission.shape[1:])
         else:
             self.variables = self.scale.inputs(commission.start)
+        self.variables.requires_grad_()
 
     def inputs(self) -> Tensor:
         """What the network is to see at this step (N, C, H, W)."""
@@ -76,7 +77,8 @@ class ClassicPainting:
         if recipe.blur and self.steps % recipe.blur_every == 0:
             pixels = blurred(pixels, recipe.blur)
         pixels = without_small(pixels, recipe.small_pixels)
-        self.variables = self.scale.inputs(self.scale.pictures(pixels))  # what no picture can show is no solution
+        # What no picture can show is no solution.
+        self.variables = self.scale.inputs(self.scale.pictures(pixels)).requires_grad_()
 
     def pictures(self) -> Tensor:
         """As they are now, 0 to 1."""

@@ -52,6 +52,7 @@ class FourierPainting:
             self.variables = self.canvas.random(generators)
         else:
             self.variables = self.canvas.read(commission.start)
+        self.variables.requires_grad_()
         rate = recipe.learning_rate * max(1.0, 128 / math.sqrt(height * width))
         self.optimizer = torch.optim.Adam([self.variables], rate, maximize=True)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, commission.steps)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import Colours, Commission, Scale
-from .classic import Classic, ClassicPainting
-from .fourier import Fourier, FourierPainting
+from .classic import Classic
+from .fourier import Fourier
 from .modes import evaluating
 from .objectives import Goal, Objective, Position, class_objective, layer_objective, likeness
 from .relus import LetThrough
@@ -58,8 +58,8 @@ def synthesize(
     or "classic" (`Classic`), the regularised ascent on pixels. `progress` shows a bar.
 
     All random numbers come from generators of their own, one for each picture, seeded by `seed`, its target and which copy
-    it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode and is left as it was;
-    no gradient of its parameters is computed.
+    it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode, in the
+    autocast that is on, and is left as it was; no gradient of its parameters is computed.
     Raises ValueError for arguments that do not fit, or where scores or gradients are not finite; TypeError where the
     output holds no logits.
     """
@@ -67,6 +67,7 @@ def synthesize(
     _check(target, layer, unit, position, steps, copies, diversity)
     device, dtype = _place(model, start, images)
     channels = _channels(model, channels, start, images, mean, std)
+    precise = torch.autocast(device.type, enabled=False)  # pictures are float32 in any case
     with evaluating(model):
         scale = Scale.of(mean, std, channels, device)
         if layer is not None:
@@ -77,22 +78,27 @@ def synthesize(
         shape = len(numbers), channels, height, width
         beginning = None if start is None else _beginning(start, shape).to(device)
         colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
-        painting = settings.begin(Commission(shape, steps, scale, colours, beginning, _seeds(seed, numbers, copies)))
+        with precise:
+            painting = settings.begin(
+                Commission(shape, steps, scale, colours, beginning, _seeds(seed, numbers, copies))
+            )
         revive = settings.revive
         for step in _counted(steps, progress):
+            with precise:
+                inputs = painting.inputs().to(dtype)
             with LetThrough() if step < revive else nullcontext() as passage:
-                painting.ascend(_gradient(objective, painting, dtype, copies, diversity))
+                gradient = _gradient(objective, inputs, painting.variables, copies, diversity)
+            with precise:
+                painting.ascend(gradient)
             if passage is not None and not passage.met:
                 revive = 0  # all are alive; letting gradients through takes time
-        return _finite(painting.pictures())
+        with precise:
+            return _finite(painting.pictures())
 
 
-def _gradient(
-    objective: Objective, painting: FourierPainting | ClassicPainting, dtype: torch.dtype, copies: int, diversity: float
-) -> Tensor:
-    """Of the scores of all pictures, and what keeps copies apart, with respect to the painting's variables."""
-    variables = painting.variables.requires_grad_()
-    scores, features = objective(painting.inputs().to(dtype))
+def _gradient(objective: Objective, inputs: Tensor, variables: Tensor, copies: int, diversity: float) -> Tensor:
+    """Of the scores of all pictures, and what keeps copies apart, with respect to the variables that they come from."""
+    scores, features = objective(inputs)
     if len(scores) != len(variables) or not scores.requires_grad:
         raise ValueError(
             f"{len(scores)} scores of {len(variables)} pictures cannot be raised; give a target= that returns one for each "
@@ -101,7 +107,10 @@ def _gradient(
     total = scores.float().sum()
     if features is not None and copies > 1:
         total = total - diversity * likeness(features, copies).sum()
-    (gradient,) = torch.autograd.grad(total, variables)
+    with torch.autocast(
+        inputs.device.type, enabled=False
+    ):  # the way back to the picture is as precise as the way there
+        (gradient,) = torch.autograd.grad(total, variables)
     return gradient
 
 

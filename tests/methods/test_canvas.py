@@ -83,14 +83,6 @@ def test_images_of_one_grey_have_colours_all_the_same():
     assert torch.allclose(paper.paint(paper.read(pictures)), pictures, atol=1e-3)
 
 
-def test_autocast_changes_nothing():
-    paper = canvas()
-    coefficients = 5 * paper.random(generators(1))
-    with torch.autocast("cpu", torch.bfloat16):
-        painted = paper.paint(coefficients)
-    assert torch.equal(painted, paper.paint(coefficients))
-
-
 def test_scale_is_the_usual_normalisation():
     mean, std, pictures = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), torch.rand(2, 3, 4, 4)
     scale = Scale.of(mean, torch.tensor(std), 3, CPU)

@@ -224,6 +224,22 @@ def test_autocast_and_bfloat16(recipe):
     assert correlation(pictures, expected) > 0.95
 
 
+@pytest.mark.parametrize("recipe", [Fourier(noise=0), Classic(blur_every=1)])
+def test_autocast_is_the_networks_alone(recipe):
+    """Of a network that returns its input: views and regularisers of bfloat16 would be off by 1/256."""
+    options = dict(size=32, channels=3, steps=3, recipe=recipe)
+    seen = []
+
+    def score(output):
+        seen.append(output.detach())
+        return output.mean(dim=(1, 2, 3))
+
+    expected = synthesize(nn.Identity(), score, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(synthesize(nn.Identity(), score, **options), expected)
+    assert torch.equal(torch.stack(seen[:3]), torch.stack(seen[3:]))
+
+
 def test_transformers_get_the_size_they_want():
     model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5)
     with torch.no_grad():
