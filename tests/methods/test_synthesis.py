@@ -331,19 +331,6 @@ def test_networks_that_are_not_finite(model):
         synthesize(model, [0, 1], size=16, steps=2)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"crop": (0, 1)}, r"crop=\(0, 1\) are no shares"),
-        ({"crop": (0.8, 0.5)}, "rising"),
-        ({"noise": -0.1}, "noise=-0.1 is below zero"),
-    ],
-)
-def test_wrong_parameters(options, message):
-    with pytest.raises(ValueError, match=message):
-        Fourier(**options)
-
-
 def test_recipes_can_be_given_with_parameters(model):
     options = dict(size=16, steps=3)
     assert torch.equal(synthesize(model, 0, recipe=Fourier(), **options), synthesize(model, 0, **options))
