@@ -19,7 +19,7 @@ def test_the_learning_rate_falls_along_half_a_cosine():
     for _ in range(10):
         rates.append(rate(one))
         one.ascend(torch.ones_like(one.variables))
-    assert rates == pytest.approx((0.02 * (1 + torch.linspace(0, torch.pi, 11)[:-1].cos())).tolist())
+    assert rates == pytest.approx((0.02 * (1 + torch.linspace(0, torch.pi, 11)[:-1].cos())).tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
