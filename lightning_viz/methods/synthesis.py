@@ -107,9 +107,7 @@ def _gradient(objective: Objective, inputs: Tensor, variables: Tensor, copies: i
     total = scores.float().sum()
     if features is not None and copies > 1:
         total = total - diversity * likeness(features, copies).sum()
-    with torch.autocast(
-        inputs.device.type, enabled=False
-    ):  # the way back to the picture is as precise as the way there
+    with torch.autocast(inputs.device.type, enabled=False):  # as precise as the way there
         (gradient,) = torch.autograd.grad(total, variables)
     return gradient
 
