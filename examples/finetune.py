@@ -24,7 +24,16 @@ from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision import datasets, models
 from torchvision.transforms import v2
 
-from lightning_viz import EmbeddingProjectorLogger, FilterLogger, GradCAMLogger, SaliencyLogger
+from lightning_viz import (
+    ActivationLogger,
+    ClassSynthesisLogger,
+    DeepDreamLogger,
+    EmbeddingProjectorLogger,
+    FilterLogger,
+    GradCAMLogger,
+    SaliencyLogger,
+    TopPatchesLogger,
+)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the pretrained networks want
 
@@ -126,6 +135,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--limit-batches", type=int, default=None, help="batches per epoch, for a short look")
+    parser.add_argument(
+        "--imagine", action="store_true", help="also paint what the network imagines and dreams: minutes more on a CPU"
+    )
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--logdir", default="lightning_logs")
     args = parser.parse_args()
@@ -133,6 +145,16 @@ def main() -> None:
     pl.seed_everything(0, verbose=False)
     size = args.size or default_size(args.model)
     train, validation, classes = make_data(args.data, args.root, size)
+    callbacks = [
+        FilterLogger(),
+        SaliencyLogger(max_images=10),
+        GradCAMLogger(max_images=10),
+        EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
+        ActivationLogger(),
+        TopPatchesLogger(),
+    ]
+    if args.imagine:
+        callbacks += [ClassSynthesisLogger(size=min(size, 128)), DeepDreamLogger()]
     trainer = pl.Trainer(
         max_epochs=args.epochs,
         accelerator=args.accelerator,
@@ -141,12 +163,7 @@ def main() -> None:
         limit_val_batches=args.limit_batches,
         logger=TensorBoardLogger(args.logdir, name="finetune"),
         log_every_n_steps=1,
-        callbacks=[
-            FilterLogger(),
-            SaliencyLogger(max_images=10),
-            GradCAMLogger(max_images=10),
-            EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
-        ],
+        callbacks=callbacks,
     )
     trainer.fit(
         Classifier(make_network(args.model, len(classes), args.pretrained), args.learning_rate),

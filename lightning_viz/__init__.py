@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .callbacks import (
         ActivationLogger,
+        ClassSynthesisLogger,
+        DeepDreamLogger,
         EmbeddingProjectorLogger,
         FilterLogger,
         GradCAMLogger,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ActivationLogger",
+    "ClassSynthesisLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -29,7 +29,7 @@ CALLBACKS: list[type[VizCallback]] = [
 
 
 #: The first parts of the tags that the whole suite draws under.
-SUITE = {"activations", "embedding", "filters", "gradcam", "patches", "saliency"}
+SUITE = {"activations", "deepdream", "embedding", "filters", "gradcam", "patches", "saliency", "synthesis"}
 
 
 class Restless(nn.Module):

@@ -19,7 +19,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import lightning_viz.callbacks.log as log_module
-from lightning_viz import FilterLogger, Panel, TopPatchesLogger, VizCallback, viz_callbacks
+from lightning_viz import (
+    ClassSynthesisLogger,
+    DeepDreamLogger,
+    FilterLogger,
+    Panel,
+    TopPatchesLogger,
+    VizCallback,
+    viz_callbacks,
+)
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import TensorBoardSink
 
@@ -29,6 +37,12 @@ scatter_module = import_module("lightning_viz.render.scatter")  # a function has
 
 #: Those that draw no film strip: the pictures that a unit likes best are others at each step.
 FILMLESS = {TopPatchesLogger}
+
+#: What leaves them all they do but makes it quick, for tests that draw very often.
+QUICK = {
+    ClassSynthesisLogger: {"steps": 1, "warm_steps": 1},
+    DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
+}
 
 every_callback = pytest.mark.parametrize("callback", CALLBACKS)
 
@@ -382,7 +396,7 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
                 counts[trainer.global_step] = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
     module = Lit()
-    watching = callback(every_n_train_steps=1, max_images=2, on_error="raise")
+    watching = callback(every_n_train_steps=1, max_images=2, on_error="raise", **QUICK.get(callback, {}))
     run = trainer(tmp_path, [watching, Counting()], max_steps=1001, max_epochs=-1, log_every_n_steps=10**6)
     run.fit(module, loader(), loader())
     assert watching._memory.last_steps["fit"] == 1000
@@ -395,7 +409,7 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
 
 @every_callback
 def test_the_film_and_the_queue_stay_bounded(callback, tmp_path):
-    watching = callback(every_n_train_steps=1, max_images=2, history=3)
+    watching = callback(every_n_train_steps=1, max_images=2, history=3, **QUICK.get(callback, {}))
     run = trainer(tmp_path, [watching], max_steps=40, max_epochs=-1)
     run.fit(Lit(), loader(), loader())
     assert watching._memory.films or callback in FILMLESS
@@ -411,10 +425,11 @@ from tests.support import *
 from lightning_viz import Probe
 from pathlib import Path
 
-folder, name = Path(sys.argv[1]), sys.argv[2]
-touched = []
+touched, watching = [], False
 
 def watch(event, args):
+    if not watching:
+        return
     if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
         touched.append(os.fsdecode(args[0]))
     elif event in ("os.mkdir", "os.rename", "os.remove", "os.symlink", "shutil.rmtree"):
@@ -424,28 +439,40 @@ def watch(event, args):
 
 evil = ["../../escape", "/etc/passwd", "<script>alert(1)</script>", "a\\tb\\nc\\0d"]
 probe = Probe(torch.rand(4, 3, 12, 12), torch.arange(4), evil)
-callback = getattr(lightning_viz, name)(probe=probe, tag="../../../tag", on_error="raise")
-run = trainer(folder, [callback], max_epochs=1)
-run.logger.experiment
-sys.addaudithook(watch)
-run.fit(Lit(), loader(), loader())
-print(json.dumps(touched))
-print(json.dumps(Events(folder / "run/version_0").image_tags))
+sys.addaudithook(watch)  # it stays for good
+found = {}
+for callback in CALLBACKS:
+    folder, touched = Path(sys.argv[1]) / callback.__name__, []
+    run = trainer(folder, [callback(probe=probe, tag="../../../tag", on_error="raise")], max_epochs=1)
+    run.logger.experiment
+    watching = True
+    run.fit(Lit(), loader(), loader())
+    watching = False
+    found[callback.__name__] = touched, Events(folder / "run/version_0").image_tags
+print(json.dumps(found))
 """
 
 
-@every_callback
-def test_only_the_loggers_folder_is_written(callback, tmp_path):
-    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
-    root = Path(__file__).parent.parent
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """By callback the folder of its run, the files and addresses that were touched, and the tags; from a process."""
+    folder = tmp_path_factory.mktemp("outside")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OUTSIDE, str(tmp_path / "logs"), callback.__name__],
-        capture_output=True, text=True, cwd=root, env=environment,
+        [sys.executable, "-W", "ignore", "-c", OUTSIDE, str(folder)],
+        capture_output=True, text=True, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "MPLCONFIGDIR": str(folder / "matplotlib")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    touched, tags = map(json.loads, done.stdout.splitlines()[-2:])
-    inside = str(tmp_path / "logs/run/version_0")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: (folder / name, *one) for name, one in found.items()}
+
+
+@every_callback
+def test_only_the_loggers_folder_is_written(callback, written):
+    folder, touched, tags = written[callback.__name__]
+    inside = str(folder / "run/version_0")
     assert [path for path in touched if not os.path.abspath(path).startswith((inside, "/dev/null"))] == []
+    assert touched  # among others the file of hyperparameters
     assert tags
 
 
@@ -525,6 +552,13 @@ def test_every_tile_says_what_it_is_and_what_its_colours_mean(callback, tmp_path
             if issubclass(callback, FilterLogger):  # its tiles are no pictures of the probe
                 assert lines == [f"filter {index}"]
                 continue
+            if issubclass(callback, ClassSynthesisLogger):  # nor these
+                assert lines[0] == str(index)
+                assert re.match(r"[✓✗] \d\.\d\d$", lines[1])
+                assert len(lines) == 2 or re.match(r"seen as \d$", lines[2])
+                continue
+            if issubclass(callback, DeepDreamLogger):
+                assert re.match(r"×\d+\.\d\d$", lines.pop())
             true, predicted = int(probe.labels[index]), int(chances[index].argmax())
             mark = "✓" if true == predicted else "✗"
             assert lines == [str(true), f"{mark} {predicted} {chances[index].max():.2f}"]

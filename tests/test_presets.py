@@ -1,5 +1,6 @@
 """The presets, with a real LightningCLI in a process of its own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,14 @@ PRESETS = sorted(path.name for path in (ROOT / "callbacks").glob("*.yaml"))
 #: Of the tags, where not the name.
 FIRST_PARTS = {
     "ActivationLogger": "activations",
+    "ClassSynthesisLogger": "synthesis",
     "EmbeddingProjectorLogger": "embedding",
     "FilterLogger": "filters",
     "TopPatchesLogger": "patches",
 }
 
 PROGRAM = """
-import sys
+import json, sys
 from pytorch_lightning.cli import LightningCLI
 import pytorch_lightning as pl
 from tests.support import Lit, loader
@@ -35,20 +37,34 @@ class Data(pl.LightningDataModule):
 class Model(Lit):
     def __init__(self, width: int = 1): super().__init__()
 
-LightningCLI(Model, Data, args=sys.argv[1:])
+for arguments in json.loads(sys.argv[1]):
+    LightningCLI(Model, Data, args=arguments)
 """
 
 BASE = ["fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
 
 def cli(folder, *presets, options=()):
+    """The arguments of a run, whose files are to be in `folder`."""
     configs = [f"--config={ROOT / 'callbacks' / preset}" for preset in presets]
+    return [*BASE, f"--trainer.default_root_dir={folder}", *configs, *options]
+
+
+def run(*arguments):
+    """Run these, one after the other."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, *BASE, f"--trainer.default_root_dir={folder}", *configs, *options],
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(arguments)],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "lightning_logs/version_0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a run of each preset, under its name."""
+    folder = tmp_path_factory.mktemp("presets")
+    run(*(cli(folder / preset, preset) for preset in PRESETS))
+    return folder
 
 
 def test_there_is_one_for_each_callback_and_one_for_all():
@@ -71,21 +87,20 @@ def test_options_in_a_preset_are_the_defaults(preset):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_draws(preset, tmp_path):
-    run = cli(tmp_path, preset)
-    drawn = {tag.partition("/")[0] for tag in Events(run).image_tags}
+def test_draws(preset, folder):
+    drawn = {tag.partition("/")[0] for tag in Events(folder / preset / "lightning_logs/version_0").image_tags}
     assert drawn == {FIRST_PARTS.get(name, name.removesuffix("Logger").lower()) for name in attaches(preset)}
 
 
 def test_presets_add_up_take_overrides_and_are_written_back(tmp_path):
     options = ["--trainer.callbacks.max_images=3", "--trainer.callbacks.target=label"]
-    run = cli(tmp_path, "saliency.yaml", "gradcam.yaml", options=options)
-    saved = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    first, again = (tmp_path / name / "lightning_logs/version_0" for name in ("first", "again"))
+    run(
+        cli(tmp_path / "first", "saliency.yaml", "gradcam.yaml", options=options),
+        [*BASE, f"--config={first / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path / 'again'}"],
+    )
+    saved = yaml.safe_load((first / "config.yaml").read_text())["trainer"]["callbacks"]
     assert [one["class_path"] for one in saved] == ["lightning_viz.SaliencyLogger", "lightning_viz.GradCAMLogger"]
     assert (saved[0]["init_args"]["max_images"], saved[1]["init_args"]["max_images"]) == (8, 3)
     assert saved[1]["init_args"]["target"] == "label"
-    again = cli(
-        tmp_path / "again",
-        options=[f"--config={run / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path / 'again'}"],
-    )
-    assert Events(again).image_tags == Events(run).image_tags
+    assert Events(again).image_tags == Events(first).image_tags

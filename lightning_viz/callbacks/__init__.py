@@ -2,6 +2,7 @@
 
 from .activations import ActivationLogger
 from .base import VizCallback
+from .dream import DeepDreamLogger
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
@@ -10,9 +11,12 @@ from .patches import TopPatchesLogger
 from .probe import Probe
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
+from .synthesis import ClassSynthesisLogger
 
 __all__ = [
     "ActivationLogger",
+    "ClassSynthesisLogger",
+    "DeepDreamLogger",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

@@ -90,6 +90,7 @@ class ActivationLogger(VizCallback):
 
     def collectors(self, trainer: pl.Trainer, stage: str) -> list[Firings]:
         """None for a schedule in steps, at which no validation loop ends."""
+        self._share_pins(trainer, "channels/")
         return [] if self.every_n_train_steps and trainer.state.fn == "fit" else [Firings(self._layers)]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:

@@ -16,7 +16,8 @@ from lightning_viz.render import WRONG, Caption, Cell, Line, Pixels, SignedPixel
 from lightning_viz.render.text import GREY
 
 from .probe import Probe
-from .winners import Answers, Top
+from .top import Top
+from .winners import Answers
 
 SMALLEST, LARGEST = 80, 128  # pixels a side of a tile
 QUANTILE = 0.99  # of what is not 0: a few pixels have many times the gradient of all others

@@ -1,8 +1,6 @@
 """EmbeddingProjectorLogger: the space that the features live in."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -13,31 +11,27 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_viz.methods import embeddings, leave_one_out, nearest, pca
-from lightning_viz.methods.embedding import Place, find_embedding, pooled, tapped
+from lightning_viz.methods import embeddings, leave_one_out, pca
+from lightning_viz.methods.embedding import Place, find_embedding, pooled
 from lightning_viz.methods.layers import plain_name, resolve_layer
-from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
 
 from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count, check_flag
-from .harvest import Harvest, Tap, is_steady
-from .network import spoken, truths
-from .panel import Embedding, Item, Scalar, Scatter, Tiles
+from .harvest import Harvest, Tap
+from .neighbourhood import PIXELS, THUMBNAIL, Queries
+from .order import is_steady
+from .panel import Embedding, Item, Scalar, Scatter
 from .probe import Probe
 from .reading import read_samples
-from .samples import Ints, Keeper, Samples, by_chance, by_loss, chances, shrunk
+from .samples import Ints, Keeper, Samples, by_chance, chances, finite_rows, shrunk
 from .session import Data, session_of
 from .space import Space
+from .table import distinct_names, table
 from .words import check_layers, named
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
-FOLLOWED = (
-    1000  # samples that the numbers and film strips are of, and that are read where there is no loop to listen to
-)
-THUMBNAIL = 48  # pixels
-PIXELS = 32  # a side: at which pictures are compared pixel by pixel
-TILE = 96  # pixels
+FOLLOWED = 1000  # samples that numbers and films are of, and that are read where there is no loop to listen to
 
 
 class EmbeddingProjectorLogger(VizCallback):
@@ -191,7 +185,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         places = self._places(network, probe.images)
-        queries, captions = _queried(network, probe, places)
+        queries = Queries.of(network, probe, places)
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
             every = samples
@@ -213,22 +207,18 @@ class EmbeddingProjectorLogger(VizCallback):
                 tag = f"embedding/{layer}{where}"
                 remembered = tag if self._stage == "fit" else f"{self._stage}/{tag}"  # other data: not to be compared
                 features = features.to(probe.images.device)
-                space = Space(self._memory.kept, remembered, every.positions[followed], rows, features)
+                space = Space(self._memory.kept, remembered, every.positions[followed], rows, features, self.neighbours)
                 points |= {layer: features, f"{layer}, principal components": space.coordinates}
                 yield self._scatter(tag, space, samples, every.labels[followed], probe, notes)
-                asked = _finite_rows(queries[layer], probe.images)
-                if len(asked):
-                    found = self._nearest(space, queries[layer][asked], pixels, probe.images[asked])
-                    cells = partial(_neighbour_cells, probe, asked, captions, samples, np.concatenate(found, axis=1))
-                    yield self._neighbours(f"{tag}/neighbours", cells, found, pixels, notes)
+                yield from queries.panel(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
                 yield from self._numbers(tag, space, samples, probe)
             tag = f"embedding/pixels{where}"
             vote = partial(self._vote_of_pixels, tag)
             there = rows[rows >= 0]
             yield from self._accuracy(tag, pixels[there], samples.at(there), probe, vote)
             thumbnails = partial(probe.shown, samples.images)
-            table = _table(samples, probe)
-            yield Embedding(f"projector{where.replace('/', '-')}", points, table, thumbnails, self.max_snapshots)
+            name = f"projector{where.replace('/', '-')}"
+            yield Embedding(name, points, table(samples, probe), thumbnails, self.max_snapshots)
         self._samples = {}
 
     def _followed(self, samples: Samples) -> Ints:
@@ -256,25 +246,6 @@ class EmbeddingProjectorLogger(VizCallback):
             space.is_new,
         )
 
-    def _nearest(self, space: Space, queries: Tensor, pixels: Tensor, images: Tensor) -> tuple[Ints, Ints]:
-        """Of each of these pictures, the nearest samples by features and by pixels, the picture itself left out."""
-        own = shrunk(shrunk(images, THUMBNAIL), PIXELS).float().cpu()
-        distance, index = nearest(own, pixels, 1)
-        itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
-        by_features = nearest(queries, space.features, self.neighbours, itself)[1]
-        return by_features.cpu().numpy(), nearest(own, pixels, self.neighbours, itself)[1].numpy()
-
-    def _neighbours(
-        self, tag: str, cells: Callable[[], list[Cell]], found: tuple[Ints, Ints], pixels: Tensor, notes: Sequence[str]
-    ) -> Tiles:
-        size = "×".join(map(str, pixels.shape[2:]))
-        headings = ("picture", "nearest by features", f"nearest by pixels, at {size}")
-        spans = (1, *(each.shape[1] for each in found))
-        notes = ("✓ of the picture's class; the picture itself is left out", *notes)
-        return Tiles(
-            tag, cells, headings[: len([span for span in spans if span])], [span for span in spans if span], notes
-        )
-
     def _numbers(self, tag: str, space: Space, samples: Samples, probe: Probe) -> Iterator[Scalar]:
         vote = partial(leave_one_out, k=self.neighbours)
         yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe, vote)
@@ -282,8 +253,8 @@ class EmbeddingProjectorLogger(VizCallback):
         yield Scalar(f"{tag}/explained_variance", float(found.explained[:2].sum()))
         yield Scalar(f"{tag}/effective_dimension", found.effective_dimension)
         yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
-        if (kept := space.neighbours_kept(self.neighbours)) is not None:
-            yield Scalar(f"{tag}/neighbours_kept", kept)
+        if space.neighbours_kept is not None:
+            yield Scalar(f"{tag}/neighbours_kept", space.neighbours_kept)
 
     def _vote_of_pixels(self, tag: str, pixels: Tensor, labels: Tensor) -> Tensor:
         """As `leave_one_out`. Pictures stay the same, and are most of the work: they vote once."""
@@ -302,7 +273,7 @@ class EmbeddingProjectorLogger(VizCallback):
         labels = torch.from_numpy(samples.labels[known])
         correct = vote(points[torch.from_numpy(known)], labels).cpu()
         yield Scalar(f"{tag}/knn_accuracy", float(correct.double().mean()))
-        for label, name in _distinct_names(sorted(set(labels.tolist())), probe).items() if self.per_class else []:
+        for label, name in distinct_names(sorted(set(labels.tolist())), probe).items() if self.per_class else []:
             yield Scalar(f"{tag}/knn_accuracy/{name}", float(correct[labels == label].double().mean()))
 
 
@@ -310,70 +281,15 @@ def _keepers(harvest: Harvest | None) -> list[Keeper]:
     """What the last loop filled; none where it broke."""
     if harvest is None or harvest.error is not None:
         return []
-    return [one for one in harvest.collectors if isinstance(one, Keeper) and one.key is not by_loss]
-
-
-def _queried(network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> tuple[dict[str, Tensor], list[Caption]]:
-    """The probe's own features, by layer, and what the network says of it."""
-    with torch.no_grad(), ExitStack() as stack:
-        taps = {name: stack.enter_context(tapped(network, place)) for name, place in places.items()}
-        said = spoken(network(probe.images), probe)
-    captions = [(*truth, *words) for truth, words in zip(truths(probe), said, strict=True)]
-    return {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}, captions
-
-
-def _distinct_names(labels: Sequence[int], probe: Probe) -> dict[int, str]:
-    """The classes' names, with their index where that is needed to tell them apart."""
-    names = {label: probe.name(label) for label in labels}
-    counts = Counter(names.values())
-    return {label: name if name and counts[name] == 1 else f"{name} ({label})".strip() for label, name in names.items()}
-
-
-def _finite_rows(*values: Tensor) -> Ints:
-    """The rows that are finite in all of these, (N, ...) each."""
-    finite = torch.stack([each.flatten(1).isfinite().all(dim=1) for each in values]).all(dim=0)
-    return finite.nonzero()[:, 0].cpu().numpy()
+    return [one for one in harvest.collectors if isinstance(one, Keeper) and not one.is_of_hardest]
 
 
 def _finite(samples: Samples) -> tuple[Samples, int]:
     """The samples whose features are finite at every layer, and how many others there are."""
-    rows = _finite_rows(*samples.features.values())
+    rows = finite_rows(*samples.features.values())
     return samples.at(rows), len(samples) - len(rows)
 
 
 def _rows_of(positions: Ints, among: Ints) -> Ints:
     """Where these positions are among others, both ascending; -1 for one that is not."""
     return np.where(np.isin(positions, among), np.searchsorted(among, positions), -1)
-
-
-def _table(samples: Samples, probe: Probe) -> dict[str, list[str]]:
-    """The Projector's table: what is known of each sample."""
-    labels, predicted = samples.labels.tolist(), samples.predicted.tolist()
-    columns = {"index": list(map(str, samples.positions.tolist()))}
-    if max(labels) >= 0:
-        columns["class"] = [probe.name(label) if label >= 0 else "unknown" for label in labels]
-    if max(predicted) >= 0:
-        columns["predicted"] = [probe.name(label) for label in predicted]
-    if max(labels) >= 0 and max(predicted) >= 0:
-        columns["correct"] = [
-            str(one == other) if one >= 0 else "unknown" for one, other in zip(labels, predicted, strict=True)
-        ]
-        columns["loss"] = [f"{loss:.4g}" for loss in samples.losses.tolist()]
-    return columns
-
-
-def _neighbour_cells(
-    probe: Probe, asked: Ints, captions: Sequence[Caption], samples: Samples, found: Ints
-) -> list[Cell]:
-    """Rows of cells: the picture asked for, then its neighbours, framed by whether they are of its class."""
-    cells = []
-    labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-    for index, row in zip(asked.tolist(), found, strict=True):
-        label = labels[index]
-        cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), captions[index]))
-        for image, other in zip(probe.shown(samples.images[row]), samples.labels[row].tolist(), strict=True):
-            frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
-            mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
-            caption = (Line(f"{mark}{probe.name(other)}", frame or INK),) if other >= 0 else ()
-            cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
-    return cells

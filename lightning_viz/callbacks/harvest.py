@@ -5,19 +5,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, distributed, nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
-from torch.utils.data.distributed import DistributedSampler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_viz.methods.outputs import logits
 
 from .batches import Unpack
-from .sampling import order_of
-
-Places = NDArray[np.int64]
+from .order import Places, positions
+from .processes import gathered, known_to_all
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Harvest:
     """Listens to the modules of a network for the duration of one loop, and feeds collectors."""
 
     network: nn.Module
-    collectors: Sequence[Collector]
+    collectors: list[Collector]
     unpack: Unpack
     error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
     whole: bool = True  #: whether the loop sees all the batches that it ever sees
@@ -195,50 +191,3 @@ def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
     end = found[-1][1]
     same = [module for module, one in found if one.shape == end.shape and one.data_ptr() == end.data_ptr()]
     return list(dict.fromkeys(same))
-
-
-def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
-    """Where in the data's order this process's next `count` samples are, after `done` of them; -1 for a repeated one."""
-    own = np.arange(done, done + count)
-    sampler = None if data is None else order_of(data)
-    if isinstance(sampler, DistributedSampler):
-        places = own * sampler.num_replicas + sampler.rank
-        return np.where(places < len(sampler.dataset), places, -1)  # type: ignore[arg-type]
-    if _processes() > 1:
-        return own * _processes() + distributed.get_rank()
-    return own
-
-
-def is_steady(data: DataLoader[Any] | None) -> bool:
-    """Whether a position is a sample's index in the dataset, hence the same sample each time: not in an order that a
-    sampler of one's own makes. Of a stream nothing else is known than that it comes."""
-    if data is None or isinstance(data.dataset, IterableDataset):
-        return True
-    sampler = order_of(data)
-    if isinstance(sampler, DistributedSampler):
-        in_order = not sampler.shuffle and sampler.dataset is data.dataset
-    else:
-        in_order = isinstance(sampler, SequentialSampler)
-    return in_order and (data.batch_sampler is None or type(data.batch_sampler) is BatchSampler)
-
-
-def gathered(share: Any) -> list[Any]:
-    """The shares of all processes, in the first; none in the others. Every process joins."""
-    if _processes() == 1:
-        return [share]
-    shares = [None] * _processes() if distributed.get_rank() == 0 else None
-    distributed.gather_object(share, shares)
-    return shares or []
-
-
-def known_to_all(word: Any) -> list[Any]:
-    """What each process says, a few bytes, in all of them. Every process joins."""
-    words = [word] * _processes()
-    if len(words) > 1:
-        distributed.all_gather_object(words, word)
-    return words
-
-
-def _processes() -> int:
-    started = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if started else 1

@@ -84,21 +84,28 @@ class Listening(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, stage: str, batch: Any, index: int, loader: int
     ) -> None:
         """Before a batch: with the first, pin the probe and attach the hooks."""
-        memory, unpack = self._memory, self.unpack or unpack_batch
+        memory = self._memory
         if loader == 0:  # in the sanity check before the first step, too
             self._pin_probe(trainer, module, stage, batch, "validation" if stage == "fit" else stage)
         if loader == index == 0:
-            wanted = self._wanted(trainer, stage) if session_of(trainer).sink(trainer) is not None else []
-            memory.harvest = None
-            if wanted:
-                memory.harvest = Harvest(find_network(module, self.forward), wanted, unpack, whole=is_whole(trainer))
-                with guard(module, trainer.precision_plugin):
-                    memory.harvest.attempt(lambda harvest: harvest.open(unpack(batch)[0]), memory.harvest)
+            memory.harvest = self._harvest(trainer, module, stage, batch)
         if memory.harvest is not None:
             memory.harvest.attempt(memory.harvest.start, batch)
 
+    def _harvest(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str, batch: Any) -> Harvest | None:
+        """Of this loop, if there is anything to listen for. Every process finds the same, or breaks, which it says then."""
+        if session_of(trainer).sink(trainer) is None:
+            return None
+        unpack = self.unpack or unpack_batch
+        harvest = Harvest(find_network(module, self.forward), [], unpack, whole=is_whole(trainer))
+        harvest.attempt(lambda: harvest.collectors.extend(self._wanted(trainer, stage)))
+        if harvest.collectors:
+            with guard(module, trainer.precision_plugin):
+                harvest.attempt(lambda: harvest.open(unpack(batch)[0]))
+        return harvest if harvest.collectors or harvest.error else None
+
     def _wanted(self, trainer: pl.Trainer, stage: str) -> list[Collector]:
-        """The collectors for this loop. Every process finds the same."""
+        """The collectors for this loop."""
         checking, fitting = trainer.sanity_checking, trainer.state.fn == "fit"
         wanted: list[Collector] = []
         if self._memory.failed and trainer.world_size == 1:  # of several processes one alone may know of it
@@ -109,6 +116,11 @@ class Listening(pl.Callback):
         if not fitting or (self.log_at_start if checking else due):
             wanted.extend(self.collectors(trainer, stage))
         return wanted
+
+    def _share_pins(self, trainer: pl.Trainer, prefix: str) -> None:
+        """What the first process has pinned under this, all have. Every process joins."""
+        pins = {name: one for name, one in self._memory.kept.items() if name.startswith(prefix)}
+        self._memory.kept |= trainer.strategy.broadcast(pins)
 
     def _heard(self, batch: Any, loader: int, data: list[DataLoader[Any]]) -> None:
         """After a batch."""
@@ -122,7 +134,7 @@ class Listening(pl.Callback):
             return
         harvest.gather()
         harvest.global_step = trainer.global_step
-        hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.key is by_loss]
+        hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.is_of_hardest]
         for one in hardest if harvest.whole else []:
             memory.chosen.add(stage)  # also where it breaks now: all processes want the same of the next loop
             harvest.attempt(self._choose, trainer, stage, one)

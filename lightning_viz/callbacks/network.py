@@ -74,9 +74,15 @@ def spoken(output: Any, probe: Probe) -> list[Caption]:
     if scores.ndim != 2 or scores.shape[1] < 2:
         return [()] * len(probe)
     labels = [None] * len(probe) if probe.labels is None else [probe.name(label) for label in probe.labels.tolist()]
-    are_chances = bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
-    chances, classes = (scores if are_chances else scores.softmax(dim=1)).max(dim=1)
+    highest, classes = chances(scores).max(dim=1)
     return [
         verdict(label, probe.name(predicted), chance) if isfinite(chance) else (Line("output is not finite", WRONG),)
-        for label, predicted, chance in zip(labels, classes.tolist(), chances.tolist(), strict=True)
+        for label, predicted, chance in zip(labels, classes.tolist(), highest.tolist(), strict=True)
     ]
+
+
+def chances(scores: Tensor) -> Tensor:
+    """The probabilities (B, K) that scores (B, K) stand for: their softmax, or themselves where they are such."""
+    scores = scores.float()
+    are_chances = bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
+    return scores if are_chances else scores.softmax(dim=1)

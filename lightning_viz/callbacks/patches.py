@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_viz.methods import ReceptiveField, layers_over_depth
 from lightning_viz.methods.layers import plain_name, resolve_layer
@@ -19,12 +19,11 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count
 from .cutting import Cutter, cells
-from .harvest import is_steady
+from .order import is_indexed, part_of
 from .panel import Item, Scalar, Tiles
 from .probe import Probe
 from .reading import UnreadableError, read_batches, run_samples
 from .samples import chances
-from .sampling import part_of
 from .session import Data, session_of
 from .winners import Answers, Winners
 from .words import check_layers, named
@@ -54,7 +53,7 @@ class TopPatchesLogger(VizCallback):
 
     The patches are harvested from the validation loop, without a forward pass more. Where there is none at that moment
     (at the start, without validation data, with `every_n_train_steps`), 1,000 of the samples are read and run; the sheets
-    say so. Beyond that a drawing costs a forward and a backward pass up to the layer for each pair, 96 by default; and as
+    say so. Of several validation loaders the first is looked at. Beyond that a drawing costs a forward and a backward pass up to the layer for each pair, 96 by default; and as
     often as the units are chosen, the pictures that are shown are read again by their index.
 
     The units shown are chosen by what the harvest tells, the most selective first: the purest, of these those whose
@@ -114,12 +113,11 @@ class TopPatchesLogger(VizCallback):
 
     def collectors(self, trainer: pl.Trainer, stage: str) -> list[Winners]:
         """None for a schedule in steps, at which no validation loop ends."""
-        kept = self._memory.kept
-        kept |= trainer.strategy.broadcast({name: one for name, one in kept.items() if name.startswith("patches/")})
+        self._share_pins(trainer, "patches/")
         if self.every_n_train_steps:
             return []
         data = Data.of(trainer, stage)
-        return [self._winners(self._pinned or not data.loaders or not _is_indexed(data.loaders[0]))]
+        return [self._winners(self._pinned or not data.loaders or not is_indexed(data.loaders[0]))]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
         data, harvest, self._found = Data.of(trainer, stage), self._memory.harvest, []
@@ -236,8 +234,3 @@ def _sight(seen: ReceptiveField | None) -> str:
     if seen.is_global:
         return f"{places}, each of which sees the whole picture"
     return f"{places}, each of which sees {seen.size[0]}×{seen.size[1]} pixels (light grey: beyond the picture)"
-
-
-def _is_indexed(data: DataLoader[Any]) -> bool:
-    """Whether the loop's n-th sample is the dataset's n-th."""
-    return is_steady(data) and data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)

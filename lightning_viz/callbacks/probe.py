@@ -111,9 +111,12 @@ class Probe:
         """Other images (N, C, h, w) of the same data, as a person sees them, (N, h, w, 3)."""
         mean, std, brightest = self._normalisation
         images = (torch.nan_to_num(images.detach().float().cpu()) * std + mean) / brightest
-        channels = images.shape[1]
-        images = images[:, :3] if channels >= 3 else images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        return (self.visible(images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+    @staticmethod
+    def visible(pictures: Tensor) -> Tensor:
+        """What is shown of pictures of any number of channels, (N, C, h, w) to (N, 3, h, w)."""
+        return pictures[:, :3] if pictures.shape[1] >= 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
 
     @property
     def note(self) -> str:
@@ -121,6 +124,12 @@ class Probe:
         if self.mean is not None:
             return self.origin
         return f"{self.origin}; colours {'as they are' if self._in_unit_range(self.images) else 'estimated from the range'}"
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation with which `images * std + mean` is black at 0 and white at 1, (C or 1, 1, 1)."""
+        mean, std, brightest = self._normalisation
+        return mean / brightest, std / brightest
 
     @cached_property
     def _normalisation(self) -> tuple[Tensor, Tensor, float]:

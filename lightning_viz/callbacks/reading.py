@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .batches import Unpack
-from .harvest import Collector, Harvest, Places, Seen
+from .harvest import Collector, Harvest, Seen
+from .order import Places, batch_size_of, part_of
 from .samples import Keeper, Samples
-from .sampling import batch_size_of, copied, listed_labels, part_of
+from .sampling import copied, listed_labels
 from .session import not_training
 
 READ = 32  # samples at a time, where the loader does not say

@@ -117,6 +117,11 @@ class Keeper:
         self._keys = [one for _, keys in shares for one in keys]
 
     @property
+    def is_of_hardest(self) -> bool:
+        """Whether it keeps the highest losses."""
+        return self.key is by_loss
+
+    @property
     def samples(self) -> Samples | None:
         """What was kept, in the order of the data; None if nothing was."""
         if not self._kept:
@@ -159,6 +164,12 @@ class Keeper:
             (shrunk(images, self.side) if self.side else images).float().cpu(),
             {name: seen.taken[name].float().cpu() for name in self._names},
         )
+
+
+def finite_rows(*values: Tensor) -> Ints:
+    """The rows that are finite in all of these, (N, ...) each."""
+    finite = torch.stack([each.flatten(1).isfinite().all(dim=1) for each in values]).all(dim=0)
+    return finite.nonzero()[:, 0].cpu().numpy()
 
 
 def shrunk(images: Tensor, side: int) -> Tensor:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
-from torch.utils.data.distributed import DistributedSampler
 
+from .order import part_of
 from .probe import Probe
 
 SCAN = 4  # candidates looked at per picture wanted, where the labels are not known beforehand
@@ -34,25 +34,6 @@ def sample_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any],
         return loader.collate_fn([samples[index] for index in chosen])
     chosen = [int(order[place]) for place in balanced(labels[order], count)]
     return loader.collate_fn([dataset[index] for index in chosen])
-
-
-def order_of(loader: DataLoader[Any]) -> Any:
-    """What decides the order of a loader's samples: of a batch sampler of one's own, the sampler in that."""
-    return getattr(loader.batch_sampler, "sampler", loader.sampler)
-
-
-def part_of(loader: DataLoader[Any]) -> NDArray[np.int64]:
-    """Which samples of its dataset a loader shows: a sampler of a part says so, such as SubsetRandomSampler, and the rest
-    may be training data. In no order to rely on."""
-    sampler = order_of(loader)
-    while isinstance(sampler, DistributedSampler):  # Lightning has wrapped the user's own
-        sampler = getattr(sampler.dataset, "_sampler", None)
-    return np.asarray(getattr(sampler, "indices", range(len(loader.dataset))))  # type: ignore[arg-type]
-
-
-def batch_size_of(loader: DataLoader[Any]) -> int | None:
-    """How many samples a batch has; None where a batch sampler of one's own does not say."""
-    return getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
 
 
 def copied(dataset: Any) -> Any:

@@ -19,8 +19,9 @@ from lightning_viz.sinks import TensorBoardSink
 from .batches import Unpack, unpack_batch
 from .guard import guard
 from .memory import Memory
+from .order import batch_size_of
 from .probe import Probe
-from .sampling import batch_size_of, chain, describe, sample_batch
+from .sampling import chain, describe, sample_batch
 
 
 class Session:

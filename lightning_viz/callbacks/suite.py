@@ -4,11 +4,13 @@ from typing import Any
 
 from .activations import ActivationLogger
 from .base import VizCallback
+from .dream import DeepDreamLogger
 from .embedding import EmbeddingProjectorLogger
 from .filters import FilterLogger
 from .gradcam import GradCAMLogger
 from .patches import TopPatchesLogger
 from .saliency import SaliencyLogger
+from .synthesis import ClassSynthesisLogger
 
 
 def viz_callbacks(**common: Any) -> list[VizCallback]:
@@ -20,4 +22,6 @@ def viz_callbacks(**common: Any) -> list[VizCallback]:
         GradCAMLogger(**common),
         EmbeddingProjectorLogger(**common),
         TopPatchesLogger(**common),
+        ClassSynthesisLogger(**common),
+        DeepDreamLogger(**common),
     ]

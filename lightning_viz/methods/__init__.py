@@ -3,6 +3,7 @@
 from .activations import activations, choose_channels
 from .classic import Classic
 from .depth import layers_over_depth
+from .dream import deep_dream
 from .embedding import embeddings
 from .faithfulness import Faithfulness, insertion_deletion
 from .filters import filters
@@ -31,6 +32,7 @@ __all__ = [
     "activations",
     "aligned",
     "choose_channels",
+    "deep_dream",
     "embeddings",
     "filters",
     "find_layer",

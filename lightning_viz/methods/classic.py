@@ -92,7 +92,7 @@ def without_small(values: Tensor, share: float) -> Tensor:
     if count == 0:
         return values
     limit = energies.flatten(1).kthvalue(count, dim=1).values
-    return torch.where(energies > limit[:, None, None, None], values, 0)
+    return torch.where(energies <= limit[:, None, None, None], 0, values)  # NaN stays
 
 
 def total_variation(pixels: Tensor) -> Tensor:

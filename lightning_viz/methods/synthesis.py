@@ -60,8 +60,8 @@ def synthesize(
     All random numbers come from generators of their own, one for each picture, seeded by `seed`, its target and which copy
     it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode, in the
     autocast that is on, and is left as it was; no gradient of its parameters is computed.
-    Raises ValueError for arguments that do not fit, or where scores or gradients are not finite; TypeError where the
-    output holds no logits.
+    A picture whose score or gradient is not finite, as where the network has diverged, is NaN.
+    Raises ValueError for arguments that do not fit; TypeError where the output holds no logits.
     """
     settings, (height, width) = _recipe(recipe), _sides(size)
     _check(target, layer, unit, position, steps, copies, diversity)
@@ -93,7 +93,7 @@ def synthesize(
             if passage is not None and not passage.met:
                 revive = 0  # all are alive; letting gradients through takes time
         with precise:
-            return _finite(painting.pictures())
+            return painting.pictures()
 
 
 def _gradient(objective: Objective, inputs: Tensor, variables: Tensor, copies: int, diversity: float) -> Tensor:
@@ -191,9 +191,3 @@ def _counted(steps: int, progress: bool) -> Iterable[int]:
 
     bar: Iterable[int] = tqdm(range(steps), desc="synthesis")
     return bar
-
-
-def _finite(pictures: Tensor) -> Tensor:
-    if not pictures.isfinite().all():
-        raise ValueError("the scores or their gradients are not finite; the network may have diverged")
-    return pictures

@@ -1,6 +1,6 @@
 """Numbers to pictures: uint8 RGB arrays; never a model."""
 
-from .colour import Heatmap, Overlay, Painter, Pixels, SignedPixels, Values, peak
+from .colour import Heatmap, Overlay, Painter, Pictures, Pixels, SignedPixels, Values, peak
 from .film import Frame, film, thin
 from .scatter import Cloud, scatter, scatter_film
 from .sheet import Cell, fit_tile, sheet
@@ -19,6 +19,7 @@ __all__ = [
     "Line",
     "Overlay",
     "Painter",
+    "Pictures",
     "Pixels",
     "SignedPixels",
     "Values",

@@ -21,7 +21,7 @@ class Painter(Protocol):
 
     @property
     def bar(self) -> Pixels:
-        """The colours from the weakest value to the strongest, (n, 3)."""
+        """The colours from the weakest value to the strongest, (n, 3); none where they are a picture's own."""
 
     @property
     def signed(self) -> bool:
@@ -144,6 +144,32 @@ class Heatmap:
         share = (np.nan_to_num(unit) + 1) / 2 if self.signed else np.nan_to_num(unit).clip(0, 1)
         colours = self.bar[(share * 255).round().astype(np.uint8)]
         return np.where(np.isfinite(unit)[..., None], colours, NOT_FINITE).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in their own colours, whatever the scale: 0 is black, 1 is white. One channel is grey, three are red, green
+    and blue."""
+
+    signed: ClassVar[bool] = False
+    top: ClassVar[str] = "white"
+
+    @property
+    def bar(self) -> Pixels:
+        return np.empty((0, 3), np.uint8)
+
+    def of(self, rows: Sequence[int]) -> "Pictures":
+        return self
+
+    def peaks(self, values: Values) -> Values:
+        return np.ones(len(values), np.float32)
+
+    def __call__(self, values: Values, scale: float | None = None) -> Pixels:
+        """Values (N, C, h, w) with C of 1 or 3."""
+        unit = np.moveaxis(values, 1, -1)
+        finite = np.isfinite(unit).all(axis=-1, keepdims=True)
+        colours = np.broadcast_to(255 * np.nan_to_num(unit).clip(0, 1), (*unit.shape[:3], 3))
+        return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
 
 
 def normalise(values: Values, scale: float | Values) -> Values:

@@ -53,12 +53,13 @@ def sheet(
     painter: Painter | None = None,
     ends: tuple[str, str] = ("", ""),
 ) -> Pixels:
-    """One picture (H, W, 3) of all cells in rows, under `title`, above the colour bar of `painter` and `notes`.
+    """One picture (H, W, 3) of all cells in rows, under `title`, above the colour bar of `painter`, if it has one, and `notes`.
 
     `columns` defaults to what comes closest to a square; `headings` stand above the columns, or if there are as many as
     `spans` each above so many of them, and a rule parts these groups; `ends` are the words at the two ends of the colour bar. Too long
     words are cut, never wrapped.
     """  # fmt: skip
+    painter = painter if painter and len(painter.bar) else None
     edge = FRAME if any(any(cell.frames) for cell in cells) else 0  # for all cells, so that they stay aligned
     cell_width = max(MIN_CELL, *(_width(cell, edge) for cell in cells))
     cell_height = max(_height(cell, edge) + len(cell.caption) * LINE + 6 for cell in cells)

@@ -1,7 +1,5 @@
 import copy
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -494,113 +492,6 @@ def test_a_layer_that_does_not_run_fails_at_once(tmp_path):
 def test_an_unknown_layer_fails_at_once(tmp_path):
     with pytest.raises(ValueError, match="layer='nine' is not in Lit"):
         fitted(tmp_path, EmbeddingProjectorLogger(layers="nine"))
-
-
-# Several processes.
-
-DISTRIBUTED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from tests.support import *
-from lightning_viz import EmbeddingProjectorLogger, GradCAMLogger, Probe
-
-pl.seed_everything(0, verbose=False)
-devices = int(sys.argv[2])
-run = pl.Trainer(
-    accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=2,
-    logger=TensorBoardLogger(sys.argv[1], name="run"), enable_progress_bar=False, enable_model_summary=False,
-    enable_checkpointing=False, callbacks=[
-        EmbeddingProjectorLogger(max_points=15, on_error="raise"),
-        GradCAMLogger(probe=Probe.hardest(), on_error="raise"),
-    ],
-)
-class Idle(Lit):
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.0)
-network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(600, 8), nn.ReLU(), nn.Linear(8, CLASSES))
-run.fit(Idle(network), loader(), loader(dataset(23), batch_size=4))
-if run.is_global_zero:
-    torch.save(run.callbacks[1]._memory.probes["fit"].images, Path(sys.argv[1]) / "hardest.pt")
-"""
-
-
-def test_two_processes_see_what_one_sees(tmp_path, run_processes):
-    """23 samples in batches of 4: the second process repeats one, and its last batch is smaller."""
-    for devices in (1, 2):
-        run_processes(DISTRIBUTED, tmp_path / str(devices), devices)
-    alone, together = (snapshots(tmp_path / str(devices)) for devices in (1, 2))
-    assert len(alone[0]) == 6
-    for one, both in zip(alone[0].values(), together[0].values(), strict=True):  # after half as many steps each
-        assert both == pytest.approx(one, rel=1e-4, abs=1e-5)
-    assert alone[1] == together[1]
-    hardest = [torch.load(tmp_path / f"{devices}/hardest.pt") for devices in (1, 2)]
-    assert torch.equal(*hardest)
-
-
-@pytest.fixture
-def run_processes():
-    import subprocess
-
-    def run(program, folder, devices):
-        folder.mkdir()
-        script = folder / "program.py"
-        script.write_text(program)
-        root = Path(__file__).parent.parent.parent
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(script), str(folder), str(devices), str(root)],
-            capture_output=True, text=True, timeout=180,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    return run
-
-
-BROKEN = """
-import sys
-sys.path.insert(0, sys.argv[3])
-from tests.support import *
-from lightning_viz import GradCAMLogger, Probe
-from lightning_viz.callbacks.samples import Keeper
-
-def take(self, seen):
-    if torch.distributed.get_rank() == 0:
-        raise RuntimeError("no room")
-Keeper.take = take
-run = pl.Trainer(
-    accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=3, logger=TensorBoardLogger(sys.argv[1]),
-    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-    callbacks=[GradCAMLogger(probe=Probe.hardest())],
-)
-run.fit(Lit(), loader(), loader(batch_size=4))
-"""
-
-UNEVEN = """
-import sys
-sys.path.insert(0, sys.argv[3])
-from tests.support import *
-from lightning_viz import GradCAMLogger, Probe
-
-class Sharded(Lit):
-    def train_dataloader(self):
-        return loader()
-    def val_dataloader(self):
-        return loader(dataset(12 if self.global_rank == 0 else 8), batch_size=4)
-    def validation_step(self, batch, batch_idx):
-        self(batch[0])
-run = pl.Trainer(
-    accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=2, logger=TensorBoardLogger(sys.argv[1]),
-    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
-    callbacks=[GradCAMLogger(probe=Probe.hardest(), on_error="raise")],
-)
-run.fit(Sharded())
-"""
-
-
-@pytest.mark.parametrize("program", [BROKEN, UNEVEN], ids=["the first breaks", "a whole sanity check for one alone"])
-def test_no_process_waits_for_another(program, tmp_path, run_processes):
-    """The sanity check is two batches: all that the second process has, and not all of the first's."""
-    run_processes(program, tmp_path / "2", 2)
 
 
 def test_what_is_followed_is_among_what_is_kept():

@@ -142,6 +142,19 @@ def test_what_broke_listens_no_more_and_keeps_no_errors(tmp_path, monkeypatch, o
     assert "no room" in warning
 
 
+def test_choosing_what_to_listen_for_may_break(tmp_path, monkeypatch, our_warnings):
+    def collectors(self, trainer, stage):
+        raise RuntimeError("no data")
+
+    monkeypatch.setattr(GradCAMLogger, "collectors", collectors)
+    run = trainer(tmp_path, [GradCAMLogger(), FilterLogger()])
+    run.fit(Lit(), loader(), loader())
+    assert run.global_step == 2 * len(loader())
+    (warning,) = our_warnings()
+    assert "no data" in warning
+    assert Events(tmp_path / "run/version_0").image_tags[0].startswith("filters/")
+
+
 def test_nothing_of_the_loop_is_held_after_the_run(tmp_path):
     callback = GradCAMLogger(probe=Probe.hardest(refresh=True))
     trainer(tmp_path, [callback]).fit(Lit(), loader(), loader())

@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -21,7 +17,8 @@ from torch.utils.data import (
 from lightning_viz import Probe, TopPatchesLogger
 from lightning_viz.callbacks.cutting import Cutter, _cut
 from lightning_viz.callbacks.harvest import Seen
-from lightning_viz.callbacks.winners import Answers, Top, Winners
+from lightning_viz.callbacks.top import Top
+from lightning_viz.callbacks.winners import Answers, Winners
 
 from ..methods.test_planted import held_out, planted, trained  # noqa: F401
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
@@ -110,62 +107,6 @@ def test_ties_go_to_the_first_in_the_data_in_any_order(keep_images):
         assert {n: float(image) for n, image in winners.images.items()} == {
             n: n for n in answers.top.positions.flatten().tolist()
         }
-
-
-DISTRIBUTED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from tests.support import *
-from lightning_viz import TopPatchesLogger
-
-seen = []
-class Spied(TopPatchesLogger):
-    def draw(self, network, probe):
-        for one in self._found:
-            top = one.answers.top
-            images = {n: one.images[n] for n in sorted(set(top.positions.flatten().tolist()))}
-            seen.append((one.layer, one.answers.channels, top.positions, top.rows, top.columns, top.labels, top.values, images))
-        yield from super().draw(network, probe)
-
-pl.seed_everything(0, verbose=False)
-devices = int(sys.argv[2])
-run = pl.Trainer(
-    accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=3,
-    logger=TensorBoardLogger(sys.argv[1], name="run"), enable_progress_bar=False, enable_model_summary=False,
-    enable_checkpointing=False, callbacks=[Spied(on_error="raise", max_units=3)],
-)
-class Idle(Lit):
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.0)
-network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 9, 3), nn.ReLU(), nn.Flatten(), nn.Linear(81, CLASSES))
-run.fit(Idle(network), loader(), loader(dataset(23), batch_size=4))
-if run.is_global_zero:
-    torch.save(seen, Path(sys.argv[1]) / "seen.pt")
-"""
-
-
-def test_two_processes_see_what_one_sees(tmp_path):
-    """Chosen at first, then pinned; 23 samples in batches of 4: the second process repeats one."""
-    seen = []
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        (folder / "program.py").write_text(DISTRIBUTED)
-        root = Path(__file__).parent.parent.parent
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(folder / "program.py"), str(folder), str(devices), str(root)],
-            capture_output=True, text=True, timeout=180,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        seen.append(torch.load(folder / "seen.pt"))
-    assert len(seen[0]) == len(seen[1]) > 4
-    for one, two in zip(*seen, strict=True):
-        assert one[:2] == two[:2]
-        assert all(torch.equal(a, b) for a, b in zip(one[2:6], two[2:6], strict=True))
-        torch.testing.assert_close(one[6], two[6])
-        assert one[7].keys() == two[7].keys()
-        assert all(torch.equal(one[7][n], two[7][n]) for n in one[7])
 
 
 def test_the_loop_has_no_forward_pass_more(tmp_path):

@@ -44,6 +44,15 @@ def test_values_up_to_255_are_shown_in_range():
     assert np.abs(probe.pictures.astype(int) - pixels.permute(0, 2, 3, 1).numpy()).max() <= 1
 
 
+@pytest.mark.parametrize("brightest", [1, 255])
+def test_normalisation_brings_images_to_0_and_1(brightest):
+    pictures = torch.rand(2, 3, 4, 4)
+    mean, std = [0.5 * brightest] * 3, [0.2 * brightest] * 3
+    probe = Probe((pictures - 0.5) / 0.2, mean=mean, std=std)
+    found = probe.normalisation
+    assert torch.allclose(probe.images * found[1] + found[0], pictures, atol=1e-6)
+
+
 def test_class_names_may_be_an_array():
     assert Probe(torch.rand(1, 3, 4, 4), torch.tensor([1]), np.array(["cat", "dog"])).name(1) == "dog"
 

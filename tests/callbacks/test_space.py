@@ -15,8 +15,8 @@ def points(seed=0):
     return torch.randn(COUNT, DIMENSIONS, generator=generator) * torch.arange(DIMENSIONS, 0, -1)
 
 
-def space(kept, features, positions=ROWS, rows=ROWS):
-    return Space(kept, "embedding/fc", positions, rows, features)
+def space(kept, features, positions=ROWS, rows=ROWS, neighbours=3):
+    return Space(kept, "embedding/fc", positions, rows, features, neighbours)
 
 
 def without(*missing):
@@ -37,7 +37,7 @@ def test_a_turned_copy_lies_where_the_first_was():
 def test_the_first_two_components_stay_in_their_plane():
     """Turned within it, they explain what they did."""
     kept = {}
-    _ = space(kept, points()).coordinates
+    space(kept, points())
     now = space(kept, points(1))
     shares = now.coordinates.square().sum(dim=0)
     assert float(shares[:2].sum()) == pytest.approx(float(now.pca.coordinates[:, :2].square().sum()), rel=1e-4)
@@ -47,7 +47,7 @@ def test_the_first_two_components_stay_in_their_plane():
 def test_cka_is_that_of_the_points_followed_at_the_start():
     kept = {}
     assert space(kept, points()).cka_with_start == pytest.approx(1, abs=1e-3)
-    _ = space(kept, points(2))
+    space(kept, points(2))
     expected = linear_cka(points()[ROWS], points(1)[ROWS], debiased=True)
     assert space(kept, points(1)).cka_with_start == pytest.approx(expected, abs=1e-3)
 
@@ -59,19 +59,19 @@ def test_large_features_are_remembered():
 
 def test_neighbours_kept():
     kept = {}
-    assert space(kept, points()).neighbours_kept(3) is None
-    assert space(kept, points() * 2).neighbours_kept(3) == 1
-    assert space(kept, points(1)).neighbours_kept(3) < 0.5
+    assert space(kept, points()).neighbours_kept is None
+    assert space(kept, points() * 2).neighbours_kept == 1
+    assert space(kept, points(1)).neighbours_kept < 0.5
 
 
 @pytest.mark.parametrize("change", ["samples", "dimensions"])
 def test_other_samples_or_another_space_start_anew(change):
     kept = {}
-    _ = space(kept, points()).neighbours_kept(3), space(kept, points()).coordinates
+    space(kept, points())
     features, positions = (points(1), ROWS + 1) if change == "samples" else (points(1)[:, :5], ROWS)
     now = space(kept, features, positions)
     assert now.is_new
-    assert now.neighbours_kept(3) is None
+    assert now.neighbours_kept is None
     assert now.cka_with_start == pytest.approx(1, abs=1e-3)
     assert torch.equal(now.coordinates, now.pca.coordinates.cpu())
 
@@ -84,13 +84,13 @@ def test_the_same_samples_go_on():
 
 def test_one_that_is_missing_for_once_starts_nothing_anew():
     kept, (rows, there) = {}, without(3, 5)
-    _ = space(kept, points()).coordinates, space(kept, points()).neighbours_kept(3)
+    space(kept, points())
     between = space(kept, points(1)[there], rows=rows)
     assert not between.is_new
     expected = linear_cka(points()[ROWS[rows >= 0]], points(1)[ROWS[rows >= 0]], debiased=True)
     assert between.cka_with_start == pytest.approx(expected, abs=1e-3)
     assert between.film.isnan().any(dim=1).nonzero()[:, 0].tolist() == [3, 5]
-    assert 0 < between.neighbours_kept(3) < 1
+    assert 0 < between.neighbours_kept < 1
     after = space(kept, points())
     assert after.cka_with_start == pytest.approx(1, abs=1e-3)
     assert not after.film.isnan().any()

@@ -21,12 +21,14 @@ from ..support import SUITE, Events
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 2
 TAGS = [
+    *(f"activations/network.{layer}" for layer in ("_blocks.2", "_blocks.4", "_blocks.10", "_conv_head")),
     "embedding/network._fc/pca",
     "filters/network._conv_stem",
     "filters/network._conv_stem/change",
     "gradcam/network._swish",
     "saliency/gradient",
 ]
+FILMLESS = ["embedding/network._fc/neighbours", "patches/network._blocks.4", "patches/network._conv_head"]
 
 #: Outline of the cat in scikit-image's photograph, in pixels; right of it and below is background.
 CAT = [
@@ -69,9 +71,7 @@ def test_it_ends_with_the_command_that_opens_tensorboard(demo):
 
 def test_every_tag_is_there_at_every_step_and_every_picture_decodes(demo):
     events = Events(demo[0])
-    assert sorted(events.image_tags) == sorted(
-        [*TAGS, *(f"{tag}/history" for tag in TAGS), "embedding/network._fc/neighbours"]
-    )
+    assert sorted(events.image_tags) == sorted([*TAGS, *(f"{tag}/history" for tag in TAGS), *FILMLESS])
     for tag in events.image_tags:
         assert events.image_steps(tag) == [0, *events.scalar_steps("train/loss")] == [0, 11, 23]
         for encoded in events.pictures(tag):
@@ -144,7 +144,7 @@ def test_other_data_and_models(tmp_path):
     small = ["--model", "resnet18", "--no-pretrained", "--size", "48", "--epochs", "1", "--accelerator", "cpu"]
     output = run_example("finetune.py", tmp_path, "--data", "pictures", *small)
     events = Events(tmp_path / output.split("--logdir ")[1].strip())
-    assert {tag.partition("/")[0] for tag in events.image_tags} == {"embedding", "filters", "gradcam", "saliency"}
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE - {"deepdream", "synthesis"}
 
 
 def test_fashion_mnist(tmp_path):
@@ -166,8 +166,9 @@ def test_fashion_mnist(tmp_path):
         "--limit-batches",
         "2",
     ]
-    output = run_example("finetune.py", tmp_path, "--data", "fashion_mnist", *small)
-    assert Events(tmp_path / output.split("--logdir ")[1].strip()).image_tags
+    output = run_example("finetune.py", tmp_path, "--data", "fashion_mnist", "--imagine", *small)
+    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+    assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
 
 
 def test_wrong_data_are_said_at_once(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from lightning_viz.render.colour import NOT_FINITE, Heatmap, Overlay, SignedPixels, normalise, peak, resize
+from lightning_viz.render.colour import NOT_FINITE, Heatmap, Overlay, Pictures, SignedPixels, normalise, peak, resize
 
 PICTURES = np.full((2, 8, 8, 3), 200, np.uint8)
 
@@ -79,6 +79,16 @@ def test_three_channels_are_red_green_and_blue():
 def test_not_finite_weight_is_marked():
     values = np.array([1, np.nan, -1], np.float32).reshape(1, 3, 1, 1)
     assert SignedPixels()(values)[0, 0, 0].tolist() == list(NOT_FINITE)
+
+
+def test_pictures_have_their_own_colours_on_every_scale():
+    values = np.array([0, 0.5, 1.2, 0.25, np.nan, 1], np.float32).reshape(2, 3, 1, 1)
+    for scale in (None, 1.0, 7.0):
+        assert Pictures()(values, scale)[:, 0, 0].tolist() == [[0, 128, 255], list(NOT_FINITE)]
+
+
+def test_pictures_of_one_channel_are_grey():
+    assert Pictures()(np.full((1, 1, 2, 2), 0.2, np.float32)).tolist() == [[[[51] * 3] * 2] * 2]
 
 
 def test_normalise_leaves_zero_alone():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Frame, Line, Overlay, film, thin
+from lightning_viz.render import Frame, Line, Overlay, Pictures, film, thin
 from lightning_viz.render.film import TILE
 
 PICTURES = np.full((2, 16, 16, 3), 100, np.uint8)
@@ -35,6 +35,13 @@ def test_the_last_columns_are_the_newest(columns):
 def test_frames_keep_their_values():
     values = np.random.rand(2, 4, 4).astype(np.float32) * 1e-9  # below what float16 alone can hold
     assert np.allclose(frame(0, values).raw, values, rtol=1e-3, atol=1e-12)
+
+
+def test_pictures_have_the_same_colours_in_every_frame():
+    """All of the 256 greys, in one frame beside white and in the other as the brightest there."""
+    greys = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    for values in (greys / np.float32(255), greys[:, :, :8] / np.float32(255)):
+        assert (Pictures()(Frame.of(0, values, [()]).raw, 1.0)[0, ..., 0] == greys[0, 0, : values.shape[2]]).all()
 
 
 def test_frames_keep_what_is_not_finite():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import RIGHT, WRONG, Cell, Line, Overlay, fit_tile, sheet
+from lightning_viz.render import RIGHT, WRONG, Cell, Line, Overlay, Pictures, fit_tile, sheet
 from lightning_viz.render.sheet import FRAME, OUTLINE
 from lightning_viz.render.text import GREY, LINE, SIZE, font
 
@@ -26,6 +26,11 @@ def test_small_pictures_are_magnified_pixel_by_pixel():
 
 def test_wide_pictures_keep_their_shape():
     assert fit_tile(black(100, 1000)).shape == (25, 256, 3)
+
+
+def test_a_painter_without_colours_of_its_own_has_no_bar():
+    plain, painted = (sheet([Cell((black(9, 9),))], "title", ["note"], painter=one) for one in (None, Pictures()))
+    assert (plain == painted).all()
 
 
 @pytest.mark.parametrize("size", [28, 32, 64, 128, 224, 300, 512])
