@@ -7,6 +7,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from .views import each_random
+
 
 class Scale(NamedTuple):
     """Between pictures (N, C, H, W), 0 to 1 as a person sees them, and what a network wants: (picture - mean) / std."""
@@ -41,7 +43,7 @@ def _per_channel(
     given = torch.as_tensor(default if values is None else values).detach().to(device, torch.float32).flatten()
     if len(given) not in (1, channels) or not given.isfinite().all():
         raise ValueError(f"{name}={values!r} does not fit {channels} channels; give one number, or one for each")
-    return given.expand(channels)[:, None, None]
+    return given.expand(channels)[:, None, None].clone()  # made in inference mode, it could not be in a graph
 
 
 class Colours(NamedTuple):
@@ -73,18 +75,18 @@ _IMAGENET_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03)) 
 
 @dataclass(frozen=True)
 class Commission:
-    """What pictures are asked for: their shape (N, C, H, W), of N / copies targets, and what to begin with."""
+    """What pictures are asked for: their shape (N, C, H, W), in so many steps, and what to begin with."""
 
     shape: tuple[int, int, int, int]
-    copies: int
+    steps: int
     scale: Scale
     colours: Colours
     start: Tensor | None
-    seed: int
+    seeds: Sequence[int]
 
 
 class Canvas:
-    """Pictures (N, C, H, W), 0 to 1, as functions of their coefficients; float32, whatever the autocast.
+    """Pictures (N, C, H, W), 0 to 1, as functions of their coefficients.
 
     The coefficients are those of the real Fourier transform, divided by a spectrum that falls as `frequency ** -decay`,
     as photographs' does: a step of one size moves what is large more than what is fine. Their colours are taken from
@@ -100,23 +102,19 @@ class Canvas:
         frequencies = torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
         self.spectrum = (frequencies.clamp(min=1 / max(size)) ** -decay / 4).to(device)
 
-    def random(self, count: int, seed: int) -> Tensor:
-        """Coefficients (count, C, H, W // 2 + 1, 2) of pictures that are almost of one colour."""
-        generator = torch.Generator().manual_seed(seed)
-        shape = (count, len(self.root), *self.spectrum.shape, 2)
-        return 0.01 * torch.randn(shape, generator=generator).to(self.root.device)
+    def random(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Coefficients (N, C, H, W // 2 + 1, 2) of pictures that are almost of one colour, one of each generator."""
+        return 0.01 * each_random(generators, (len(self.root), *self.spectrum.shape, 2))
 
     def paint(self, coefficients: Tensor) -> Tensor:
         """The pictures that coefficients give."""
         waves = torch.view_as_complex(coefficients) * self.spectrum
         plain = torch.fft.irfft2(waves, s=self.size, norm="ortho")
-        with torch.autocast(plain.device.type, enabled=False):
-            return torch.sigmoid(_mixed(self.root, plain) + self.middle)
+        return torch.sigmoid(_mixed(self.root, plain) + self.middle)
 
     def read(self, pictures: Tensor) -> Tensor:
         """The coefficients of these pictures, but for 1/1000 of full black and white, which no sigmoid reaches."""
-        with torch.autocast(pictures.device.type, enabled=False):
-            plain = _mixed(torch.linalg.inv(self.root), torch.logit(pictures, eps=1e-3) - self.middle)
+        plain = _mixed(torch.linalg.inv(self.root), torch.logit(pictures, eps=1e-3) - self.middle)
         return torch.view_as_real(torch.fft.rfft2(plain, norm="ortho") / self.spectrum).clone()
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import Commission
+from .views import each_random
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,22 @@ class Classic:
     """
 
     #: How far a pixel goes in a step.
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     #: Standard deviation of the random image.
     deviation: float = 0.1
     #: The L2 penalty: what share of itself a pixel loses, per unit of learning rate. Simonyan et al., equation 1.
     l2: float = 0.1
     #: Weight of the total variation. Mahendran and Vedaldi 2015.
-    tv: float = 0.3
+    tv: float = 0.1
     #: Standard deviation in pixels of a Gaussian blur, ...
-    blur: float = 0.5
+    blur: float = 1.0
     #: ... every so many steps.
     blur_every: int = 4
     #: The share of pixels, the smallest, that are set to the mean colour at each step.
     small_pixels: float = 0.1
     #: The share of gradients, the smallest, that are set to zero.
     small_gradients: float = 0.3
-    #: In so many of the first steps gradients pass dead ReLUs, see `LetThrough`.
+    #: For at most so many steps, and until none is met, gradients pass dead ReLUs, see `LetThrough`.
     revive: int = 0
 
     def __post_init__(self) -> None:
@@ -53,14 +54,13 @@ class ClassicPainting:
     """Pictures by their pixels in the network's input space, which are shown as they are."""
 
     def __init__(self, recipe: Classic, commission: Commission) -> None:
-        count, *shape = commission.shape
         self.recipe, self.scale, self.steps = recipe, commission.scale, 0
         if commission.start is None:
-            generator = torch.Generator().manual_seed(commission.seed)
-            noise = recipe.deviation * torch.randn(commission.copies, *shape, generator=generator)
-            self.variables = noise.repeat(count // commission.copies, 1, 1, 1).to(self.scale.mean)
+            generators = [torch.Generator(self.scale.mean.device).manual_seed(seed) for seed in commission.seeds]
+            self.variables = recipe.deviation * each_random(generators, commission.shape[1:])
         else:
             self.variables = self.scale.inputs(commission.start)
+        self.variables.requires_grad_()
 
     def inputs(self) -> Tensor:
         """What the network is to see at this step (N, C, H, W)."""
@@ -77,7 +77,8 @@ class ClassicPainting:
         if recipe.blur and self.steps % recipe.blur_every == 0:
             pixels = blurred(pixels, recipe.blur)
         pixels = without_small(pixels, recipe.small_pixels)
-        self.variables = self.scale.inputs(self.scale.pictures(pixels))  # what no picture can show is no solution
+        # What no picture can show is no solution.
+        self.variables = self.scale.inputs(self.scale.pictures(pixels)).requires_grad_()
 
     def pictures(self) -> Tensor:
         """As they are now, 0 to 1."""
@@ -86,12 +87,12 @@ class ClassicPainting:
 
 def without_small(values: Tensor, share: float) -> Tensor:
     """The values (N, C, H, W), zero at that share of each picture's places where their norm over channels is smallest."""
-    norms = values.norm(dim=1).flatten(1)
-    count = int(share * norms.shape[1])
+    energies = values.square().sum(dim=1, keepdim=True)
+    count = int(share * energies[0].numel())
     if count == 0:
         return values
-    limit = norms.kthvalue(count, dim=1).values[:, None, None, None]
-    return torch.where(values.norm(dim=1, keepdim=True) > limit, values, 0)
+    limit = energies.flatten(1).kthvalue(count, dim=1).values
+    return torch.where(energies <= limit[:, None, None, None], 0, values)  # NaN stays
 
 
 def total_variation(pixels: Tensor) -> Tensor:

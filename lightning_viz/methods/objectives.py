@@ -79,8 +79,8 @@ class LayerScores:
 Objective = ClassScores | LayerScores
 
 
-def class_objective(model: nn.Module, target: Goal, copies: int, example: Tensor | None) -> tuple[Objective, int]:
-    """The objective for `copies` pictures of each class, class by class, and how many pictures that is.
+def class_objective(model: nn.Module, target: Goal, copies: int, example: Tensor | None) -> tuple[Objective, list[int]]:
+    """The objective for `copies` pictures of each class, class by class, and each picture's class (of a callable: 0).
 
     With an `example` (1, C, H, W) it tells the features of the last spatial layer, too.
     """
@@ -88,19 +88,19 @@ def class_objective(model: nn.Module, target: Goal, copies: int, example: Tensor
         None if example is None else find_layer(model, "last_spatial", example, target if callable(target) else None)
     )
     if callable(target):
-        return ClassScores(model, target, layer), copies
+        return ClassScores(model, target, layer), [0] * copies
     classes = _numbers(target, "target").repeat_interleave(copies)
-    return ClassScores(model, classes, layer), len(classes)
+    return ClassScores(model, classes, layer), classes.tolist()
 
 
 def layer_objective(
     model: nn.Module, layer: str, unit: int | Sequence[int] | None, position: Position, copies: int
-) -> tuple[Objective, int]:
+) -> tuple[Objective, list[int]]:
     """The same for a layer's units."""
     if position is not None and position != "middle" and (isinstance(position, str) or len(position) != 2):
         raise ValueError(f"position={position!r} is not one place; give (row, column), 'middle', or None for all")
     units = None if unit is None else _numbers(unit, "unit").repeat_interleave(copies)
-    return LayerScores(model, layer, units, position), copies if units is None else len(units)
+    return LayerScores(model, layer, units, position), [0] * copies if units is None else units.tolist()
 
 
 def likeness(features: Tensor, copies: int) -> Tensor:

@@ -17,8 +17,13 @@ class LetThrough(TorchFunctionMode):
     """Within it, a ReLU whose gradient is zero for all of an image lets through what would bring it back to life.
 
     ReLU, ReLU6 and Hardtanh, as modules, functions and in place. As in Lucid, of Olah et al. 2017: the gradient that
-    would push a unit further beyond its kink stays zero. It is that of a loss, which is to fall.
+    would push a unit further beyond its kink stays zero. It is that of a score, which is to rise.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Whether a gradient has met a dead one.
+        self.met = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -28,21 +33,25 @@ class LetThrough(TorchFunctionMode):
         inputs, copy = args[0], args[0].detach().clone()
         outputs = func(copy, *args[1:], **(kwargs or {}))
         if outputs is copy:  # in place
-            return inputs.copy_(_LetThrough.apply(inputs.clone(), outputs))
-        return _LetThrough.apply(inputs, outputs)
+            return inputs.copy_(_LetThrough.apply(inputs.clone(), outputs, self))
+        return _LetThrough.apply(inputs, outputs, self)
 
 
 class _LetThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, outputs: Tensor, mode: LetThrough) -> Tensor:
+        ctx.mode = mode
         ctx.save_for_backward(outputs - inputs)
         return outputs.view_as(outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (lifted,) = ctx.saved_tensors  # by how much the kink has moved the input
         (gradient,) = gradients
         plain = torch.where(lifted == 0, gradient, 0)
-        helpful = torch.where((lifted == 0) | (lifted * gradient < 0), gradient, 0)
-        alive = plain.flatten(1).any(dim=1).reshape(-1, *[1] * (gradient.ndim - 1))
-        return torch.where(alive, plain, helpful), None
+        alive = plain.flatten(1).any(dim=1)
+        if alive.all():
+            return plain, None, None
+        ctx.mode.met = True
+        helpful = torch.where(lifted * gradient > 0, gradient, plain)
+        return torch.where(alive.reshape(-1, *[1] * (gradient.ndim - 1)), plain, helpful), None, None

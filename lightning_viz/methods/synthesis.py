@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import Colours, Commission, Scale
-from .classic import Classic, ClassicPainting
-from .fourier import Fourier, FourierPainting
+from .classic import Classic
+from .fourier import Fourier
 from .modes import evaluating
 from .objectives import Goal, Objective, Position, class_objective, layer_objective, likeness
 from .relus import LetThrough
@@ -57,40 +57,48 @@ def synthesize(
     fraction of the steps. `recipe` is "fourier" (`Fourier`), whose pictures hold from many views and for other networks,
     or "classic" (`Classic`), the regularised ascent on pixels. `progress` shows a bar.
 
-    All random numbers come from generators of their own, seeded by `seed`, and are the same for each target: what is
-    painted for one does not depend on the others, up to rounding. The model runs in evaluation mode and is left as it was;
-    no gradient of its parameters is computed.
+    All random numbers come from generators of their own, one for each picture, seeded by `seed`, its target and which copy
+    it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode, in the
+    autocast that is on, and is left as it was; no gradient of its parameters is computed.
     A picture whose score or gradient is not finite, as where the network has diverged, is NaN.
     Raises ValueError for arguments that do not fit; TypeError where the output holds no logits.
     """
-    settings = _recipe(recipe)
+    settings, (height, width) = _recipe(recipe), _sides(size)
     _check(target, layer, unit, position, steps, copies, diversity)
     device, dtype = _place(model, start, images)
     channels = _channels(model, channels, start, images, mean, std)
-    scale = Scale.of(mean, std, channels, device)
-    height, width = _sides(size)
+    precise = torch.autocast(device.type, enabled=False)  # pictures are float32 in any case
     with evaluating(model):
+        scale = Scale.of(mean, std, channels, device)
         if layer is not None:
-            objective, count = layer_objective(model, layer, unit, position, copies)
+            objective, numbers = layer_objective(model, layer, unit, position, copies)
         else:
             example = torch.zeros(1, channels, height, width, device=device, dtype=dtype) if copies > 1 else None
-            objective, count = class_objective(model, target, copies, example if diversity else None)
-        shape = count, channels, height, width
+            objective, numbers = class_objective(model, target, copies, example if diversity else None)
+        shape = len(numbers), channels, height, width
         beginning = None if start is None else _beginning(start, shape).to(device)
         colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
-        painting = settings.begin(Commission(shape, copies, scale, colours, beginning, seed))
+        with precise:
+            painting = settings.begin(
+                Commission(shape, steps, scale, colours, beginning, _seeds(seed, numbers, copies))
+            )
+        revive = settings.revive
         for step in _counted(steps, progress):
-            with LetThrough() if step < settings.revive else nullcontext():
-                painting.ascend(_gradient(objective, painting, dtype, copies, diversity))
-        return painting.pictures()
+            with precise:
+                inputs = painting.inputs().to(dtype)
+            with LetThrough() if step < revive else nullcontext() as passage:
+                gradient = _gradient(objective, inputs, painting.variables, copies, diversity)
+            with precise:
+                painting.ascend(gradient)
+            if passage is not None and not passage.met:
+                revive = 0  # all are alive; letting gradients through takes time
+        with precise:
+            return painting.pictures()
 
 
-def _gradient(
-    objective: Objective, painting: FourierPainting | ClassicPainting, dtype: torch.dtype, copies: int, diversity: float
-) -> Tensor:
-    """Of the scores of all pictures, and what keeps copies apart, with respect to the painting's variables."""
-    variables = painting.variables.requires_grad_()
-    scores, features = objective(painting.inputs().to(dtype))
+def _gradient(objective: Objective, inputs: Tensor, variables: Tensor, copies: int, diversity: float) -> Tensor:
+    """Of the scores of all pictures, and what keeps copies apart, with respect to the variables that they come from."""
+    scores, features = objective(inputs)
     if len(scores) != len(variables) or not scores.requires_grad:
         raise ValueError(
             f"{len(scores)} scores of {len(variables)} pictures cannot be raised; give a target= that returns one for each "
@@ -99,7 +107,8 @@ def _gradient(
     total = scores.float().sum()
     if features is not None and copies > 1:
         total = total - diversity * likeness(features, copies).sum()
-    (gradient,) = torch.autograd.grad(total, variables)
+    with torch.autocast(inputs.device.type, enabled=False):  # as precise as the way there
+        (gradient,) = torch.autograd.grad(total, variables)
     return gradient
 
 
@@ -168,6 +177,11 @@ def _beginning(start: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     if not start.isfinite().all() or start.min() < 0 or start.max() > 1:
         raise ValueError("start= goes beyond 0 to 1, as a person sees pictures; undo the normalisation")
     return start.detach().float()
+
+
+def _seeds(seed: int, numbers: Sequence[int], copies: int) -> list[int]:
+    """One for each picture, from its target's number and which copy it is, whatever is painted beside it."""
+    return [(((seed << 20) + number << 10) + n % copies) % 2**63 for n, number in enumerate(numbers)]
 
 
 def _counted(steps: int, progress: bool) -> Iterable[int]:

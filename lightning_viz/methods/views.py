@@ -1,15 +1,23 @@
 """Random looks at pictures, so that what is painted holds from everywhere."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 
-def random_windows(count: int, generator: torch.Generator, crop: tuple[float, float], turn: float) -> Tensor:
-    """Windows (count, 4) for `window_matrices`: share of the side, angle in radians, and place across and down.
+def each_random(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Normal random numbers (N, *shape), each of a generator of its own: no picture's depend on those beside it."""
+    return torch.stack([torch.randn(*shape, generator=one, device=one.device) for one in generators])
+
+
+def random_windows(generators: Sequence[torch.Generator], crop: tuple[float, float], turn: float) -> Tensor:
+    """A window (N, 4) of each generator, for `look`: share of the side, angle in radians, and place across and down.
 
     Each is of a share of the picture's area between those of `crop`, somewhere within it, turned by up to `turn` degrees.
     """
-    size, angle, across, down = torch.rand(4, count, generator=generator)
+    numbers = torch.stack([torch.rand(4, generator=one, device=one.device) for one in generators])
+    size, angle, across, down = numbers.unbind(dim=1)
     side = (crop[0] + (crop[1] - crop[0]) * size).sqrt()
     free = 1 - side
     return torch.stack(

