@@ -8,9 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods import synthesize
-from lightning_viz.methods.classic import Classic
-from lightning_viz.methods.fourier import Fourier
+from lightning_viz.methods import Classic, Fourier, synthesize
 from lightning_viz.methods.layers import plain_name, resolve_layer
 from lightning_viz.methods.objectives import class_objective, layer_objective
 from lightning_viz.methods.outputs import logits
@@ -65,7 +63,7 @@ class ClassSynthesisLogger(VizCallback):
         size: the pictures' side in pixels; by default their size is that of the probe's.
         recipe: "fourier", pictures that hold from many views and for other networks, or "classic", regularised ascent on
             pixels (Simonyan et al. 2014, Yosinski et al. 2015).
-        recipe_options: fields of `lightning_viz.methods.fourier.Fourier`, or of `classic.Classic`, such as {"turn": 5.0}.
+        recipe_options: fields of `lightning_viz.methods.Fourier`, or of `Classic`, such as {"turn": 5.0}.
         per_class: also log the probability of each class, `synthesis/classes/probability/<class>`.
         seed: of the noise and the views.
         common: the options of every callback, see `VizCallback`.
