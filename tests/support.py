@@ -30,8 +30,9 @@ CALLBACKS: list[type[VizCallback]] = [
 
 #: What leaves them all that they do but makes it quick, for tests that draw very often, or large networks.
 QUICK: dict[type[VizCallback], dict[str, Any]] = {
-    lightning_viz.ClassSynthesisLogger: {"steps": 1, "warm_steps": 1},
+    lightning_viz.ClassSynthesisLogger: {"classes": [0, 1], "steps": 1, "warm_steps": 1},
     lightning_viz.DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
+    lightning_viz.TopPatchesLogger: {"max_units": 2, "patches": 2},
 }
 
 #: The first parts of the tags that the whole suite draws under.

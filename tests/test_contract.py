@@ -28,6 +28,7 @@ from lightning_viz import (
     VizCallback,
     viz_callbacks,
 )
+from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import TensorBoardSink
 
@@ -391,6 +392,7 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
     class Counting(pl.Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.global_step in (500, 1000):
+                session_of(trainer).sink(trainer).flush()  # what waits in the queue does not stay
                 gc.collect()
                 counts[trainer.global_step] = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 

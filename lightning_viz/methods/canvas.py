@@ -65,8 +65,10 @@ class Colours(NamedTuple):
     def usual(cls, channels: int) -> Self:
         """Those of ImageNet for three channels; of others nothing is known: grey, and uncorrelated."""
         if channels == 3:
-            return cls(torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_ROOT))
-        return cls(torch.full((channels,), 0.5), torch.eye(channels) / 4)
+            return cls(
+                torch.tensor(_IMAGENET_MEAN, dtype=torch.float32), torch.tensor(_IMAGENET_ROOT, dtype=torch.float32)
+            )
+        return cls(torch.full((channels,), 0.5, dtype=torch.float32), torch.eye(channels, dtype=torch.float32) / 4)
 
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -99,7 +101,10 @@ class Canvas:
         # A variance of 1 in the mean over the channels: the contrast is the optimisation's to choose.
         self.root = (colours.root / colours.root.square().sum(dim=1).mean().sqrt()).to(device)
         self.middle = torch.logit(colours.mean, eps=0.05)[:, None, None].to(device)
-        frequencies = torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
+        frequencies = torch.hypot(
+            torch.fft.fftfreq(size[0], dtype=torch.float32)[:, None],
+            torch.fft.rfftfreq(size[1], dtype=torch.float32)[None],
+        )
         self.spectrum = (frequencies.clamp(min=1 / max(size)) ** -decay / 4).to(device)
 
     def random(self, generators: Sequence[torch.Generator]) -> Tensor:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 def each_random(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
     """Normal random numbers (N, *shape), each of a generator of its own: no picture's depend on those beside it."""
-    return torch.stack([torch.randn(*shape, generator=one, device=one.device) for one in generators])
+    return torch.stack(
+        [torch.randn(*shape, generator=one, device=one.device, dtype=torch.float32) for one in generators]
+    )
 
 
 def random_windows(generators: Sequence[torch.Generator], crop: tuple[float, float], turn: float) -> Tensor:
@@ -16,7 +18,7 @@ def random_windows(generators: Sequence[torch.Generator], crop: tuple[float, flo
 
     Each is of a share of the picture's area between those of `crop`, somewhere within it, turned by up to `turn` degrees.
     """
-    numbers = torch.stack([torch.rand(4, generator=one, device=one.device) for one in generators])
+    numbers = torch.stack([torch.rand(4, generator=one, device=one.device, dtype=torch.float32) for one in generators])
     size, angle, across, down = numbers.unbind(dim=1)
     side = (crop[0] + (crop[1] - crop[0]) * size).sqrt()
     free = 1 - side

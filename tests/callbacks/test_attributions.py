@@ -7,7 +7,7 @@ import torchvision
 from lightning_viz import GradCAMLogger, Probe, SaliencyLogger, methods
 from lightning_viz.methods import grad_cam, saliency, smoothgrad
 
-from ..support import SUITE, Events, Lit, loader, small_network, trainer
+from ..support import CALLBACKS, QUICK, SUITE, Events, Lit, loader, small_network, trainer
 
 PROBE = Probe(torch.rand(3, 3, 12, 12), torch.tensor([0, 3, 1]))
 
@@ -110,11 +110,10 @@ def test_unknown_method(kind):
 )
 def test_zero_configuration_on_torchvision(name, size, tmp_path):
     """From a pretrained-like classifier to pictures without an option; the shapes of the outputs are all that matters."""
-    from lightning_viz import viz_callbacks
-
     module = Lit(torchvision.models.get_model(name, weights=None, num_classes=4))
     data = torch.utils.data.TensorDataset(torch.rand(4, 3, size, size), torch.arange(4))
-    run = trainer(tmp_path, viz_callbacks(on_error="raise", max_images=2, history=0))
+    common = {"on_error": "raise", "max_images": 2, "history": 0}
+    run = trainer(tmp_path, [kind(**QUICK.get(kind, {}), **common) for kind in CALLBACKS])
     run.validate(module, loader(data), verbose=False)
     tags = Events(tmp_path / "run/version_0").image_tags
     assert {tag.partition("/")[0] for tag in tags} == SUITE

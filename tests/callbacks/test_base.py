@@ -401,8 +401,12 @@ def test_a_layer_without_places(tmp_path):
 
 def test_a_network_without_convolution_is_said_and_goes_on(tmp_path, our_warnings):
     module = Lit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, CLASSES)))
-    assert {tag.partition("/")[0] for tag in fit(tmp_path, viz_callbacks(), module)} == {"saliency", "embedding"}
-    assert len(our_warnings()) == 4  # of those that need filters or feature maps: each says what it misses
+    assert {tag.partition("/")[0] for tag in fit(tmp_path, viz_callbacks(), module)} == {
+        "embedding",
+        "saliency",
+        "synthesis",
+    }
+    assert len(our_warnings()) == 5  # of those that need filters or feature maps: each says what it misses
 
 
 def test_target_label_without_labels(tmp_path):
