@@ -11,7 +11,7 @@ quickstart: .venv/.examples  ## train a small network on digits
 	$(BIN)/python examples/quickstart.py
 
 test: lint  ## lint, types, tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -9,14 +9,6 @@ import torch
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, a file's tests share a process and its fixtures; those of the contract, which come last, fill
-    both processes."""
-    for item in items:
-        if item.path.name != "test_contract.py":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.fixture(autouse=True)
 def same_seed() -> None:
     torch.manual_seed(0)
