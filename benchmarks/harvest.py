@@ -65,14 +65,16 @@ def by_turns(listener):
 
     class ByTurns(listener):
         def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-            self.start = time.perf_counter()
+            now = time.perf_counter()
+            if batch_idx:
+                self.seconds.append(now - self.start)  # of the batch before, and of getting this one
+            self.start = now
             if batch_idx % 2 == 0:
                 super().on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
         def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
             if batch_idx % 2 == 0:
                 super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-            self.seconds.append(time.perf_counter() - self.start)
 
         def on_validation_end(self, trainer, pl_module):
             """What is drawn is timed with the callback as it is."""
