@@ -46,9 +46,9 @@ class ClassSynthesisLogger(VizCallback):
     that is another class; as a scalar `synthesis/classes/probability`, the mean over the pictures. A probability near 1 says
     that the network is satisfied, and only a look at the picture says with what.
 
-    At the defaults the first drawing costs 96 steps of ten pictures, each step a forward and a backward pass, and each
-    later one 32, as they go on from the pictures of the drawing before: of 320 pictures, which is that of about 210 in training. Whatever the
-    network imagined once and holds still stays on them; with `warm_start=False` each is the picture of this network alone.
+    At the defaults a drawing that begins with noise, at the start and after the first epoch, costs 96 steps of ten pictures,
+    each step a forward and a backward pass. Later ones go on from the drawing before and cost 32. Whatever the network
+    imagined once and holds still stays on them; with `warm_start=False` each is the picture of this network alone.
 
     Args:
         classes: indices of the classes; by default the first ten of all, those of the probe before the others. The indices in
@@ -96,7 +96,7 @@ class ClassSynthesisLogger(VizCallback):
         _check_indices("position", position, 2)
         if layer is not None and not isinstance(layer, str):
             raise TypeError(f"layer={layer!r} is {type(layer).__name__}; give a dotted name, or None")
-        if layer is None and not units is position is None:
+        if layer is None and (units is not None or position is not None):
             raise ValueError(f"units={units!r}, position={position!r} are those of a layer; give its name as layer=")
         if layer is not None and classes is not None:
             raise ValueError(f"classes={classes!r} and layer={layer!r}: give one of them")
@@ -122,7 +122,7 @@ class ClassSynthesisLogger(VizCallback):
         self.seed = seed
 
     def distinction(self) -> dict[str, Any]:
-        return {"classes": self.classes, "layer": self.layer, "units": self.units}
+        return {"classes": self.classes, "layer": self.layer, "units": self.units, "position": self.position}
 
     def check(self, network: nn.Module) -> None:
         if self.layer is not None:
@@ -144,6 +144,10 @@ class ClassSynthesisLogger(VizCallback):
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
         wish, kept = self._wish(network, probe), self._memory.kept
         start = kept.get(f"{wish.tag}/pictures") if self.warm_start else None
+        count = len(wish.names) * self.copies
+        if start is not None and (len(start), *start.shape[2:]) != (count, *self._size(probe)):
+            start = None  # from before a resume with other options
+            self._memory.films.clear()
         if start is not None:  # what the network has ceased to imagine fades
             start = start.mean(dim=(2, 3), keepdim=True).lerp(start, FADE)
         steps = self.steps if start is None else self.warm_steps
@@ -206,7 +210,7 @@ class ClassSynthesisLogger(VizCallback):
         return synthesize(
             network,
             **wish.goal,
-            size=self.size or (probe.images.shape[2], probe.images.shape[3]),
+            size=self._size(probe),
             steps=steps,
             mean=mean,
             std=std,
@@ -216,6 +220,9 @@ class ClassSynthesisLogger(VizCallback):
             images=probe.images,
             seed=self.seed + self._memory.global_step,
         )
+
+    def _size(self, probe: Probe) -> tuple[int, int]:
+        return (self.size, self.size) if self.size else (probe.images.shape[2], probe.images.shape[3])
 
     # What the network says of them.
 

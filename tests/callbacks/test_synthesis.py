@@ -81,6 +81,20 @@ def test_it_goes_on_after_a_resume(tmp_path, painted):
     assert float(painted[2][0]["start"].mean()) == pytest.approx(float(painted[1][1].mean()))
 
 
+@pytest.mark.parametrize("changed", [{"size": 20}, {"copies": 2}])
+def test_a_resume_with_other_options_begins_anew(changed, tmp_path, painted):
+    def network():
+        return Lit(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)))
+
+    keeping = ModelCheckpoint(tmp_path, filename="last")
+    trainer(tmp_path, [ClassSynthesisLogger(**FEW), keeping], max_epochs=1, enable_checkpointing=True).fit(
+        network(), loader(), loader()
+    )
+    run = trainer(tmp_path, [ClassSynthesisLogger(**changed, **FEW)], max_epochs=2)
+    run.fit(network(), loader(), loader(), ckpt_path=tmp_path / "last.ckpt")
+    assert (painted[-1][0]["steps"], painted[-1][0]["start"]) == (6, None)
+
+
 def test_each_tile_says_the_probability_of_its_class(tmp_path, painted, panels):
     """Of the finished picture, in the input's own normalisation."""
     images, labels = dataset(8).tensors
