@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from .answers import Answers
 from .base import VizCallback
 from .checks import check_choice, check_count
 from .firing import Firing, Firings
+from .lightning import pl
 from .network import truths
 from .panel import Film, Item, Scalar, Tiles
 from .probe import Probe

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target
@@ -22,6 +20,7 @@ from .checks import (
     check_target_argument,
 )
 from .guard import guard
+from .lightning import join, pl, rank_zero_warn
 from .listening import HARDEST, Listening
 from .log import Log
 from .memory import Memory
@@ -70,6 +69,7 @@ class VizCallback(Listening):
         unpack: Unpack | None = None,
     ) -> None:
         super().__init__()
+        join()
         for name, value, least in (
             ("every_n_epochs", every_n_epochs, 1),
             ("every_n_train_steps", every_n_train_steps, 1),

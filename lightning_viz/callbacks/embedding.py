@@ -6,9 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_viz.methods import embeddings, leave_one_out, pca
@@ -19,6 +17,7 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count, check_flag
 from .harvest import Harvest, Tap
+from .lightning import pl, rank_zero_warn
 from .neighbourhood import PIXELS, THUMBNAIL, Queries
 from .order import is_steady
 from .panel import Embedding, Item, Scalar, Scatter

@@ -4,13 +4,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from .batches import Unpack, unpack_batch
 from .guard import guard
 from .harvest import Collector, Harvest
+from .lightning import Callback, pl
 from .memory import Memory
 from .network import Forward, find_network
 from .probe import Hardest, Probe
@@ -20,7 +20,7 @@ from .session import convert, described, first, loaders, session_of
 HARDEST = "validation pictures of the highest loss"
 
 
-class Listening(pl.Callback):
+class Listening(Callback):
     """Feeds collectors from a loop's own forward passes, with hooks that live as long as the loop, in every process."""
 
     every_n_epochs: int

@@ -5,13 +5,13 @@ from functools import partial
 from math import isfinite
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.outputs import logits
 from lightning_viz.render import WRONG, Caption, Line, verdict
 
+from .lightning import pl
 from .probe import Probe
 
 #: A user's own way from the LightningModule and images to its output.
@@ -39,7 +39,7 @@ def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Modu
     """
     if forward is not None:
         return _Forwarded(module, forward)
-    if type(module).forward is not pl.LightningModule.forward:
+    if type(module).forward.__qualname__ != "LightningModule.forward":  # each Lightning has a class of its own
         return module
     inner = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
     if len(inner) == 1:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -19,6 +18,7 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count
 from .cutting import Cutter, cells
+from .lightning import pl
 from .order import is_indexed, part_of
 from .panel import Item, Scalar, Tiles
 from .probe import Probe

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .batches import Unpack
 from .harvest import Collector, Harvest, Seen
+from .lightning import pl
 from .order import Places, batch_size_of, part_of
 from .samples import Keeper, Samples
 from .sampling import copied, listed_labels

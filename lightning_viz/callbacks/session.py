@@ -6,11 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.loggers.logger import DummyLogger
-from pytorch_lightning.trainer.states import RunningStage
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -18,6 +13,7 @@ from lightning_viz.sinks import TensorBoardSink
 
 from .batches import Unpack, unpack_batch
 from .guard import guard
+from .lightning import pl, rank_zero_warn
 from .memory import Memory
 from .order import batch_size_of
 from .probe import Probe
@@ -49,7 +45,7 @@ class Session:
 
     def sink(self, trainer: pl.Trainer) -> TensorBoardSink | None:
         """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
-        logger: Any = next((one for one in trainer.loggers if _is_tensorboard(one)), None)
+        logger: Any = next((one for one in trainer.loggers if _is("TensorBoardLogger", one)), None)
         if logger is None:
             return None
         if id(logger) not in self._sinks:
@@ -66,7 +62,7 @@ class Session:
             self.warn(
                 "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
             )
-        elif not any(isinstance(logger, DummyLogger) for logger in trainer.loggers):
+        elif not any(_is("DummyLogger", logger) for logger in trainer.loggers):
             kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
             self.warn(
                 f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])"
@@ -132,16 +128,17 @@ def described(
     return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
 
 
-def _is_tensorboard(logger: Logger) -> bool:
-    """By name: the packages pytorch_lightning and lightning each have their own."""
-    return any(kind.__name__ == "TensorBoardLogger" for kind in type(logger).__mro__)
+def _is(name: str, logger: Any) -> bool:
+    """By name: each Lightning has classes of its own."""
+    return any(kind.__name__ == name for kind in type(logger).__mro__)
 
 
 @contextmanager
 def not_training(trainer: pl.Trainer) -> Iterator[None]:
     """The trainer says that it validates, as it will when the pictures are seen next."""
     stage = trainer.state.stage
-    trainer.state.stage = RunningStage.VALIDATING if trainer.training else stage
+    if trainer.training:
+        trainer.validating = True
     try:
         yield
     finally:
