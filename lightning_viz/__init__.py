@@ -46,7 +46,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Names on demand: `import lightning_viz` alone loads neither Lightning nor matplotlib (which Lightning loads)."""
     if name in __all__:
-        return getattr(import_module(".callbacks", __name__), name)
+        callbacks = import_module(".callbacks", __name__)
+        callbacks.lightning.join()  # a Lightning imported since may be about to ask what this is
+        return getattr(callbacks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

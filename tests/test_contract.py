@@ -30,7 +30,7 @@ from lightning_viz import (
 )
 from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
-from lightning_viz.sinks import TensorBoardSink
+from lightning_viz.sinks import Queue
 
 from .support import CALLBACKS, CLASSES, QUICK, Events, Lit, Restless, loader, small_network, trainer
 
@@ -386,7 +386,7 @@ def test_history_0_draws_no_film_strip(callback, tmp_path):
 @every_callback
 def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
     """A thousand draws, without the painting, whose share of the memory the next test looks at."""
-    monkeypatch.setattr(TensorBoardSink, "image", lambda *args: None)
+    monkeypatch.setattr(Queue, "image", lambda *args: None)
     counts = {}
 
     class Counting(pl.Callback):

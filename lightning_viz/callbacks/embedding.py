@@ -130,7 +130,12 @@ class EmbeddingProjectorLogger(VizCallback):
         ]
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
-        data = Data.of(trainer, stage)
+        data, session = Data.of(trainer, stage), session_of(trainer)
+        if (queue := session.sink(trainer)) is not None and queue.projector is None:
+            session.warn(
+                "lightning_viz writes nothing for the Projector, which needs a TensorBoardLogger with a folder on this machine; "
+                "the pictures and numbers of the embedding are logged"
+            )
         harvest, self._samples, self._stage = self._memory.harvest, {}, stage
         for index in self._loaders:
             if index >= len(data.loaders):
@@ -149,7 +154,7 @@ class EmbeddingProjectorLogger(VizCallback):
             elif known is not None:
                 self._samples[index] = known, f"{len(known)} of the {data.name} data, all that was seen so far"
             else:
-                session_of(trainer).warn(
+                session.warn(
                     f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
                     "stream, or cannot be read by index; it sees what a validation loop sees, and draws at the end of the next epoch with one"
                 )

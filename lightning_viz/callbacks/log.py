@@ -24,7 +24,7 @@ from lightning_viz.render import (
     sheet,
     thin,
 )
-from lightning_viz.sinks import Snapshot, TensorBoardSink
+from lightning_viz.sinks import Queue, Snapshot
 
 from .memory import Memory
 from .network import truths, verdicts
@@ -36,7 +36,7 @@ from .probe import Probe
 class Log:
     """One drawing of one callback at one step. Tensors are copied here, pictures are painted by the sink's thread."""
 
-    sink: TensorBoardSink
+    sink: Queue
     memory: Memory
     stage: str
     step: int

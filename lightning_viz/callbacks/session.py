@@ -9,11 +9,12 @@ from weakref import WeakKeyDictionary, ref
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_viz.sinks import TensorBoardSink
+from lightning_viz.sinks import Queue
 
 from .batches import Unpack, unpack_batch
 from .guard import guard
 from .lightning import pl, rank_zero_warn
+from .loggers import is_a, sinks_of
 from .memory import Memory
 from .order import batch_size_of
 from .probe import Probe
@@ -25,7 +26,7 @@ class Session:
 
     def __init__(self) -> None:
         self._probes: dict[tuple[str, Unpack], Probe] = {}
-        self._sinks: dict[int, TensorBoardSink] = {}
+        self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
         self._warned: set[str] = set()
         self._memories: dict[str, tuple[ref[pl.LightningModule], Memory]] = {}
 
@@ -43,14 +44,13 @@ class Session:
             self._warned.add(message)
             rank_zero_warn(message)
 
-    def sink(self, trainer: pl.Trainer) -> TensorBoardSink | None:
+    def sink(self, trainer: pl.Trainer) -> Queue | None:
         """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
-        logger: Any = next((one for one in trainer.loggers if _is("TensorBoardLogger", one)), None)
-        if logger is None:
-            return None
-        if id(logger) not in self._sinks:
-            self._sinks[id(logger)] = TensorBoardSink(lambda: logger.experiment)
-        return self._sinks[id(logger)]
+        key = tuple(map(id, trainer.loggers))
+        if key not in self._queues:
+            sinks = sinks_of(trainer.loggers)
+            self._queues[key] = (Queue(sinks) if sinks else None), trainer.loggers  # which keep their ids
+        return self._queues[key][0]
 
     def check_loggers(self, trainer: pl.Trainer) -> None:
         """Say once why nothing will be drawn, where that is so."""
@@ -62,7 +62,7 @@ class Session:
             self.warn(
                 "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
             )
-        elif not any(_is("DummyLogger", logger) for logger in trainer.loggers):
+        elif not any(is_a("DummyLogger", logger) for logger in trainer.loggers):
             kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
             self.warn(
                 f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])"
@@ -70,9 +70,10 @@ class Session:
 
     def flush(self) -> None:
         """Return when all that was drawn is on disk. A disk that is full or gone is warned of, and stops no run."""
-        for sink in self._sinks.values():
+        for queue, _ in self._queues.values():
             try:
-                sink.flush()
+                if queue is not None:
+                    queue.flush()
             except Exception as error:
                 self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
 
@@ -126,11 +127,6 @@ def described(
     """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
     data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
     return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
-
-
-def _is(name: str, logger: Any) -> bool:
-    """By name: each Lightning has classes of its own."""
-    return any(kind.__name__ == name for kind in type(logger).__mro__)
 
 
 @contextmanager

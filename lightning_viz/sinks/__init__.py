@@ -1,7 +1,12 @@
-"""Pictures, scalars and embeddings to a logger's files; never a model, never Lightning."""
+"""Pictures, scalars and embeddings to loggers; never a model, never Lightning's own classes."""
 
+from .files import FileSink
+from .mlflow import MLFlowSink
 from .projector import ProjectorSink
+from .queue import Queue
+from .sink import Sink
 from .snapshot import Snapshot
 from .tensorboard import TensorBoardSink
+from .wandb import WandbSink
 
-__all__ = ["ProjectorSink", "Snapshot", "TensorBoardSink"]
+__all__ = ["FileSink", "MLFlowSink", "ProjectorSink", "Queue", "Sink", "Snapshot", "TensorBoardSink", "WandbSink"]

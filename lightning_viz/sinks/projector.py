@@ -1,6 +1,5 @@
 """Embeddings for TensorBoard's Projector, one run directory for all snapshots, readable at every moment."""
 
-import hashlib
 import itertools
 import os
 import re
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .names import digest, plain_name
 from .snapshot import Snapshot
 from .sprite import grid, sprite
 
@@ -49,7 +49,7 @@ class ProjectorSink:
         if max_snapshots < 1:
             raise ValueError(f"max_snapshots={max_snapshots} keeps nothing; pass 1 or more")
         self._folder = Path(folder)
-        self._name = _directory_name(name)
+        self._name = plain_name(name)
         self._max_snapshots = max_snapshots
 
     def write(self, snapshot: Snapshot) -> None:
@@ -91,7 +91,7 @@ def _store(run: Path, snapshot: Snapshot) -> "list[EmbeddingInfo]":
     common = EmbeddingInfo(metadata_path=_asset(run, "table", "tsv", _table(snapshot)))
     if (thumbnails := snapshot.thumbnails) is not None:
         # By the hash of the pixels, not of the PNG: what is there already need not be encoded again.
-        name = f"sprite-{_digest(repr(thumbnails.shape).encode(), thumbnails.tobytes())}.png"
+        name = f"sprite-{digest(repr(thumbnails.shape).encode(), thumbnails.tobytes())}.png"
         if not (run / name).exists():
             _replace(run / name, sprite(thumbnails))
         common.sprite.image_path = name
@@ -146,12 +146,6 @@ def _distinct(names: Iterable[str]) -> list[str]:
         choices = itertools.chain([name], (f"{name} ({again})" for again in itertools.count(2)))
         taken.append(next(choice for choice in choices if choice not in taken))
     return taken
-
-
-def _directory_name(name: str) -> str:
-    """One plain folder's name, for any text; of two different texts, two different names."""
-    plain = re.sub(r"[^\w.-]+", "_", name)[:40].lstrip(".")
-    return name if plain == name and name else f"{plain}-{_digest(name.encode(errors='surrogatepass'))[:8]}"
 
 
 def _thin(steps: Sequence[int], count: int) -> list[int]:
@@ -213,17 +207,10 @@ def _files(entry: "EmbeddingInfo") -> list[str]:
 
 def _asset(run: Path, kind: str, suffix: str, content: bytes) -> str:
     """Write a file named by its content, unless it is there; its name."""
-    name = f"{kind}-{_digest(content)}.{suffix}"
+    name = f"{kind}-{digest(content)}.{suffix}"
     if not (run / name).exists():
         _replace(run / name, content)
     return name
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:24]
 
 
 def _replace(path: Path, content: bytes) -> None:

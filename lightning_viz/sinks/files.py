@@ -1,0 +1,36 @@
+"""Pictures as files, for loggers that are files themselves."""
+
+import io
+from collections.abc import Callable
+
+import fsspec
+from PIL import Image
+
+from .names import plain_name
+from .sink import Picture
+
+
+class FileSink:
+    """`<folder>/pictures/<tag>/<step>.png`, on any file system that fsspec knows; scalars as the logger logs its own."""
+
+    projector = None
+
+    def __init__(self, folder: Callable[[], str], log_metrics: Callable[[dict[str, float], int], None]) -> None:
+        self._folder = folder
+        self._log_metrics = log_metrics
+
+    def image(self, tag: str, picture: Picture, step: int) -> None:
+        system, folder = fsspec.url_to_fs(self._folder())
+        folder = "/".join([folder, "pictures", *map(plain_name, tag.split("/"))])
+        encoded = io.BytesIO()
+        Image.fromarray(picture).save(encoded, "png")
+        system.makedirs(folder, exist_ok=True)
+        name = f"{folder}/{step:08d}.png"
+        system.pipe_file(f"{name}.part", encoded.getvalue())  # all of it or nothing
+        system.mv(f"{name}.part", name)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        self._log_metrics({tag: value}, step)
+
+    def flush(self) -> None:
+        """Files are there as soon as they are written."""
