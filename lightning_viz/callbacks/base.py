@@ -1,5 +1,6 @@
 """The base of all callbacks: when to draw, under what protection, and where it goes."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from .checks import (
     check_count,
     check_flag,
     check_probe,
+    check_share,
     check_target,
     check_target_argument,
 )
@@ -45,6 +47,9 @@ class VizCallback(Listening):
         history: columns of the film strip; 0 turns it off.
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
             picture, or a callable from the model's output to one score per picture.
+        max_overhead: the share of the fit's time, such as 0.05, that the drawing of all callbacks of the trainer may take
+            together; where it would take more, they draw less often. What it takes is logged as `viz/overhead`, and what
+            each drawing took as `viz/seconds/...`. The first drawing is always made.
         on_error: "warn" warns once and switches this callback off, training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not it.
         unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict
@@ -64,6 +69,7 @@ class VizCallback(Listening):
         tag: str | None = None,
         history: int = 8,
         target: None | int | list[int] | Literal["label"] | Callable[[Any], Tensor] = None,
+        max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
         forward: Forward | None = None,
         unpack: Unpack | None = None,
@@ -80,6 +86,7 @@ class VizCallback(Listening):
         check_choice("on_error", on_error, ("warn", "raise"))
         check_flag("log_at_start", log_at_start)
         check_target_argument(target)
+        check_share("max_overhead", max_overhead)
         check_callable("forward", forward)
         check_callable("unpack", unpack)
         if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
@@ -94,6 +101,7 @@ class VizCallback(Listening):
         self.tag = tag
         self.history = history
         self.target = target
+        self.max_overhead = max_overhead
         self.on_error = on_error
         self.forward = forward
         self.unpack = unpack
@@ -125,7 +133,10 @@ class VizCallback(Listening):
     # Hooks, in the order of a run.
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._memory = session_of(trainer).memory(self.state_key, pl_module)
+        session = session_of(trainer)
+        self._memory = session.memory(self.state_key, pl_module)
+        if stage == "fit":
+            session.begin_fit()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._prepare(trainer, pl_module)
@@ -149,6 +160,7 @@ class VizCallback(Listening):
         every = self.every_n_train_steps
         stepped = trainer.global_step > self._memory.global_step  # false within accumulated batches
         self._memory.global_step = trainer.global_step
+        session_of(trainer).tell_overhead(trainer, logging_step(trainer))
         if every and stepped and (logging_step(trainer) + 1) % every == 0:
             self._log(trainer, pl_module, "fit")
 
@@ -156,6 +168,12 @@ class VizCallback(Listening):
         if self.every_n_train_steps is None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             # Lightning has counted on already, and logs the epoch's scalars at the step before.
             self._log(trainer, pl_module, "fit", logging_step(trainer) - 1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        session = session_of(trainer)
+        with session.budget.spending():
+            session.flush()
+        session.tell_overhead(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -175,6 +193,7 @@ class VizCallback(Listening):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop_listening()
+        session_of(trainer).tell_overhead(trainer)
         session_of(trainer).flush()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -216,6 +235,13 @@ class VizCallback(Listening):
         if stage in memory.begun or not trainer.is_global_zero or session.sink(trainer) is None:
             return
         memory.begun.add(stage)
+        with session.budget.spending():
+            self._choose_probe(trainer, pl_module, stage, batch, kind)
+
+    def _choose_probe(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, batch: Any, kind: str
+    ) -> None:
+        session, memory = session_of(trainer), self._memory
         probe = self.probe if isinstance(self.probe, Probe) else None
         if probe is None:
             callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -246,22 +272,27 @@ class VizCallback(Listening):
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, step: int | None = None) -> None:
         """Draw and send, once per step; whatever goes wrong ends here."""
-        memory, sink = self._memory, session_of(trainer).sink(trainer)
+        session, memory = session_of(trainer), self._memory
+        sink = session.sink(trainer)
         step = logging_step(trainer) if step is None else step
         if memory.failed or sink is None or stage not in memory.probes or step <= memory.last_steps.get(stage, -1):
             return
-        probe = memory.probes[stage]
-        memory.last_steps[stage] = step
-        try:
-            with guard(pl_module, trainer.precision_plugin):
-                network = find_network(pl_module, self.forward)
-                self.prepare(trainer, network, stage)
-                history = 0 if self._refreshes else self.history
-                log = Log(sink, memory, stage, step, self.tag, history, network, probe)
-                for item in self.draw(network, probe):
-                    log.send(item)
-        except Exception as error:
-            memory.failures.append(error)
+        if session.may_draw(trainer, step, self.max_overhead):
+            memory.last_steps[stage] = step
+            history = 0 if self._refreshes else self.history
+            with session.budget.spending():
+                try:
+                    start = time.perf_counter()
+                    with guard(pl_module, trainer.precision_plugin):
+                        network = find_network(pl_module, self.forward)
+                        log = Log(sink, memory, stage, step, self.tag, history, network, memory.probes[stage])
+                        self.prepare(trainer, network, stage)
+                        for item in self.draw(network, log.probe):
+                            log.send(item)
+                    if trainer.state.fn == "fit":
+                        sink.scalar(f"viz/seconds/{self._name(trainer)}", step, time.perf_counter() - start)
+                except Exception as error:
+                    memory.failures.append(error)
         memory.harvest = None  # it holds the network
         self._settle()
 
@@ -280,6 +311,14 @@ class VizCallback(Listening):
             f"{type(self).__name__} failed and draws no more in this run; training goes on. Cause: "
             f"{type(error).__name__}: {error} (on_error='raise' stops the run and shows where)"
         )
+
+    def _name(self, trainer: pl.Trainer) -> str:
+        """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        earlier = [one for one in callbacks[: callbacks.index(self)] if isinstance(one, VizCallback)]
+        name = self.tag or type(self).__name__
+        same = sum((one.tag or type(one).__name__) == name for one in earlier)
+        return f"{name}_{same + 1}" if same else name
 
 
 def logging_step(trainer: pl.Trainer) -> int:

@@ -21,6 +21,16 @@ def check_count(name: str, value: object, least: int, optional: bool = False) ->
         raise ValueError(f"{name}={value} is too small; give {least} or more")
 
 
+def check_share(name: str, value: object) -> None:
+    """Raise for a `value` that is neither a share, above 0 and at most 1, nor None."""
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a share, such as 0.05, or None")
+    if not 0 < value <= 1:
+        raise ValueError(f"{name}={value} is no share; give a number above 0, at most 1, such as 0.05, or None")
+
+
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise for a `value` that is none of these."""
     if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):

@@ -1,5 +1,6 @@
 """What the validation loop's own forward passes leave: nothing is run a second time."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Harvest:
     unpack: Unpack
     error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
     whole: bool = True  #: whether the loop sees all the batches that it ever sees
+    seconds: float = 0.0  #: that the loop waited for it
     global_step: int | None = None  #: of the network that was listened to, once the loop is over
     _images: Tensor | None = None
     _taken: dict[str, Any] = field(default_factory=dict)
@@ -120,11 +122,13 @@ class Harvest:
     def attempt(self, work: Callable[..., None], *args: Any) -> None:
         """Do this part of the work, unless an earlier one broke."""
         if self.error is None:
+            start = time.perf_counter()
             try:
                 work(*args)
             except Exception as error:
                 self.error = error
                 self.close()
+            self.seconds += time.perf_counter() - start
 
     def close(self) -> None:
         """Take the hooks off."""

@@ -133,6 +133,7 @@ class Listening(Callback):
         if harvest is None or harvest.global_step is not None:
             return
         harvest.gather()
+        session_of(trainer).budget.blocked += harvest.seconds
         harvest.global_step = trainer.global_step
         hardest = [one for one in harvest.collectors if isinstance(one, Keeper) and one.is_of_hardest]
         for one in hardest if harvest.whole else []:

@@ -1,5 +1,6 @@
 """What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightning_viz.sinks import Queue
 
 from .batches import Unpack, unpack_batch
+from .budget import Budget
 from .guard import guard
 from .lightning import pl, rank_zero_warn
 from .loggers import is_a, sinks_of
@@ -28,6 +30,7 @@ class Session:
         self._probes: dict[tuple[str, Unpack], Probe] = {}
         self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
         self._warned: set[str] = set()
+        self.budget = Budget()
         self._memories: dict[str, tuple[ref[pl.LightningModule], Memory]] = {}
 
     def memory(self, key: str, module: pl.LightningModule) -> Memory:
@@ -37,6 +40,34 @@ class Session:
             memory = Memory()
             self._memories[key] = (ref(module), memory)
         return memory
+
+    def begin_fit(self) -> None:
+        """Count the time from now on."""
+        before = self._behind()
+        self.budget = Budget(lambda: self._behind() - before)
+
+    def may_draw(self, trainer: pl.Trainer, step: int, share: float | None) -> bool:
+        """Whether a callback may draw at this step, that has this share of the fit's time."""
+        if trainer.state.fn != "fit" or self.budget.allows(step, share):
+            return True
+        self.warn(
+            f"lightning_viz draws less often than it was asked to: more would take over max_overhead={share} of the fit's "
+            "time; viz/seconds says what takes how long, max_overhead=None draws all"
+        )
+        return False
+
+    def tell_overhead(self, trainer: pl.Trainer, step: float = float("inf")) -> None:
+        """Log the share of the fit's time that drawing took, with the step drawn last, if that is over at this step."""
+        if (sink := self.sink(trainer)) is not None:
+            try:
+                self.budget.tell(lambda moment, share: sink.scalar("viz/overhead", moment, share), step)
+            except Exception as error:
+                self._warn_of_writing(error)
+
+    def _behind(self) -> float:
+        """Seconds that the queues' work takes from a training that keeps all processors busy."""
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return sum(queue.seconds for queue, _ in self._queues.values() if queue is not None) / processors
 
     def warn(self, message: str) -> None:
         """Warn, once per trainer whoever finds it."""
@@ -75,7 +106,10 @@ class Session:
                 if queue is not None:
                     queue.flush()
             except Exception as error:
-                self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
+                self._warn_of_writing(error)
+
+    def _warn_of_writing(self, error: Exception) -> None:
+        self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
 
     def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
         """The shared probe of `count` pictures for a stage, "fit" or "test", made when it is first asked for.

@@ -52,6 +52,11 @@ class Queue:
             sink.scalar(tag, value, step)
 
     @property
+    def seconds(self) -> float:
+        """Seconds of the processor that painting, encoding and writing took so far."""
+        return self._worker.seconds
+
+    @property
     def projector(self) -> Path | None:
         """Where embeddings go; None if they go nowhere."""
         return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)

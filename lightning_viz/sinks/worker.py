@@ -1,5 +1,6 @@
 """Work done behind training's back, in order, none of it lost."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore
@@ -12,17 +13,23 @@ class Worker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lightning_viz")
         self._room = BoundedSemaphore(capacity)
         self._last: Future[None] | None = None
+        self.seconds = 0.0  #: of the processor, for all jobs so far
 
     def submit(self, job: Callable[[], None]) -> None:
         """Queue `job`, which must not raise; waits while the queue is full."""
         self._room.acquire()
         try:
-            self._last = self._thread.submit(job)
+            self._last = self._thread.submit(self._do, job)
         except RuntimeError:  # Python is shutting down: do it here
             self._room.release()
             job()
             return
         self._last.add_done_callback(lambda _: self._room.release())
+
+    def _do(self, job: Callable[[], None]) -> None:
+        start = time.thread_time()
+        job()
+        self.seconds += time.thread_time() - start
 
     def flush(self) -> None:
         """Wait until all that was queued is done."""

@@ -1,0 +1,145 @@
+"""The budget, by a clock of its own: a step takes a second, a drawing what it says."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+
+import lightning_viz.callbacks.budget as budget_module
+from lightning_viz import Panel, VizCallback
+from lightning_viz.callbacks.budget import Budget
+from lightning_viz.callbacks.session import Session, session_of
+from lightning_viz.render import SignedPixels
+
+from ..support import Events, Lit, loader, trainer
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(budget_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(Session, "_behind", lambda self: 0.0)
+    return clock
+
+
+class Slow(VizCallback):
+    """Draws for as long as it is told to."""
+
+    def __init__(self, clock, seconds, **options):
+        super().__init__(on_error="raise", **options)
+        self.clock, self.seconds = clock, seconds
+
+    def draw(self, network, probe):
+        self.clock.now += self.seconds
+        yield Panel(f"{self.tag or 'slow'}/images", probe.images, SignedPixels())
+
+
+class Ticking(pl.Callback):
+    """An epoch is four seconds."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def on_train_batch_end(self, *args):
+        self.clock.now += 1
+
+
+def fit(folder, clock, *callbacks, epochs=10):
+    run = trainer(folder, [Ticking(clock), *callbacks], max_epochs=epochs)
+    run.fit(Lit(), loader(), loader())
+    return Events(folder / f"run/version_{run.logger.version}"), session_of(run).budget
+
+
+def test_without_a_budget_all_is_drawn_and_the_share_is_logged(clock, tmp_path, our_warnings):
+    events, _ = fit(tmp_path, clock, Slow(clock, 2.0), epochs=2)
+    assert events.image_steps("slow/images") == [0, 3, 7]
+    assert events.scalar_steps("viz/overhead") == events.scalar_steps("viz/seconds/Slow") == [0, 3, 7]
+    # Each is told when the next step is over: 2 of 3 s, 4 of 9, and at the end 6 of 14.
+    assert events.scalars("viz/overhead") == pytest.approx([2 / 4, 4 / 9, 6 / 14], rel=0.05)
+    assert our_warnings() == []
+
+
+def test_the_share_stays_within_the_budget_and_it_is_said_once(clock, tmp_path, our_warnings):
+    events, budget = fit(tmp_path, clock, Slow(clock, 0.5, max_overhead=0.1), epochs=12)
+    drawn, spent = [0], 0.5
+    for epoch in range(1, 13):
+        if spent + 0.5 <= 0.1 * (4 * epoch + spent):
+            drawn, spent = [*drawn, 4 * epoch - 1], spent + 0.5
+    assert events.image_steps("slow/images") == drawn
+    assert drawn[:2] == [0, 11]
+    assert budget.spent <= 0.1 * budget.elapsed
+    assert events.scalars("viz/overhead")[-1] <= 0.1
+    (warning,) = our_warnings()
+    assert "max_overhead=0.1" in warning
+
+
+def test_all_that_is_due_is_drawn_or_nothing(clock, tmp_path):
+    """The cheap one does not eat up what the dear one saves for."""
+    options = {"max_overhead": 0.1}
+    callbacks = [Slow(clock, 0.1, tag="cheap", **options), Slow(clock, 1.0, tag="dear", **options)]
+    events, budget = fit(tmp_path, clock, *callbacks, epochs=20)
+    assert events.image_steps("cheap/images") == events.image_steps("dear/images")
+    assert 3 <= len(events.image_steps("dear/images")) < 20
+    assert budget.spent <= 0.1 * budget.elapsed
+
+
+def test_one_with_a_budget_beside_one_without(clock, tmp_path):
+    callbacks = [Slow(clock, 1.0, tag="free"), Slow(clock, 0.1, tag="bound", max_overhead=0.1)]
+    events, _ = fit(tmp_path, clock, *callbacks, epochs=4)
+    assert events.image_steps("free/images") == [0, 3, 7, 11, 15]
+    assert events.image_steps("bound/images") == [0]
+
+
+def test_each_fit_has_a_budget_of_its_own(clock, tmp_path):
+    run = trainer(tmp_path, [Ticking(clock), Slow(clock, 2.0, max_overhead=0.1)], max_epochs=1)
+    run.fit(Lit(), loader(), loader())
+    first = session_of(run).budget
+    run.fit_loop.max_epochs = 2
+    run.fit(Lit(), loader(), loader())
+    assert session_of(run).budget is not first
+    assert session_of(run).budget.spent == 2.0
+
+
+def test_validation_by_itself_is_drawn_whatever_was_spent(clock, tmp_path):
+    run = trainer(tmp_path, [Ticking(clock), Slow(clock, 2.0, max_overhead=0.001)], max_epochs=1)
+    module = Lit()
+    run.fit(module, loader(), loader())
+    run.validate(module, loader(), verbose=False)
+    assert sorted(Events(tmp_path / "run/version_0").image_steps("slow/images")) == [0, 4]
+
+
+def test_work_behind_the_scenes_is_paid_for(clock):
+    budget = Budget(lambda: 3.0)
+    clock.now += 10
+    with budget.spending():
+        clock.now += 2
+    assert (budget.spent, budget.elapsed) == (5.0, 12.0)
+
+
+def test_the_same_name_twice_is_numbered(clock, tmp_path):
+    class Other(Slow):
+        def draw(self, network, probe):
+            yield Panel("other/images", probe.images, SignedPixels())
+
+        def distinction(self):
+            return {"kind": "other"}
+
+    Other.__name__ = "Slow"
+    events, _ = fit(tmp_path, clock, Slow(clock, 1.0), Other(clock, 1.0), epochs=1)
+    assert [tag for tag in events.scalar_tags if tag.startswith("viz/seconds")] == [
+        "viz/seconds/Slow",
+        "viz/seconds/Slow_2",
+    ]
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, math.nan, math.inf])
+def test_what_is_no_share(value):
+    with pytest.raises(ValueError, match=r"max_overhead=.* is no share"):
+        Slow(None, 0, max_overhead=value)
+
+
+@pytest.mark.parametrize("value", ["0.05", True, [0.05]])
+def test_what_is_no_number(value):
+    with pytest.raises(TypeError, match=r"max_overhead=.* give a share"):
+        Slow(None, 0, max_overhead=value)
