@@ -34,6 +34,6 @@ class Digits(pl.LightningModule):
 digits = load_digits()
 images = torch.tensor(digits.images[:, None] / 16, dtype=torch.float32)
 train, validation = random_split(TensorDataset(images, torch.tensor(digits.target)), (0.8, 0.2))
-trainer = pl.Trainer(max_epochs=8, callbacks=viz_callbacks())
+trainer = pl.Trainer(max_epochs=8, callbacks=viz_callbacks(max_overhead=None))
 trainer.fit(Digits(), DataLoader(train, 64, shuffle=True), DataLoader(validation, 64))
 print(f"tensorboard --samples_per_plugin images=1000 --logdir {trainer.logger.log_dir}")

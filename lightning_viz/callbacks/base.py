@@ -277,7 +277,8 @@ class VizCallback(Listening):
         step = logging_step(trainer) if step is None else step
         if memory.failed or sink is None or stage not in memory.probes or step <= memory.last_steps.get(stage, -1):
             return
-        if session.may_draw(trainer, step, self.max_overhead):
+        name = self._name(trainer)
+        if session.may_draw(trainer, name, self.max_overhead):
             memory.last_steps[stage] = step
             history = 0 if self._refreshes else self.history
             with session.budget.spending():
@@ -290,7 +291,8 @@ class VizCallback(Listening):
                         for item in self.draw(network, log.probe):
                             log.send(item)
                     if trainer.state.fn == "fit":
-                        sink.scalar(f"viz/seconds/{self._name(trainer)}", step, time.perf_counter() - start)
+                        session.budget.drew(name, step, seconds := time.perf_counter() - start)
+                        sink.scalar(f"viz/seconds/{name}", step, seconds)
                 except Exception as error:
                     memory.failures.append(error)
         memory.harvest = None  # it holds the network

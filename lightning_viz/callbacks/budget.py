@@ -8,20 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Budget:
-    """The time of a fit, and what the callbacks of its trainer took of it, all together.
-
-    A moment is a step at which something is due. All of it is drawn, or nothing is: so pictures of different callbacks
-    stay comparable, and a dear one does not wait for ever behind cheap ones.
-    """
+    """The time of a fit, and what the callbacks of its trainer took of it, all together."""
 
     behind: Callable[[], float] = lambda: 0.0  #: seconds that the queue's work took from training
     started: float = field(default_factory=lambda: time.perf_counter())
     blocked: float = 0.0  #: seconds that training waited
-    _moment: int = -1  #: the latest
-    _before: float = 0.0  #: what was spent before it
-    _cost: float = 0.0  #: of the last moment that was drawn
-    _drawn: bool = False  #: whether this one is
-    _told: bool = True  #: whether the share after it was logged
+    _costs: dict[str, float] = field(default_factory=dict)  #: seconds of the last drawing, by callback
+    _drawn: int | None = None  #: the step of the last drawing, until the share is logged
 
     @property
     def spent(self) -> float:
@@ -42,21 +35,20 @@ class Budget:
         finally:
             self.blocked += time.perf_counter() - start
 
-    def allows(self, step: int, share: float | None) -> bool:
-        """Whether to draw at this step, so that no more than `share` is spent if it costs what the last moment did.
+    def allows(self, name: str, share: float | None) -> bool:
+        """Whether all drawing stays within this share of the time, if that of this callback costs what it did the last time.
 
-        The first moment is always drawn.
+        The first one always may.
         """
-        if step != self._moment:
-            if self._drawn:
-                self._cost = self.spent - self._before
-            self._moment, self._before, self._drawn = step, self.spent, False
-        allowed = share is None or self._cost == 0 or self._before + self._cost <= share * self.elapsed
-        self._drawn, self._told = self._drawn or allowed, self._told and not allowed
-        return allowed
+        cost = self._costs.get(name)
+        return share is None or cost is None or self.spent + cost <= share * self.elapsed
+
+    def drew(self, name: str, step: int, seconds: float) -> None:
+        """What a drawing of a callback took."""
+        self._costs[name], self._drawn = seconds, step
 
     def tell(self, log: Callable[[int, float], None], step: float = float("inf")) -> None:
-        """Log the step of the last moment and the share that was spent until its end, once, if it is over at this step."""
-        if not self._told and self._moment < step:
-            self._told = True
-            log(self._moment, self.spent / self.elapsed)
+        """Log the step of the last drawing and the share that was spent by then, once, if that is over at this step."""
+        if self._drawn is not None and self._drawn < step:
+            drawn, self._drawn = self._drawn, None
+            log(drawn, self.spent / self.elapsed)

@@ -30,7 +30,7 @@ from .table import distinct_names, table
 from .words import check_layers, named
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
-FOLLOWED = 1000  # samples that numbers and films are of, and that are read where there is no loop to listen to
+FOLLOWED = 500  # samples that numbers and films are of, and that are read where there is no loop to listen to
 
 
 class EmbeddingProjectorLogger(VizCallback):

@@ -28,7 +28,7 @@ from .session import Data, session_of
 from .winners import Answers, Winners
 from .words import check_layers, named
 
-READ = 1000  # samples that are read where there is no loop to listen to
+READ = 500  # samples that are read where there is no loop to listen to
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,9 +46,9 @@ class Session:
         before = self._behind()
         self.budget = Budget(lambda: self._behind() - before)
 
-    def may_draw(self, trainer: pl.Trainer, step: int, share: float | None) -> bool:
-        """Whether a callback may draw at this step, that has this share of the fit's time."""
-        if trainer.state.fn != "fit" or self.budget.allows(step, share):
+    def may_draw(self, trainer: pl.Trainer, name: str, share: float | None) -> bool:
+        """Whether a callback of this name may draw now, where this share of the fit's time may be spent."""
+        if trainer.state.fn != "fit" or self.budget.allows(name, share):
             return True
         self.warn(
             f"lightning_viz draws less often than it was asked to: more would take over max_overhead={share} of the fit's "

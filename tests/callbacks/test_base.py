@@ -261,7 +261,10 @@ def test_what_forward_logs_is_of_the_training_data_alone(tmp_path):
             return super().forward(images)
 
     values = []
-    for callbacks in ([], viz_callbacks(on_error="raise", probe=Probe(torch.full((2, 3, 12, 12), 1e6)))):
+    for callbacks in (
+        [],
+        viz_callbacks(max_overhead=None, on_error="raise", probe=Probe(torch.full((2, 3, 12, 12), 1e6))),
+    ):
         torch.manual_seed(0)
         run = trainer(tmp_path, callbacks, max_epochs=1, limit_val_batches=0)
         run.fit(Logging(), loader())
@@ -272,7 +275,7 @@ def test_what_forward_logs_is_of_the_training_data_alone(tmp_path):
 @pytest.mark.parametrize("inner", [True, False], ids=["network", "module"])
 def test_compiled_models_are_drawn_as_they_were_written(inner, tmp_path):
     module = Lit(torch.compile(small_network(), backend="eager")) if inner else torch.compile(Lit(), backend="eager")
-    run = trainer(tmp_path, viz_callbacks(on_error="raise"), max_epochs=1)
+    run = trainer(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), max_epochs=1)
     run.fit(module, loader(), loader())
     tags = Events(tmp_path / "run/version_0").image_tags
     assert {"filters/network.0", "gradcam/network.6", "saliency/gradient"} <= set(tags)
@@ -398,7 +401,7 @@ def test_a_layer_without_places(tmp_path):
 
 def test_a_network_without_convolution_is_said_and_goes_on(tmp_path, our_warnings):
     module = Lit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, CLASSES)))
-    assert {tag.partition("/")[0] for tag in fit(tmp_path, viz_callbacks(), module)} == {
+    assert {tag.partition("/")[0] for tag in fit(tmp_path, viz_callbacks(max_overhead=None), module)} == {
         "embedding",
         "saliency",
         "synthesis",
@@ -525,19 +528,19 @@ def test_a_callable_target_makes_something_of_any_output(tmp_path):
 
 @pytest.mark.parametrize("wrap", [lambda x: (x, None), lambda x: {"logits": x}], ids=["tuple", "dict"])
 def test_outputs_as_models_return_them(wrap, tmp_path):
-    tags = fit(tmp_path, viz_callbacks(on_error="raise"), WrappedLit(Wrapped(wrap)))
+    tags = fit(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), WrappedLit(Wrapped(wrap)))
     assert {tag.partition("/")[0] for tag in tags} == SUITE
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_precisions(precision, tmp_path):
-    tags = fit(tmp_path, viz_callbacks(on_error="raise"), precision=precision)
+    tags = fit(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), precision=precision)
     assert {tag.partition("/")[0] for tag in tags} == SUITE
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
 def test_evaluation_with_and_without_inference_mode(inference_mode, tmp_path):
-    run = trainer(tmp_path, viz_callbacks(on_error="raise"), inference_mode=inference_mode)
+    run = trainer(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), inference_mode=inference_mode)
     run.validate(Lit(), loader(), verbose=False)
     assert Events(tmp_path / "run/version_0").image_tags
 
@@ -545,13 +548,13 @@ def test_evaluation_with_and_without_inference_mode(inference_mode, tmp_path):
 def test_a_grey_network(tmp_path):
     data = dataset(channels=1, size=28)
     module = Lit(small_network(channels=1))
-    assert fit(tmp_path, viz_callbacks(on_error="raise"), module, loader(data), loader(data))
+    assert fit(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), module, loader(data), loader(data))
 
 
 def test_nan_weights_are_drawn_as_such(tmp_path):
     module = Lit()
     nn.init.constant_(module.network[0].weight, torch.nan)
-    tags = fit(tmp_path, viz_callbacks(on_error="raise"), module)
+    tags = fit(tmp_path, viz_callbacks(max_overhead=None, on_error="raise"), module)
     assert {tag.partition("/")[0] for tag in tags} == SUITE - {"embedding"}  # which has no place for them, and says so
 
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 
+import lightning_viz.callbacks.base as base_module
 import lightning_viz.callbacks.budget as budget_module
-from lightning_viz import Panel, VizCallback
+from lightning_viz import Panel, VizCallback, viz_callbacks
 from lightning_viz.callbacks.budget import Budget
 from lightning_viz.callbacks.session import Session, session_of
 from lightning_viz.render import SignedPixels
@@ -18,7 +19,8 @@ from ..support import Events, Lit, loader, trainer
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(budget_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    for module in (budget_module, base_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(Session, "_behind", lambda self: 0.0)
     return clock
 
@@ -74,21 +76,26 @@ def test_the_share_stays_within_the_budget_and_it_is_said_once(clock, tmp_path, 
     assert "max_overhead=0.1" in warning
 
 
-def test_all_that_is_due_is_drawn_or_nothing(clock, tmp_path):
-    """The cheap one does not eat up what the dear one saves for."""
+def test_the_dear_draw_less_often_than_the_cheap(clock, tmp_path):
     options = {"max_overhead": 0.1}
     callbacks = [Slow(clock, 0.1, tag="cheap", **options), Slow(clock, 1.0, tag="dear", **options)]
     events, budget = fit(tmp_path, clock, *callbacks, epochs=20)
-    assert events.image_steps("cheap/images") == events.image_steps("dear/images")
-    assert 3 <= len(events.image_steps("dear/images")) < 20
+    assert len(events.image_steps("cheap/images")) >= 16
+    assert 3 <= len(events.image_steps("dear/images")) < 16
     assert budget.spent <= 0.1 * budget.elapsed
 
 
 def test_one_with_a_budget_beside_one_without(clock, tmp_path):
+    """What the other takes counts: the budget is of the fit."""
     callbacks = [Slow(clock, 1.0, tag="free"), Slow(clock, 0.1, tag="bound", max_overhead=0.1)]
     events, _ = fit(tmp_path, clock, *callbacks, epochs=4)
     assert events.image_steps("free/images") == [0, 3, 7, 11, 15]
     assert events.image_steps("bound/images") == [0]
+
+
+def test_the_suite_has_a_budget():
+    assert {one.max_overhead for one in viz_callbacks()} == {0.05}
+    assert {one.max_overhead for one in viz_callbacks(max_overhead=None)} == {None}
 
 
 def test_each_fit_has_a_budget_of_its_own(clock, tmp_path):

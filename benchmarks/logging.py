@@ -1,0 +1,62 @@
+"""How long training waits while a grid of pictures is logged, and for what else it might have.
+
+    python -m benchmarks.logging [--device cuda]
+
+Two rows of eight maps over pictures of 224 pixels. `SummaryWriter.add_image` is given the finished grid; `Queue.image` what paints it.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from benchmarks.timing import by_turns
+from lightning_viz.callbacks.log import Log
+from lightning_viz.callbacks.memory import Memory
+from lightning_viz.callbacks.panel import Panel
+from lightning_viz.callbacks.probe import Probe
+from lightning_viz.render import Overlay
+from lightning_viz.sinks import Queue, TensorBoardSink
+
+COUNT, SIDE = 16, 224
+
+
+def tables(device: str) -> Iterator[str]:
+    """In Markdown, line by line."""
+    images = torch.rand(COUNT, 3, SIDE, SIDE, device=device)
+    maps = torch.rand(COUNT, SIDE, SIDE, device=device)
+    probe = Probe(images, torch.arange(COUNT) % 10)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10)).to(device)
+    grid = np.random.default_rng(0).integers(0, 255, (2 * SIDE, 8 * SIDE, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SummaryWriter(folder)
+        queue = Queue([TensorBoardSink(lambda: writer)])
+        captions = [()] * COUNT  # finding them is a forward pass, which is no logging
+        panel = Panel("saliency/gradient", maps, Overlay(probe.pictures), captions=captions, size=SIDE)
+        memory = Memory()
+
+        def ours() -> None:
+            Log(queue, memory, "fit", 0, None, 8, network, probe).send(panel)
+
+        runs = {
+            "`add_image`": lambda: writer.add_image("grid", grid, 0, dataformats="HWC"),
+            "a panel of 2 × 8 maps over pictures, and its film strip": ours,
+        }
+        times = by_turns(runs, 15, device, queue.flush)
+        queue.flush()
+        writer.close()
+    yield from ["| training waits for | ms, median | quartiles |", "| --- | ---: | ---: |"]
+    for name, one in times.items():
+        first, third = one.spread
+        yield f"| {name} | {1000 * one.median:.1f} | {1000 * first:.1f} to {1000 * third:.1f} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    for line in tables(parser.parse_args().device):
+        print(line, flush=True)

@@ -1,0 +1,61 @@
+"""Side by side in one process, by turns: medians, spread, and ratios round by round."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each round."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def over(self, other: "Times") -> "Times":
+        """The ratios, round by round: what disturbs a round disturbs both."""
+        return Times([one / base for one, base in zip(self.seconds, other.seconds, strict=True)])
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The first and the third quartile."""
+        first, _, third = statistics.quantiles(self.seconds, n=4)
+        return first, third
+
+
+def by_turns(
+    runs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    settle: Callable[[], object] = lambda: None,
+) -> dict[str, Times]:
+    """Times of each of the runs, in turns of another order each round, after one to warm up; `settle` after each, untimed."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    for turn in range(rounds + 1):
+        for name in names if turn % 2 else reversed(names):
+            spent = _time(runs[name], device)
+            settle()
+            if turn:
+                seconds[name].append(spent)
+    return {name: Times(found) for name, found in seconds.items()}
+
+
+def _time(run: Callable[[], object], device: str) -> float:
+    if device == "cpu":
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    before.record()
+    run()
+    after.record()
+    torch.cuda.synchronize()
+    return before.elapsed_time(after) / 1000
