@@ -1,7 +1,9 @@
 """A feature space on paper: its directions of largest variance, and one picture turned to another."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class PCA:
 
 
 def pca(points: Tensor, components: int = 2) -> PCA:
-    """Principal components of points (N, ...), flattened; computed in float64.
+    """Principal components of points (N, ...), flattened.
 
     In each component the largest coordinate is positive. Components that there are not (of one point, of fewer
     dimensions, of points that are all the same) are zero.
@@ -35,18 +37,19 @@ def pca(points: Tensor, components: int = 2) -> PCA:
     """
     if components < 1:
         raise ValueError(f"components={components} are none; give 1 or more")
-    points = as_rows(points).double()
+    points = as_rows(points)
     coordinates = points.new_zeros(len(points), components)
     dimension = 0.0
-    total = points.new_zeros(())
-    if len(points) > 1 and (spread := points - points.mean(dim=0)).norm() > 1e-12 * points.norm():
+    total = points.new_zeros((), dtype=torch.float64)
+    rounding = 10 * torch.finfo(points.dtype).eps
+    if len(points) > 1 and (spread := points - points.mean(dim=0)).norm() > rounding * points.norm():
         # The Gram matrix has the covariance's eigenvalues but for zeros: the smaller of the two will do.
-        moments = spread.T @ spread if len(spread) > spread.shape[1] else spread @ spread.T
+        moments = (spread.T @ spread if len(spread) >= spread.shape[1] else spread @ spread.T).double()
         total = moments.trace()  # Σ λ
         dimension = float((total / moments.norm()) ** 2)  # Σ λ² = ||C||²
         found = _coordinates(spread, moments, min(components, len(moments)))
         coordinates[:, : found.shape[1]] = _signed(found)
-    explained = coordinates.square().sum(dim=0) / total.clamp_min(torch.finfo(total.dtype).tiny)
+    explained = coordinates.double().square().sum(dim=0) / total.clamp_min(torch.finfo(total.dtype).tiny)
     return PCA(coordinates.float(), explained.float(), dimension)
 
 
@@ -75,17 +78,24 @@ def aligned(coordinates: Tensor, reference: Tensor) -> Tensor:
 
 def _coordinates(spread: Tensor, moments: Tensor, components: int) -> Tensor:
     """Centred points in their principal components: (N, D) -> (N, c)."""
-    if spread.device.type == "cpu" and components < len(moments):
-        from sklearn.decomposition import PCA as Decomposition
-
-        # Lanczos, exact and many times faster than all eigenvectors; a seed of its own leaves NumPy's random state alone.
-        solver = Decomposition(components, svd_solver="arpack", random_state=0)
-        return torch.from_numpy(solver.fit_transform(spread.numpy()).copy())
-    values, vectors = torch.linalg.eigh(moments)  # ascending
-    values, vectors = values.flip(0)[:components], vectors.flip(1)[:, :components]
+    values, vectors = _largest(moments, components)
     if len(vectors) == spread.shape[1]:
-        return torch.matmul(spread, vectors)
-    return torch.mul(vectors, values.clamp_min(0).sqrt())
+        return spread @ vectors.to(spread)
+    return (vectors * values.clamp_min(0).sqrt()).to(spread)
+
+
+def _largest(moments: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues of a symmetric matrix, descending, and their eigenvectors in columns."""
+    if moments.device.type == "cpu" and 10 * count < len(moments):
+        from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+        # Lanczos finds these alone. It begins at random: a vector of ones is centred away.
+        start = np.random.default_rng(0).standard_normal(len(moments))
+        with suppress(ArpackNoConvergence):
+            values, vectors = map(torch.from_numpy, eigsh(moments.numpy(), count, v0=start))
+            return values.flip(0), vectors.flip(1)
+    values, vectors = torch.linalg.eigh(moments)
+    return values.flip(0)[:count], vectors.flip(1)[:, :count]
 
 
 def _signed(coordinates: Tensor) -> Tensor:
