@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo quickstart test lint clean
+.PHONY: demo quickstart test lint bench clean
 
 demo: .venv/.examples  ## fine-tune a pretrained network on photographs, with the callbacks attached
 	$(BIN)/python examples/finetune.py
@@ -17,6 +17,9 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: .venv/.bench  ## every short benchmark, into docs/benchmarks.md: about ten minutes on two CPU cores
+	$(BIN)/python -m benchmarks
 
 # torch and torchvision come in one pip call: pip then finds a pair that fits.
 .venv/.%: pyproject.toml

@@ -1,22 +1,20 @@
 """Snapshots for the Projector, by `ProjectorSink` and by `SummaryWriter.add_embedding`: to write, and for TensorBoard to load.
 
-    python benchmarks/projector.py
+    python -m benchmarks.projector
 
 Both write the same 2,000 points of 512 dimensions with a class each and thumbnails of 64 px, by turns, in this process.
 Then TensorBoard's own backend lists both runs, of 20 snapshots, and sends every tensor, by turns too. Medians, under two
 minutes, in a temporary folder.
 """
 
-import datetime
-import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tensorboard
 import torch
 from PIL import Image, ImageFilter
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -106,7 +104,8 @@ def load(folder: Path) -> tuple[list[float], list[float]]:
     return times
 
 
-def main() -> None:
+def tables(device: str = "cpu") -> Iterator[str]:
+    """In Markdown, line by line."""
     with tempfile.TemporaryDirectory() as name:
         (first, *later), (first_too, *later_too) = write(Path(name))
         (listed, *sent), (listed_too, *sent_too) = load(Path(name))
@@ -117,13 +116,13 @@ def main() -> None:
         (f"TensorBoard lists {LISTED} snapshots", listed, listed_too),
         ("TensorBoard sends one snapshot's tensor", median(sent), median(sent_too)),
     ]
-    versions = f"torch {torch.__version__}, tensorboard {tensorboard.__version__}, numpy {np.__version__}"
-    print(f"{COUNT:,} × {DIMENSIONS}, thumbnails of {SIDE} px; {datetime.date.today()}, {platform.machine()},")
-    print(f"Python {platform.python_version()}, {versions}\n")
-    print("| | `ProjectorSink` | `add_embedding` | times faster |\n| --- | ---: | ---: | ---: |")
+    yield f"{COUNT:,} × {DIMENSIONS}, thumbnails of {SIDE} px:\n"
+    yield from ["| | `ProjectorSink` | `add_embedding` | times faster |", "| --- | ---: | ---: | ---: |"]
     for label, ours, theirs in rows:
-        print(f"| {label} | {ours:.3f} s | {theirs:.2f} s | {theirs / ours:.0f} |")
+        yield f"| {label} | {ours:.3f} s | {theirs:.2f} s | {theirs / ours:.0f} |"
+    yield ""
 
 
 if __name__ == "__main__":
-    main()
+    for line in tables():
+        print(line, flush=True)

@@ -1,7 +1,7 @@
 """Pictures that a network imagines: this library's against lucent's and the classic recipe, each regulariser in turn left out.
 
     pip install -e .[bench]
-    python benchmarks/synthesis.py --pictures folder
+    python -m benchmarks.synthesis --pictures folder
 
 EfficientNet-Lite0 with its ImageNet weights, a dozen classes, 128 pixels, 128 steps; how probable the class is to itself and
 to Lite1 and Lite2, which had no part in it, in the finished picture as it is. Then what a step takes, by turns with a plain
@@ -13,9 +13,9 @@ import datetime
 import importlib
 import platform
 import re
-import statistics
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torchvision.utils import save_image
 
+from benchmarks.timing import by_turns
 from lightning_viz.methods import Classic, synthesize
 
 CLASSES = {
@@ -106,29 +107,26 @@ def compare(networks, classes, folder):
         print(f"| {label} | " + " | ".join(f"{float(value):.2f}" for value in row) + " |")
 
 
-def time_steps(network, classes, rounds, steps=4):
-    """Seconds of a step of all classes, by turns."""
-    images = torch.randn(len(classes), 3, SIZE, SIZE)
-    methods = {
+def tables(device: str, rounds: int = 5, steps: int = 4) -> Iterator[str]:
+    """What a step of one picture takes, of all classes in one batch: in Markdown, line by line."""
+    network, classes = load(0).to(device), list(CLASSES.values())
+    images = torch.randn(len(classes), 3, SIZE, SIZE, device=device)
+    runs = {
         "a plain forward and backward pass": lambda: [plain(network, images) for _ in range(steps)],
         "`synthesize`": lambda: ours(network, classes, steps),
         '`recipe="classic"`': lambda: ours(network, classes, steps, "classic"),
         "lucent": lambda: lucents(network, classes, steps),
     }
-    seconds = {name: [] for name in methods}
-    for _ in range(rounds + 1):
-        for name, run in methods.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append((time.perf_counter() - start) / steps / len(classes))
-    base, *_ = seconds.values()
-    print("\n| a step of one picture | ms | times the plain pass | from, to |\n| --- | ---: | ---: | ---: |")
-    for name, times in seconds.items():
-        ratios = [one / other for one, other in zip(times[1:], base[1:], strict=True)]  # the first round is to warm up
-        print(
-            f"| {name} | {1000 * statistics.median(times[1:]):.1f} | {statistics.median(ratios):.2f} | "
-            f"{min(ratios):.2f}, {max(ratios):.2f} |"
-        )
+    times = by_turns(runs, rounds, device)
+    floor, mine, *_ = times.values()
+    yield from ["| a step of one picture | ms | times the plain pass | quartiles | times ours |"]
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name, one in times.items():
+        (first, third), ms = one.over(floor).spread, 1000 * one.median / steps / len(classes)
+        ratio = one.over(floor).median
+        against = "" if one in (floor, mine) else f"{one.over(mine).median:.2f}"
+        yield f"| {name} | {ms:.1f} | {ratio:.2f} | {first:.2f} to {third:.2f} | {against} |"
+    yield ""
 
 
 def main():
@@ -144,7 +142,9 @@ def main():
     print(f"{datetime.date.today()}, {platform.machine()}, {arguments.threads} threads, torch {torch.__version__}\n")
     networks = [load(version) for version in range(3)]
     compare(networks, list(CLASSES.values()), arguments.pictures)
-    time_steps(networks[0], list(CLASSES.values()), arguments.rounds)
+    print()
+    for line in tables("cpu", arguments.rounds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
