@@ -17,6 +17,7 @@ from .lightning import pl, rank_zero_warn
 from .memory import Memory
 from .order import batch_size_of
 from .probe import Probe
+from .processes import is_sharded
 from .sampling import chain, describe, sample_batch
 
 
@@ -46,7 +47,7 @@ class Session:
     def sink(self, trainer: pl.Trainer) -> TensorBoardSink | None:
         """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
         logger: Any = next((one for one in trainer.loggers if _is("TensorBoardLogger", one)), None)
-        if logger is None:
+        if logger is None or is_sharded(trainer):
             return None
         if id(logger) not in self._sinks:
             self._sinks[id(logger)] = TensorBoardSink(lambda: logger.experiment)
@@ -58,6 +59,11 @@ class Session:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
+        elif is_sharded(trainer):
+            self.warn(
+                f"lightning_viz draws nothing: with {type(trainer.strategy).__name__} no process may have all of the weights; "
+                "train with one device or DDP to see pictures"
+            )
         elif not trainer.loggers:
             self.warn(
                 "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
