@@ -115,6 +115,7 @@ def trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any)
     """A quiet trainer, on the CPU unless asked otherwise, that logs to TensorBoard files in `folder`."""
     options = {
         "accelerator": "cpu",
+        "devices": 1,
         "logger": TensorBoardLogger(folder, name="run"),
         "max_epochs": 2,
         "log_every_n_steps": 1,
@@ -122,7 +123,6 @@ def trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any)
         **options,
     }
     return pl.Trainer(
-        devices=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),

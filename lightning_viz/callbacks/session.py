@@ -61,8 +61,8 @@ class Session:
             self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
         elif is_sharded(trainer):
             self.warn(
-                f"lightning_viz draws nothing: with {type(trainer.strategy).__name__} no process may have all of the weights; "
-                "train with one device or DDP to see pictures"
+                f"lightning_viz draws nothing: {type(trainer.strategy).__name__} shards weights, and it needs all of them in "
+                "one process; train on one device or with DDP to see pictures"
             )
         elif not trainer.loggers:
             self.warn(
