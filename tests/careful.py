@@ -129,4 +129,5 @@ def same(one, other):
 
 def differences(one, other):
     """The names of what is not the same."""
-    return [name for name in one.keys() | other.keys() if name not in other or not same(one.get(name), other[name])]
+    assert one.keys() == other.keys()
+    return [name for name in one if not same(one[name], other[name])]
