@@ -33,6 +33,8 @@ class TensorBoardSink:
             except Exception as error:
                 failed(error)
 
+        # A closed writer is opened here: if the worker and training did it at once, each would open a file of its own.
+        self._writer()._get_file_writer()  # type: ignore[no-untyped-call]
         self._worker.submit(job)
 
     def embedding(

@@ -1,4 +1,5 @@
 import io
+from threading import Event
 
 import numpy as np
 from PIL import Image
@@ -31,3 +32,16 @@ def test_an_error_in_painting_is_told_and_the_next_picture_is_written(tmp_path):
     sink.flush()
     assert [type(error) for error in errors] == [ZeroDivisionError]
     assert Events(tmp_path).image_steps("a") == [1]
+
+
+def test_a_closed_writer_is_opened_before_the_worker_writes(tmp_path):
+    """As in a second fit: training may write at that moment, too, and a second file would be in no order with the first."""
+    writer, painted = SummaryWriter(str(tmp_path)), Event()
+    writer.close()
+    sink = TensorBoardSink(lambda: writer)
+    sink.image("late", 0, lambda: painted.wait() and np.zeros((4, 4, 3), np.uint8), print)
+    opened = writer.file_writer
+    painted.set()
+    sink.flush()
+    assert opened is writer.file_writer is not None
+    writer.close()
