@@ -35,6 +35,12 @@ QUICK: dict[type[VizCallback], dict[str, Any]] = {
     lightning_viz.TopPatchesLogger: {"max_units": 2, "patches": 2},
 }
 
+
+def quick_suite(**common: Any) -> list[VizCallback]:
+    """Every callback, each quick."""
+    return [one(**common, **QUICK.get(one, {})) for one in CALLBACKS]
+
+
 #: The first parts of the tags that the whole suite draws under.
 SUITE = {"activations", "deepdream", "embedding", "filters", "gradcam", "patches", "saliency", "synthesis"}
 
@@ -106,8 +112,10 @@ def loader(data: Dataset | None = None, **options: Any) -> DataLoader:
 
 
 def trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any) -> pl.Trainer:
-    """A quiet trainer on the CPU that logs to TensorBoard files in `folder`."""
+    """A quiet trainer, on the CPU unless asked otherwise, that logs to TensorBoard files in `folder`."""
     options = {
+        "accelerator": "cpu",
+        "devices": 1,
         "logger": TensorBoardLogger(folder, name="run"),
         "max_epochs": 2,
         "log_every_n_steps": 1,
@@ -115,8 +123,6 @@ def trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any)
         **options,
     }
     return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),

@@ -29,6 +29,7 @@ from .memory import Memory
 from .network import Forward, find_network
 from .panel import Item
 from .probe import Hardest, Probe
+from .processes import is_sharded
 from .session import convert, loaders, session_of
 
 
@@ -223,6 +224,8 @@ class VizCallback(Listening):
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """All that can be wrong is found before any work is done."""
         session_of(trainer).check_loggers(trainer)
+        if is_sharded(trainer):
+            return  # its weights are not to be looked at
         network = find_network(pl_module, self.forward)
         self.check(network)
         if isinstance(self.probe, Probe) and trainer.is_global_zero:

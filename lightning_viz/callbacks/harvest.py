@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,33 +80,32 @@ class Harvest:
     error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
     whole: bool = True  #: whether the loop sees all the batches that it ever sees
     seconds: float = 0.0  #: that the loop waited for it
+    #: Where the loop's own passes are compiled: the protection under which each batch is run once more, as it was written.
+    again: Callable[[], AbstractContextManager[None]] | None = None
     global_step: int | None = None  #: of the network that was listened to, once the loop is over
     _images: Tensor | None = None
     _taken: dict[str, Any] = field(default_factory=dict)
     _logits: Tensor | None = None
+    _outputs: list[nn.Module] = field(default_factory=list)
+    _taps: dict[str, Tap] = field(default_factory=dict)
     _hooks: list[Any] = field(default_factory=list)
     _done: dict[int, int] = field(default_factory=dict)
 
     def open(self, images: Tensor) -> None:
         """Attach the hooks; runs the first of these images once, to see what the network returns where."""
-        for module in output_modules(self.network, images[:1]):
-            hook = module.register_forward_hook(lambda _m, _i, output: self.attempt(self._take_logits, output))
-            self._hooks.append(hook)
-        taps = {name: tap for one in self.collectors for name, tap in one.taps(self.network, images[:1]).items()}
-        for name, tap in taps.items():
-            if tap.of_input:
-                hook = tap.module.register_forward_pre_hook(
-                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, *inputs[:1])
-                )
-            else:
-                hook = tap.module.register_forward_hook(
-                    lambda _m, _i, output, name=name, tap=tap: self._take(name, tap, output)
-                )
-            self._hooks.append(hook)
+        self._outputs = output_modules(self.network, images[:1])
+        self._taps = {name: tap for one in self.collectors for name, tap in one.taps(self.network, images[:1]).items()}
+        if self.again is None:
+            self._attach()
 
     def start(self, batch: Any) -> None:
         """Before a batch goes through the network."""
         self._images, self._logits, self._taken = self.unpack(batch)[0], None, {}
+        if self.again is not None:
+            with self.again(), torch.no_grad():
+                self._attach()
+                self.network(self._images.clone())
+            self.close()
 
     def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, places: Places | None = None) -> None:
         """After it has. `places` are its samples' in the data, where it is not the loader's next batch."""
@@ -149,6 +148,21 @@ class Harvest:
             self.error = RuntimeError(f"another process could not listen to its validation loop: {causes[0]}")
         if not causes:
             self.attempt(self._merge, gathered(own))
+
+    def _attach(self) -> None:
+        for module in self._outputs:
+            hook = module.register_forward_hook(lambda _m, _i, output: self.attempt(self._take_logits, output))
+            self._hooks.append(hook)
+        for name, tap in self._taps.items():
+            if tap.of_input:
+                hook = tap.module.register_forward_pre_hook(
+                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, *inputs[:1])
+                )
+            else:
+                hook = tap.module.register_forward_hook(
+                    lambda _m, _i, output, name=name, tap=tap: self._take(name, tap, output)
+                )
+            self._hooks.append(hook)
 
     def _merge(self, shares: list[list[Any]]) -> None:
         for index, collector in enumerate(self.collectors):

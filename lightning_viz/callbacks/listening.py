@@ -2,10 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
+
+from lightning_viz.methods.modes import is_compiled
 
 from .batches import Unpack, unpack_batch
 from .guard import guard
@@ -96,11 +99,12 @@ class Listening(Callback):
         """Of this loop, if there is anything to listen for. Every process finds the same, or breaks, which it says then."""
         if session_of(trainer).sink(trainer) is None:
             return None
-        unpack = self.unpack or unpack_batch
-        harvest = Harvest(find_network(module, self.forward), [], unpack, whole=is_whole(trainer))
+        unpack, protection = self.unpack or unpack_batch, partial(guard, module, trainer.precision_plugin)
+        network, again = find_network(module, self.forward), protection if is_compiled(module) else None
+        harvest = Harvest(network, [], unpack, whole=is_whole(trainer), again=again)
         harvest.attempt(lambda: harvest.collectors.extend(self._wanted(trainer, stage)))
         if harvest.collectors:
-            with guard(module, trainer.precision_plugin):
+            with protection():
                 harvest.attempt(lambda: harvest.open(unpack(batch)[0]))
         return harvest if harvest.collectors or harvest.error else None
 

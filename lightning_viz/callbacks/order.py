@@ -46,14 +46,15 @@ def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
 
 def is_steady(data: DataLoader[Any] | None) -> bool:
     """Whether a position is a sample's index in the dataset, hence the same sample each time: not in an order that a
-    sampler of one's own makes. Of a stream nothing else is known than that it comes."""
+    sampler of one's own makes, nor where several processes have each its own data. Of a stream nothing else is known than
+    that it comes."""
     if data is None or isinstance(data.dataset, IterableDataset):
         return True
     sampler = order_of(data)
     if isinstance(sampler, DistributedSampler):
         in_order = not sampler.shuffle and sampler.dataset is data.dataset
     else:
-        in_order = isinstance(sampler, SequentialSampler)
+        in_order = isinstance(sampler, SequentialSampler) and processes() == 1
     return in_order and (data.batch_sampler is None or type(data.batch_sampler) is BatchSampler)
 
 

@@ -4,6 +4,17 @@ from typing import Any
 
 from torch import distributed
 
+from .lightning import pl
+
+#: By name: each Lightning has classes of its own. DeepSpeed cuts the weights up in one of its stages, and is left alone in
+#: all of them: none could be tried.
+_SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy", "XLAFSDPStrategy"}
+
+
+def is_sharded(trainer: pl.Trainer) -> bool:
+    """Whether each process has a part of the weights only, so that a forward pass in one of them waits for the others."""
+    return any(kind.__name__ in _SHARDING for kind in type(trainer.strategy).__mro__)
+
 
 def processes() -> int:
     """How many there are."""

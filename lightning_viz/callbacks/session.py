@@ -20,6 +20,7 @@ from .loggers import is_a, sinks_of
 from .memory import Memory
 from .order import batch_size_of
 from .probe import Probe
+from .processes import is_sharded
 from .sampling import chain, describe, sample_batch
 
 
@@ -77,10 +78,12 @@ class Session:
 
     def sink(self, trainer: pl.Trainer) -> Queue | None:
         """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
+        if is_sharded(trainer):
+            return None
         key = tuple(map(id, trainer.loggers))
         if key not in self._queues:
             sinks = sinks_of(trainer.loggers)
-            self._queues[key] = (Queue(sinks) if sinks else None), trainer.loggers  # which keep their ids
+            self._queues[key] = (Queue(sinks) if sinks else None), list(trainer.loggers)  # which keep their ids
         return self._queues[key][0]
 
     def check_loggers(self, trainer: pl.Trainer) -> None:
@@ -89,6 +92,11 @@ class Session:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
+        elif is_sharded(trainer):
+            self.warn(
+                f"lightning_viz draws nothing: {type(trainer.strategy).__name__} shards weights, and it needs all of them in "
+                "one process; train on one device or with DDP to see pictures"
+            )
         elif not trainer.loggers:
             self.warn(
                 "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"

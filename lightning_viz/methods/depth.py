@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import feature_maps, is_spatial, plain_name
+from .layers import as_written, feature_maps, is_spatial, plain_name
 from .modes import evaluating
 
 
@@ -81,7 +81,7 @@ def _size(output: Tensor, images: Tensor) -> tuple[int, int]:
 
 def _is_from(module: nn.Module, *files: str) -> bool:
     """Whether its class is one that torch.nn defines in these files."""
-    return type(module).__module__ in {f"torch.nn.modules.{file}" for file in files}
+    return type(as_written(module)).__module__ in {f"torch.nn.modules.{file}" for file in files}
 
 
 def _chain(module: nn.Module, sizes: dict[str, Size], path: str = "") -> Iterator[tuple[str, Size]]:
@@ -134,4 +134,4 @@ def _repeated(model: nn.Module, names: Sequence[str]) -> list[str]:
 
 
 def _is_block(model: nn.Module, name: str) -> bool:
-    return next(model.get_submodule(name).children(), None) is not None
+    return next(as_written(model.get_submodule(name)).children(), None) is not None

@@ -61,6 +61,11 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
+def as_written(module: nn.Module) -> nn.Module:
+    """The module itself, of one that `torch.compile` has wrapped."""
+    return getattr(module, "_orig_mod", module)
+
+
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     """A layer's output as feature maps (B, C, h, w).
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from .layers import resolve_layer
 
+_RUN = ("forward", "validation_step", "test_step")
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -31,6 +33,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         torch.set_autocast_cache_enabled(caching)
         for module, flag in flags:
             module.training = flag
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether `torch.compile` has taken any part of it, a module or a method that runs one: it has hooks that are added
+    later skipped, or compiles anew for them."""
+    return any(
+        hasattr(part, "_orig_mod")
+        or part._compiled_call_impl is not None
+        or any(hasattr(getattr(part, name, None), "_torchdynamo_orig_callable") for name in _RUN)
+        for part in model.modules()
+    )
 
 
 @contextmanager

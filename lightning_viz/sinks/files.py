@@ -19,6 +19,8 @@ class FileSink:
         self._folder = folder
         self._log_metrics = log_metrics
 
+    def open(self) -> None: ...
+
     def image(self, tag: str, picture: Picture, step: int) -> None:
         system, folder = fsspec.url_to_fs(self._folder())
         folder = "/".join([folder, "pictures", *map(plain_name, tag.split("/"))])

@@ -19,6 +19,8 @@ class MLFlowSink:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
+    def open(self) -> None: ...
+
     def image(self, tag: str, picture: Picture, step: int) -> None:
         client, run = self._logger.experiment, self._logger.run_id
         client.log_image(run, Image.fromarray(picture), key=_UNKNOWN.sub("_", tag), step=step, synchronous=True)

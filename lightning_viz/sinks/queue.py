@@ -27,6 +27,8 @@ class Queue:
             except Exception as error:
                 failed(error)
 
+        for sink in self._sinks:
+            sink.open()
         self._worker.submit(job)
 
     def embedding(

@@ -11,7 +11,10 @@ Picture = NDArray[np.uint8]
 
 
 class Sink(Protocol):
-    """Writes to one logger. Pictures come from a thread of their own, scalars from the training's."""
+    """Writes to one logger. Pictures come from a thread of their own, all else from the training's."""
+
+    def open(self) -> None:
+        """Called before a picture is queued."""
 
     def image(self, tag: str, picture: Picture, step: int) -> None: ...
 

@@ -21,6 +21,10 @@ class TensorBoardSink:
     def image(self, tag: str, picture: Picture, step: int) -> None:
         self._writer().add_image(tag, picture, step, dataformats="HWC")
 
+    def open(self) -> None:
+        # A writer that was closed: if the worker and training opened it at once, each would open a file of its own.
+        self._writer()._get_file_writer()  # type: ignore[no-untyped-call]
+
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._writer().add_scalar(tag, value, step)
 

@@ -15,6 +15,8 @@ class WandbSink:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
+    def open(self) -> None: ...
+
     def image(self, tag: str, picture: Picture, step: int) -> None:
         self._logger.log_image(tag, [Image.fromarray(picture)], step)
 

@@ -2,6 +2,7 @@ import pytest
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
 
+from lightning_viz.callbacks import order
 from lightning_viz.callbacks.order import is_steady, positions
 
 from ..support import dataset
@@ -27,6 +28,14 @@ def test_what_is_shuffled_is_not_steady():
     assert not is_steady(DataLoader(data, sampler=RandomSampler(data)))
     assert is_steady(DataLoader(data, sampler=DistributedSampler(data, 2, 0, shuffle=False)))
     assert not is_steady(DataLoader(data, sampler=DistributedSampler(data, 2, 0, shuffle=True)))
+
+
+def test_data_of_each_process_are_not_steady(monkeypatch):
+    """A position counts over all processes, and an index in one."""
+    monkeypatch.setattr(order, "processes", lambda: 2)
+    data = dataset()
+    assert not is_steady(DataLoader(data))
+    assert is_steady(DataLoader(data, sampler=DistributedSampler(data, 2, 0, shuffle=False)))
 
 
 class Backwards:

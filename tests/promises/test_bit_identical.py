@@ -1,0 +1,85 @@
+"""Training is bit-identical with the whole suite attached and without, in whatever way Lightning trains."""
+
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+
+from ..careful import Careful, Frozen, Manual, differences, loaders, train_carefully
+from ..support import SUITE, Events, quick_suite
+
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+#: What is trained, how, and with which callbacks of others.
+CONFIGURATIONS = {
+    "dropout, in float32, validation in inference mode": {"module": Careful},
+    "frozen layers": {"module": Frozen},
+    "a drawing at every step": {"every_n_train_steps": 1, "max_epochs": 1},
+    "gradient accumulation": {"accumulate_grad_batches": 2},
+    "manual optimisation": {"module": Manual},
+    "gradient clipping by norm": {"gradient_clip_val": 0.1},
+    "gradient clipping by value": {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+    "weight averaging": {"others": WeightAveraging},
+    "exponential moving average": {"others": partial(EMAWeightAveraging, decay=0.8)},
+    "stochastic weight averaging": {
+        "others": partial(StochasticWeightAveraging, swa_lrs=0.01, swa_epoch_start=1),
+    },
+    "bf16-mixed": {"precision": "bf16-mixed"},
+    "bf16-true": {"precision": "bf16-true"},
+    "64-true": {"precision": "64-true"},
+    "16-mixed": {"precision": "16-mixed", "accelerator": "gpu"},
+    "validation within an epoch, a fraction": {"val_check_interval": 0.4},
+    "validation within an epoch, in batches": {"val_check_interval": 2},
+    "validation across epochs": {"val_check_interval": 7, "check_val_every_n_epoch": None},
+    "validation every 2 epochs": {"check_val_every_n_epoch": 2},
+    "no validation": {"data": lambda: loaders()[:1]},
+    "validation turned off": {"limit_val_batches": 0},
+    "max_steps in mid-epoch": {"max_steps": 7, "max_epochs": -1},
+    "early stopping": {"others": partial(EarlyStopping, "validation", patience=0, min_delta=10), "max_epochs": 9},
+    "persistent workers": {"data": partial(loaders, num_workers=2, persistent_workers=True)},
+    "validation without inference mode": {"inference_mode": False},
+}
+
+
+def train(folder, watched, others=None, every_n_train_steps=None, history=0, **options):
+    """What training left, with the suite or without. (Most of a drawing's time is painting: here it is little.)"""
+    common = {"every_n_train_steps": every_n_train_steps, "history": history, "max_images": 2}
+    suite = quick_suite(on_error="raise", **common) if watched else []
+    return train_carefully(folder, [*suite, *([others()] if others else [])], **options)
+
+
+def resume(folder, first, second):
+    """What training left that was cut in two, each half watched or not."""
+    saving = partial(ModelCheckpoint, folder, filename="half")
+    train(folder / "half", first, saving, history=2, enable_checkpointing=True, max_epochs=1)
+    return train(folder, second, ckpt_path=str(folder / "half.ckpt"), seed=None, history=2, max_epochs=2)
+
+
+def check(undisturbed, watched, folder):
+    assert differences(undisturbed, watched) == []
+    assert {tag.split("/")[0] for tag in Events(folder / "run/version_0").image_tags} == SUITE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(one, id=name, marks=ON_GPU if "accelerator" in one else []) for name, one in CONFIGURATIONS.items()],
+)
+def test_training_is_bit_identical(options, tmp_path):
+    undisturbed = train(tmp_path / "without", False, **options)
+    check(undisturbed, train(tmp_path / "with", True, **options), tmp_path / "with")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(True, True), (False, True), (True, False)], ids=["both", "the second", "the first"]
+)
+def test_training_that_is_resumed_is_bit_identical(first, second, tmp_path):
+    """With the callbacks in both halves, or in one."""
+    undisturbed, watched = resume(tmp_path / "without", False, False), resume(tmp_path / "with", first, second)
+    check(undisturbed, watched, tmp_path / ("with" if second else "with/half"))
