@@ -83,7 +83,7 @@ class ActivationLogger(VizCallback):
             layers = self._layers(network, probe.images)
         except ValueError:
             return  # said when it is to be drawn
-        for layer, maps in Answers(network, probe, layers).maps.items():
+        for layer, maps in Answers(network, probe, layers, self._memory.portions).maps.items():
             self._chosen(layer, maps)
 
     # Numbers, from the validation loop.
@@ -104,7 +104,7 @@ class ActivationLogger(VizCallback):
     # Pictures, of the probe.
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
-        answers = Answers(network, probe, self._layers(network, probe.images))
+        answers = Answers(network, probe, self._layers(network, probe.images), self._memory.portions)
         for layer, maps in answers.maps.items():
             channels = self._chosen(layer, maps)
             painter = Heatmap(self._is_signed(layer, maps))

@@ -184,7 +184,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         places = self._places(network, probe.images)
-        queries = Queries.of(network, probe, places)
+        queries = Queries.of(network, probe, places, self._memory.portions)
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
             every = samples

@@ -129,7 +129,7 @@ class Log:
 
     @cached_property
     def _verdicts(self) -> Sequence[Caption]:
-        return verdicts(self.network, self.probe)
+        return verdicts(self.network, self.probe, self.memory.portions)
 
 
 def _copied(values: Tensor) -> Values:

@@ -206,7 +206,7 @@ class TopPatchesLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         for found in self._found:
-            cutter = Cutter(network, found.layer, found.images, self._fields)
+            cutter = Cutter(network, found.layer, found.images, self._fields, self._memory.portions)
             rows = cutter.rows(found.answers, probe)
             seen = cutter.field(probe.images)
             gradient = "guided gradient" if cutter.guided else "gradient (there is no ReLU that could guide it)"

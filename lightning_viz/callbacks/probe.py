@@ -88,8 +88,12 @@ class Probe:
 
     def head(self, count: int) -> "Probe":
         """The first `count` pictures."""
-        labels = None if self.labels is None else self.labels[:count]
-        return replace(self, images=self.images[:count], labels=labels)
+        return self.part(slice(count))
+
+    def part(self, places: slice) -> "Probe":
+        """Some of the pictures."""
+        labels = None if self.labels is None else self.labels[places]
+        return replace(self, images=self.images[places], labels=labels)
 
     def to(self, device: torch.device) -> "Probe":
         labels = None if self.labels is None else self.labels.to(device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from math import isfinite
 from typing import Any, Literal
 
@@ -36,6 +37,10 @@ class Wish:
     goal: dict[str, Any]  #: as `synthesize` takes it
     names: Sequence[str]  #: one for each target
     classes: Sequence[int] | None = None
+
+    def part(self, places: slice) -> dict[str, Any]:
+        """The goal of some of the names."""
+        return {name: one[places] if isinstance(one, list) else one for name, one in self.goal.items()}
 
 
 class ClassSynthesisLogger(VizCallback):
@@ -133,7 +138,7 @@ class ClassSynthesisLogger(VizCallback):
             return
         try:
             self._paint(network, probe, self._wish(network, probe), None, 1)
-        except ValueError:
+        except (ValueError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise ValueError(
@@ -207,19 +212,27 @@ class ClassSynthesisLogger(VizCallback):
 
     def _paint(self, network: nn.Module, probe: Probe, wish: Wish, start: Tensor | None, steps: int) -> Tensor:
         mean, std = probe.normalisation
-        return synthesize(
-            network,
-            **wish.goal,
-            size=self._size(probe),
-            steps=steps,
-            mean=mean,
-            std=std,
-            copies=self.copies,
-            recipe=RECIPES[self.recipe](**self.recipe_options or {}),
-            start=start,
-            images=probe.images,
-            seed=self.seed + self._memory.global_step,
-        )
+
+        def work(part: slice) -> Tensor:
+            return synthesize(
+                network,
+                **wish.part(part),
+                size=self._size(probe),
+                steps=steps,
+                mean=mean,
+                std=std,
+                copies=self.copies,
+                recipe=RECIPES[self.recipe](**self.recipe_options or {}),
+                start=None if start is None else start[self._copies(part)],
+                images=probe.images,
+                seed=self.seed + self._memory.global_step,
+            )
+
+        return self._memory.portions(work, len(wish.names))
+
+    def _copies(self, part: slice) -> slice:
+        """Where the pictures of some of the names are."""
+        return slice(part.start * self.copies, part.stop * self.copies)
 
     def _size(self, probe: Probe) -> tuple[int, int]:
         return (self.size, self.size) if self.size else (probe.images.shape[2], probe.images.shape[3])
@@ -234,14 +247,16 @@ class ClassSynthesisLogger(VizCallback):
         mean, std = (one.to(pictures) for one in probe.normalisation)
         inputs = ((pictures - mean) / std).to(probe.images)
         if wish.classes is not None:
-            scores = logits(network(inputs))
+            scores = self._memory.portions(lambda part: logits(network(inputs[part])), len(inputs))
             if scores.ndim == 2 and scores.shape[1] > 1:
                 return self._say_classes(chances(scores).cpu(), probe, wish, wish.classes)
-        if self.layer is not None:
-            objective, _ = layer_objective(network, **wish.goal, copies=self.copies)
-        else:
-            objective, _ = class_objective(network, wish.goal["target"], self.copies, None)
-        answers = objective(inputs)[0].tolist()
+
+        def work(part: slice) -> Tensor:
+            goal = {**wish.part(part), "copies": self.copies}
+            find = layer_objective if self.layer is not None else partial(class_objective, example=None)
+            return find(network, **goal)[0](inputs[self._copies(part)])[0]
+
+        answers = self._memory.portions(work, len(wish.names)).tolist()
         return [(Line(f"answers {one:.3g}") if isfinite(one) else NOT_FINITE,) for one in answers], []
 
     def _say_classes(
