@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_viz.methods import Target
-from lightning_viz.methods.outputs import target_scores
+from lightning_viz.methods.outputs import target_of, target_scores
+from lightning_viz.methods.portions import Portions
 
 from .probe import Probe
 
@@ -51,10 +52,21 @@ def check_target_argument(target: object) -> None:
         raise ValueError(f"target={target!r} is no class index; give 0 or more")
 
 
-def check_target(network: nn.Module, images: Tensor, target: Target) -> None:
+def check_target(network: nn.Module, probe: Probe, target: Target, portions: Portions) -> None:
     """Raise ValueError for a target that does not fit the network's output."""
+    images = probe.images
     with torch.no_grad():
-        target_scores(network(images), target)
+        portions.each(lambda part: target_scores(network(images[part]), target_of(target, part)), len(images))
+
+
+def runs(network: nn.Module, probe: Probe) -> bool:
+    """Whether the network goes through with these pictures."""
+    try:
+        with torch.no_grad():
+            network(probe.images)
+    except Exception:
+        return False
+    return True
 
 
 def check_probe(network: nn.Module, probe: Probe) -> None:

@@ -1,7 +1,8 @@
 """Pictures, scalars and embeddings to a logger's files; never a model, never Lightning."""
 
 from .projector import ProjectorSink
+from .room import DiskError
 from .snapshot import Snapshot
 from .tensorboard import TensorBoardSink
 
-__all__ = ["ProjectorSink", "Snapshot", "TensorBoardSink"]
+__all__ = ["DiskError", "ProjectorSink", "Snapshot", "TensorBoardSink"]

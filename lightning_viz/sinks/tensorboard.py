@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .projector import ProjectorSink
+from .room import check_room
 from .snapshot import Snapshot
 from .worker import Worker
 
@@ -29,7 +30,9 @@ class TensorBoardSink:
 
         def job() -> None:
             try:
-                self._writer().add_image(tag, paint(), step, dataformats="HWC")
+                picture, writer = paint(), self._writer()
+                check_room(writer.log_dir, picture.nbytes)  # more than the PNG
+                writer.add_image(tag, picture, step, dataformats="HWC")
             except Exception as error:
                 failed(error)
 
@@ -46,14 +49,18 @@ class TensorBoardSink:
 
         def job() -> None:
             try:
-                ProjectorSink(self._writer().log_dir, name, max_snapshots).write(make())
+                snapshot, folder = make(), self._writer().log_dir
+                check_room(folder, snapshot.nbytes)
+                ProjectorSink(folder, name, max_snapshots).write(snapshot)
             except Exception as error:
                 failed(error)
 
         self._worker.submit(job)
 
     def scalar(self, tag: str, step: int, value: float) -> None:
-        self._writer().add_scalar(tag, value, step)
+        writer = self._writer()
+        check_room(writer.log_dir, 0)
+        writer.add_scalar(tag, value, step)
 
     def flush(self) -> None:
         """Return when all that was queued is on disk."""

@@ -1,8 +1,15 @@
 """Work done behind training's back, in order, none of it lost."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, RLock
+
+#: Held while a job runs. Python forks between jobs only: a child, such as a worker of a dataloader, inherits all locks as
+#: they are, of imports for example, and not the thread that would let them go.
+_JOB = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_JOB.acquire, after_in_parent=_JOB.release, after_in_child=_JOB.release)
 
 
 class Worker:
@@ -17,7 +24,7 @@ class Worker:
         """Queue `job`, which must not raise; waits while the queue is full."""
         self._room.acquire()
         try:
-            self._last = self._thread.submit(job)
+            self._last = self._thread.submit(_alone, job)
         except RuntimeError:  # Python is shutting down: do it here
             self._room.release()
             job()
@@ -28,3 +35,8 @@ class Worker:
         """Wait until all that was queued is done."""
         if self._last is not None:
             self._last.exception()
+
+
+def _alone(job: Callable[[], None]) -> None:
+    with _JOB:
+        job()
