@@ -194,10 +194,7 @@ class EmbeddingProjectorLogger(VizCallback):
             if dropped:
                 yield Scalar(f"embedding/not_finite{where}", float(dropped))
             if (rows < 0).all():
-                rank_zero_warn(
-                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for "
-                    f"{dropped} of {len(every)} samples; look at the loss"
-                )
+                self._say_nothing(places, dropped, len(every))
                 continue
             notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
             pixels = shrunk(samples.images, PIXELS)
@@ -219,6 +216,15 @@ class EmbeddingProjectorLogger(VizCallback):
             name = f"projector{where.replace('/', '-')}"
             yield Embedding(name, points, table(samples, probe), thumbnails, self.max_snapshots)
         self._samples = {}
+
+    def _say_nothing(self, places: Mapping[str, Place], dropped: int, count: int) -> None:
+        """Once: a network that has diverged seldom comes back."""
+        if "nothing" not in self._memory.said:
+            self._memory.said.add("nothing")
+            rank_zero_warn(
+                f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for "
+                f"{dropped} of {count} samples; look at the loss"
+            )
 
     def _followed(self, samples: Samples) -> Ints:
         """The rows of the samples that are compared over time: the first choice, whatever their features are."""

@@ -33,6 +33,7 @@ class Memory:
     portions: Portions = field(default_factory=Portions)  #: as many pictures as go through the network at once
     failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
     failed: bool = False
+    said: set[str] = field(default_factory=set)  #: what it has warned of
 
     def pin(self, stage: str, probe: Probe) -> bool:
         """Take the probe for a stage; False where the films so far are of other pictures, and start anew."""
