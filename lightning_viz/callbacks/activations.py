@@ -14,13 +14,13 @@ from lightning_viz.render import Caption, Cell, Heatmap, Line, Values, fit_tile
 
 from .answers import Answers
 from .base import VizCallback
-from .checks import check_choice, check_count
+from .checks import check_count, check_indices
 from .firing import Firing, Firings
 from .lightning import pl
 from .network import truths
 from .panel import Film, Item, Scalar, Tiles
 from .probe import Probe
-from .words import check_layers, named
+from .words import check_layers, named, shown
 
 TILE = (104, 128)  # pixels: the longer side of a tile; small maps are magnified by a whole factor, large ones shrunk
 RANKINGS = {"active": "the most active", "varying": "those that vary most between the pictures"}
@@ -61,11 +61,12 @@ class ActivationLogger(VizCallback):
         super().__init__(**common)
         check_layers(layers)
         check_count("max_channels", max_channels, 1)
-        if isinstance(channels, list) and channels:
-            for index in channels:
-                check_count("channels", index, 0)
-        else:
-            check_choice("channels", channels, (*RANKINGS, "a list of indices"))
+        if isinstance(channels, list):
+            check_indices("channels", channels)
+        elif not isinstance(channels, str) or channels not in RANKINGS:
+            raise ValueError(
+                f"channels={shown(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list of indices"
+            )
         self.layers = layers
         self.channels = channels
         self.max_channels = max_channels

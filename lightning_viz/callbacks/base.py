@@ -17,6 +17,7 @@ from .checks import (
     check_count,
     check_flag,
     check_probe,
+    check_tag,
     check_target,
     check_target_argument,
     runs,
@@ -84,8 +85,7 @@ class VizCallback(Listening):
         check_target_argument(target)
         check_callable("forward", forward)
         check_callable("unpack", unpack)
-        if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
-            raise ValueError(f"tag={tag!r} is no name; give a word, or None for the default")
+        check_tag(tag)
         if probe is not None and not isinstance(probe, Probe | Hardest):
             raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels), or Probe.hardest()")
         self.every_n_epochs = every_n_epochs

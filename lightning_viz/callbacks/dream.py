@@ -16,12 +16,16 @@ from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
 
 from .base import VizCallback
-from .checks import check_count
+from .checks import check_count, check_layer, check_options
 from .network import verdicts
 from .panel import Panel
 from .probe import Probe
 
-OPTIONS = [*inspect.signature(deep_dream).parameters.keys() - {"model", "images", "layer", "channel", "mean", "std"}]
+OPTIONS = {
+    name: one.default
+    for name, one in inspect.signature(deep_dream).parameters.items()
+    if name not in ("model", "images", "layer", "channel", "mean", "std")
+}
 
 
 class DeepDreamLogger(VizCallback):
@@ -50,11 +54,9 @@ class DeepDreamLogger(VizCallback):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if layer is not None and not isinstance(layer, str):
-            raise TypeError(f"layer={layer!r} is {type(layer).__name__}; give a dotted name, or None")
+        check_layer("layer", layer)
         check_count("channel", channel, 0, optional=True)
-        if unknown := [name for name in method_options or {} if name not in OPTIONS]:
-            raise ValueError(f"method_options has {unknown}, and deep_dream takes {sorted(OPTIONS)}")
+        check_options("method_options", method_options, "deep_dream", OPTIONS)
         self.layer = layer
         self.channel = channel
         self.method_options = method_options

@@ -15,7 +15,7 @@ from lightning_viz.methods.layers import plain_name, resolve_layer
 
 from .base import VizCallback
 from .batches import unpack_batch
-from .checks import check_count, check_flag
+from .checks import check_count, check_flag, check_indices
 from .harvest import Harvest, Tap
 from .lightning import pl, rank_zero_warn
 from .neighbourhood import PIXELS, THUMBNAIL, Queries
@@ -27,7 +27,7 @@ from .samples import Ints, Keeper, Samples, by_chance, chances, finite_rows, shr
 from .session import Data, session_of
 from .space import Space
 from .table import distinct_names, table
-from .words import check_layers, named
+from .words import check_layers, named, shown
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
 FOLLOWED = 1000  # samples that numbers and films are of, and that are read where there is no loop to listen to
@@ -88,12 +88,11 @@ class EmbeddingProjectorLogger(VizCallback):
             check_count(name, value, least)
         if max_points > LARGEST:
             raise ValueError(
-                f"max_points={max_points} is more than TensorBoard's Projector takes; give {LARGEST} or less"
+                f"max_points={shown(max_points)} is more than TensorBoard's Projector takes; give {LARGEST} or less"
             )
         check_flag("class_balanced", class_balanced)
         check_flag("per_class", per_class)
-        for index in dataloaders or []:
-            check_count("dataloaders", index, 0)
+        check_indices("dataloaders", dataloaders)
         self.layers = layers
         self.max_points = max_points
         self.class_balanced = class_balanced

@@ -11,7 +11,7 @@ from lightning_viz.methods import Target, guided_backprop, integrated_gradients,
 from lightning_viz.methods.outputs import target_of
 from lightning_viz.render import Overlay
 
-from .checks import check_choice
+from .checks import check_choice, check_options
 from .panel import Panel, Scalar
 from .probe import Probe
 from .trust import AttributionLogger, in_words
@@ -49,15 +49,17 @@ class SaliencyLogger(AttributionLogger):
     ) -> None:
         super().__init__(**common)
         check_choice("method", method, tuple(METHODS))
-        known = _options(method)
-        if unknown := [name for name in method_options or {} if name not in known]:
-            raise ValueError(f"method_options has {unknown}, and {method} takes {known or 'none'}")
+        check_options("method_options", method_options, method, _options(method))
         self.method = method
         self.signed = signed
         self.method_options = method_options
 
     def distinction(self) -> dict[str, Any]:
         return {"method": self.method}
+
+    def begin(self, network: nn.Module, probe: Probe) -> None:
+        if self.method_options:  # to see what is wrong
+            self._maps(network, probe.images[:1], target_of(self.explained(probe), slice(1)))
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
         words = METHODS[self.method][1]
@@ -99,6 +101,7 @@ class SaliencyLogger(AttributionLogger):
         return self._memory.portions(work, len(images))
 
 
-def _options(method: str) -> list[str]:
-    """What a method's `method_options` may hold: what its function takes after model, images, target; before reduce."""
-    return [*inspect.signature(METHODS[method][0]).parameters][3:-1]
+def _options(method: str) -> dict[str, Any]:
+    """What a method's `method_options` may hold, and the defaults: all after model, images, target, and before reduce."""
+    parameters = [*inspect.signature(METHODS[method][0]).parameters.values()]
+    return {one.name: one.default for one in parameters[3:-1]}

@@ -14,8 +14,10 @@ from lightning_viz.methods.portions import Portions
 from lightning_viz.methods.similarity import cosine, rank_correlation
 
 from .base import VizCallback
+from .checks import check_choice
 from .panel import Scalar
 from .probe import Probe
+from .words import shown
 
 Check = Literal["change", "faithfulness", "sanity"]
 
@@ -47,9 +49,10 @@ class AttributionLogger(VizCallback):
     def __init__(self, trust: list[Check] | None = None, **common: Any) -> None:
         super().__init__(**common)
         if trust is not None and not isinstance(trust, list):
-            raise TypeError(f"trust={trust!r} is {type(trust).__name__}; give a list of {', '.join(get_args(Check))}")
-        if unknown := [check for check in trust or [] if check not in get_args(Check)]:
-            raise ValueError(f"trust={unknown} is unknown; choose of {', '.join(map(repr, get_args(Check)))}")
+            choices = ", ".join(get_args(Check))
+            raise TypeError(f"trust={shown(trust)} is {type(trust).__name__}; give a list of {choices}, or None")
+        for check in trust or []:
+            check_choice("trust", check, get_args(Check))
         self.trust = trust
 
     def settled(self, network: nn.Module, probe: Probe) -> Target:
