@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,7 +78,8 @@ class Probe:
             raise TypeError(f"probe labels={shown(given)} are {type(given).__name__}; {remedy}") from error
         whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
         if labels.shape != self.images.shape[:1] or not whole or (labels < 0).any():
-            raise ValueError(f"probe labels are {labels.dtype} of shape {tuple(labels.shape)}; {remedy}")
+            what = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise ValueError(f"probe labels={shown(given)} are {what}; {remedy}")
         if self.class_names is not None and len(self.class_names) <= int(labels.max()):
             raise ValueError(
                 f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
@@ -167,11 +169,13 @@ class Probe:
 
 def _names(given: object) -> tuple[str, ...]:
     """Class names as texts that a file takes: a folder's name may hold bytes that are none."""
-    if isinstance(given, str | bytes) or not isinstance(given, Sequence) or not given:
+    listed = isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
+    if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):  # type: ignore[arg-type]
         raise TypeError(f"class_names={shown(given)} is {type(given).__name__}; give a list of names, one per class")
-    if wrong := [name for name in given if not isinstance(name, str | int)]:
+    names: list[object] = list(given)  # type: ignore[call-overload]
+    if wrong := [name for name in names if not isinstance(name, str | int | np.integer)]:
         raise TypeError(f"class_names={shown(given)} holds {type(wrong[0]).__name__}; give a name per class")
-    return tuple(str(name).encode(errors="replace").decode() for name in given)
+    return tuple(str(name).encode(errors="replace").decode() for name in names)
 
 
 def _check_normalisation(name: str, value: object, channels: int) -> None:
@@ -181,7 +185,8 @@ def _check_normalisation(name: str, value: object, channels: int) -> None:
         numbers = torch.as_tensor(value)
     except Exception as error:
         raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; {remedy}") from error
-    if numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
+    flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
+    if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
         raise TypeError(f"{name}={shown(value)} is {type(value).__name__} of {numbers.dtype}; {remedy}")
     if numbers.numel() not in (1, channels):
         raise ValueError(

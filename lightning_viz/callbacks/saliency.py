@@ -11,7 +11,7 @@ from lightning_viz.methods import Target, guided_backprop, integrated_gradients,
 from lightning_viz.methods.outputs import target_of
 from lightning_viz.render import Overlay
 
-from .checks import check_choice, check_options
+from .checks import check_choice, check_flag, check_options
 from .panel import Panel, Scalar
 from .probe import Probe
 from .trust import AttributionLogger, in_words
@@ -49,6 +49,7 @@ class SaliencyLogger(AttributionLogger):
     ) -> None:
         super().__init__(**common)
         check_choice("method", method, tuple(METHODS))
+        check_flag("signed", signed)
         check_options("method_options", method_options, method, _options(method))
         self.method = method
         self.signed = signed

@@ -24,7 +24,7 @@ from lightning_viz import (
 from ..support import CALLBACKS
 
 FUZZ = settings(
-    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 REMEDY = r"give|choose|must be"
 
@@ -228,7 +228,13 @@ def refuses(make, name, value):
     except RuntimeError:
         written = "Odd"
     parts = value if isinstance(value, list) else [*value.values()] if isinstance(value, dict) else []
-    words = [written, type(value).__name__, *(repr(part) for part in parts if type(part) is not Odd)]
+    words = [
+        written,
+        type(value).__name__,
+        str(tuple(getattr(value, "shape", ()))),
+        str(getattr(value, "dtype", "")) or written,
+        *(repr(part) for part in parts if type(part) is not Odd),
+    ]
     assert any(word in said for word in words), said
     assert len(said) < 600
 
@@ -293,13 +299,26 @@ def labels(value):
     return value is None or (array.shape == (2,) and array.dtype.kind in "iu" and (array >= 0).all())
 
 
+def in_float32(value):
+    """The number as it is computed with; NaN where it is none then."""
+    try:
+        found = float(torch.as_tensor(value).float())
+    except Exception:  # too large, of whatever error
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
 def colours(least):
     def fits(value):
         many = (
-            list(value) if isinstance(value, list | tuple) else value.reshape(-1).tolist() if array(value) else [value]
+            list(value)
+            if isinstance(value, list | tuple | range)
+            else value.reshape(-1).tolist()
+            if array(value)
+            else [value]
         )
         flat = not array(value) or value.ndim <= 1
-        return flat and len(many) in (1, 3) and all(number(one) and one > least for one in many)
+        return flat and len(many) in (1, 3) and all(number(one) and in_float32(one) > least for one in many)
 
     return fits
 
@@ -312,7 +331,7 @@ PROBE = {
     "images": images,
     "labels": labels,
     "class_names": either(
-        none, lambda v: type(v) in (list, tuple) and v and all(isinstance(one, str | int) for one in v)
+        none, lambda v: type(v) in (list, tuple, range) and v and all(isinstance(one, str | int) for one in v)
     ),
     "mean": colours(-math.inf),
     "std": colours(0),
@@ -327,7 +346,7 @@ TENSORS = [
 ]  # fmt: skip
 
 
-@settings(FUZZ, max_examples=1200)
+@settings(FUZZ, max_examples=1000)
 @given(st.sampled_from(sorted(PROBE)), st.one_of(values, st.sampled_from(TENSORS).map(lambda make: make())))
 def test_a_probe_takes_what_is_right_and_refuses_what_is_wrong(name, value):
     given = {"images": torch.rand(2, 3, 4, 4), name: value}
