@@ -24,6 +24,7 @@ from lightning_viz.callbacks.words import LONGEST_TAG, plain_tag
 
 from ..browser import chromium, tensorboard
 from ..sinks.board import Board
+from ..sinks.test_projector_page import choose
 from ..support import QUICK, Events, Lit, loader, trainer
 
 SCRIPT = "<script>__ran = 1</script>"
@@ -212,10 +213,13 @@ def test_tensorboards_pages_show_text_and_run_nothing(strange):
         page.on("request", lambda request: requests.append(request.url))
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         group = SCRIPT.partition("/")[0]  # TensorBoard groups tags by what is before their first slash
-        pages = {"images": [group, IMAGE], "scalars": [group], "timeseries": [group, IMAGE], "projector": [IMAGE]}
+        pages = {"images": [group, IMAGE], "scalars": [group], "timeseries": [group, IMAGE], "projector": ["step 0000"]}
         for number, (plugin, words) in enumerate(pages.items()):
             page.goto(f"{address}/?turn={number}#{plugin}", timeout=60_000)
             shows(page, *words)
+            if plugin == "projector":
+                choose(page.frame(url="**/projector_binary.html"), "No color map", "class")
+                shows(page, SCRIPT, IMAGE)  # in the legend
             for frame in page.frames:
                 assert frame.evaluate("window.__ran") is None, plugin
         assert not dialogs
