@@ -61,7 +61,7 @@ class ActivationLogger(VizCallback):
         super().__init__(**common)
         check_layers(layers)
         check_count("max_channels", max_channels, 1)
-        if isinstance(channels, list):
+        if isinstance(channels, list) and channels:
             check_indices("channels", channels)
         elif not isinstance(channels, str) or channels not in RANKINGS:
             raise ValueError(

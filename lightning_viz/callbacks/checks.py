@@ -91,8 +91,8 @@ def check_options(name: str, value: object, taker: str, defaults: Mapping[str, o
     if not isinstance(value, dict):
         raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a dict of options of {taker}, or None")
     if unknown := [one for one in value if one not in defaults]:
-        known = ", ".join(sorted(defaults)) or "none"
-        raise ValueError(f"{name}={shown(value)} has {shown(unknown)}, and {taker} takes {known}; give some of these")
+        known = [*defaults] or "none"
+        raise ValueError(f"{name} has {shown(unknown)}, and {taker} takes {known}; give some of these")
     for option, one in value.items():
         if not _is_like(one, defaults[option]):
             kind = "an integer" if type(defaults[option]) is int else f"a value such as {defaults[option]!r}"

@@ -227,7 +227,7 @@ def refuses(make, name, value):
         written = repr(value)
     except RuntimeError:
         written = "Odd"
-    parts = value if isinstance(value, list) else [*value.values()] if isinstance(value, dict) else []
+    parts = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
     words = [
         written,
         type(value).__name__,
@@ -270,7 +270,11 @@ def test_an_unknown_name_is_refused(name, value):
         (ClassSynthesisLogger, {"classes": [1], "layer": "a"}, r"classes=\[1\] and layer='a': give one"),
         (ActivationLogger, {"channels": "a list of indices"}, "channels='a list of indices' is unknown; choose"),
         (EmbeddingProjectorLogger, {"dataloaders": 0}, "dataloaders=0 .*give"),
-        (SaliencyLogger, {"method": "occlusion", "method_options": {"samples": 3}}, "occlusion takes .*; give"),
+        (
+            SaliencyLogger,
+            {"method": "occlusion", "method_options": {"samples": 3}},
+            "occlusion takes .*; give some of these",
+        ),
         (GradCAMLogger, {"trust": ["change", "truth"]}, "trust='truth' is unknown; choose"),
         (
             DeepDreamLogger,
