@@ -180,7 +180,7 @@ class LongDrawing(VizCallback):
 
 
 def run_until_interrupted(kind, folder, result):
-    callback = kind(history=0)
+    callback = kind(history=0, max_images=1)
     try:
         trainer(folder, [FilterLogger(), callback], max_epochs=4).fit(Lit(), loader(), loader())
     except SystemExit as error:
