@@ -14,13 +14,13 @@ from lightning_viz.render import Caption, Cell, Heatmap, Line, Values, fit_tile
 
 from .answers import Answers
 from .base import VizCallback
-from .checks import check_choice, check_count
+from .checks import check_count, check_indices
 from .firing import Firing, Firings
 from .lightning import pl
 from .network import truths
 from .panel import Film, Item, Scalar, Tiles
 from .probe import Probe
-from .words import check_layers, named
+from .words import check_layers, named, shown
 
 TILE = (104, 128)  # pixels: the longer side of a tile; small maps are magnified by a whole factor, large ones shrunk
 RANKINGS = {"active": "the most active", "varying": "those that vary most between the pictures"}
@@ -62,10 +62,11 @@ class ActivationLogger(VizCallback):
         check_layers(layers)
         check_count("max_channels", max_channels, 1)
         if isinstance(channels, list) and channels:
-            for index in channels:
-                check_count("channels", index, 0)
-        else:
-            check_choice("channels", channels, (*RANKINGS, "a list of indices"))
+            check_indices("channels", channels)
+        elif not isinstance(channels, str) or channels not in RANKINGS:
+            raise ValueError(
+                f"channels={shown(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list of indices"
+            )
         self.layers = layers
         self.channels = channels
         self.max_channels = max_channels
@@ -83,7 +84,7 @@ class ActivationLogger(VizCallback):
             layers = self._layers(network, probe.images)
         except ValueError:
             return  # said when it is to be drawn
-        for layer, maps in Answers(network, probe, layers).maps.items():
+        for layer, maps in Answers(network, probe, layers, self._memory.portions).maps.items():
             self._chosen(layer, maps)
 
     # Numbers, from the validation loop.
@@ -104,7 +105,7 @@ class ActivationLogger(VizCallback):
     # Pictures, of the probe.
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
-        answers = Answers(network, probe, self._layers(network, probe.images))
+        answers = Answers(network, probe, self._layers(network, probe.images), self._memory.portions)
         for layer, maps in answers.maps.items():
             channels = self._chosen(layer, maps)
             painter = Heatmap(self._is_signed(layer, maps))

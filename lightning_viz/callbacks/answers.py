@@ -9,30 +9,37 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.layers import channel_maps, resolve_layer
 from lightning_viz.methods.modes import capture
+from lightning_viz.methods.portions import Portions
+from lightning_viz.render import Caption
 
 from .network import spoken, truths
 from .probe import Probe
 
 
 class Answers:
-    """What layers answer to a probe, and what the network says of it, with one forward pass.
+    """What layers answer to a probe, and what the network says of it, with one forward pass for each portion.
 
     Raises ValueError for a layer that does not run, or whose output is neither maps nor tokens nor vectors.
     """
 
-    def __init__(self, network: nn.Module, probe: Probe, layers: Sequence[str]) -> None:
-        found = {layer: resolve_layer(network, layer) for layer in layers}
+    def __init__(self, network: nn.Module, probe: Probe, layers: Sequence[str], portions: Portions) -> None:
         self._calls: Counter[str] = Counter()
+        asked = portions.each(lambda part: self._ask(network, probe.part(part), layers), len(probe))
+        self.captions: list[Caption] = [caption for captions, _ in asked for caption in captions]
+        self.maps = {layer: torch.cat([maps[layer] for _, maps in asked]) for layer in layers}
+
+    def _ask(self, network: nn.Module, probe: Probe, layers: Sequence[str]) -> tuple[list[Caption], dict[str, Tensor]]:
+        found = {layer: resolve_layer(network, layer) for layer in layers}
+        self._calls.clear()
         with torch.no_grad(), ExitStack() as stack:
             for layer, (_, module) in found.items():
                 hook = module.register_forward_hook(lambda *_, layer=layer: self._calls.update([layer]))
                 stack.callback(hook.remove)
             outputs = stack.enter_context(capture(network, layers))
             said = spoken(network(probe.images), probe)
-        self.captions = [(*true, *words) for true, words in zip(truths(probe), said, strict=True)]
-        self.maps = {
-            layer: _maps(layer, module, outputs.get(name), probe.images) for layer, (name, module) in found.items()
-        }
+        captions = [(*true, *words) for true, words in zip(truths(probe), said, strict=True)]
+        maps = {layer: _maps(layer, module, outputs.get(name), probe.images) for layer, (name, module) in found.items()}
+        return captions, maps
 
     def runs(self, layer: str) -> list[str]:
         """A note on a layer that runs more than once."""

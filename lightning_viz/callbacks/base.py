@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target
+from lightning_viz.sinks import DiskError
 
 from .batches import Unpack, unpack_batch
 from .checks import (
@@ -18,8 +19,10 @@ from .checks import (
     check_flag,
     check_probe,
     check_share,
+    check_tag,
     check_target,
     check_target_argument,
+    runs,
 )
 from .guard import guard
 from .lightning import join, pl, rank_zero_warn
@@ -90,8 +93,7 @@ class VizCallback(Listening):
         check_share("max_overhead", max_overhead)
         check_callable("forward", forward)
         check_callable("unpack", unpack)
-        if tag is not None and (not isinstance(tag, str) or not tag.strip("/ ")):
-            raise ValueError(f"tag={tag!r} is no name; give a word, or None for the default")
+        check_tag(tag)
         if probe is not None and not isinstance(probe, Probe | Hardest):
             raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels), or Probe.hardest()")
         self.every_n_epochs = every_n_epochs
@@ -200,7 +202,7 @@ class VizCallback(Listening):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         session_of(trainer).flush()
         self._memory.harvest = None
-        self._settle()
+        self._settle(trainer)
 
     # What survives a resume.
 
@@ -253,16 +255,25 @@ class VizCallback(Listening):
             probe = session.probe(trainer, stage, count, self.unpack or unpack_batch, batch, kind)
         probe = convert(probe.head(self.max_images), trainer)
         with guard(pl_module, trainer.precision_plugin):
-            network = find_network(pl_module, self.forward)
-            if self.target is not None:
-                check_target(network, probe.images, self.explained(probe))
-            self.begin(network, probe)
+            self._begin(find_network(pl_module, self.forward), probe)
+        self._settle(trainer)
         if not isinstance(self.probe, Hardest):
             self._pin(trainer, stage, probe)
         elif (kept := remembered(memory)) is not None:
             self._pin(trainer, stage, convert(replace(probe, images=kept[0], labels=kept[1], origin=HARDEST), trainer))
         elif kind == "training" and not loaders(trainer.val_dataloaders):
             raise ValueError("probe=Probe.hardest() needs a validation loop, and there is none; give a probe, or None")
+
+    def _begin(self, network: nn.Module, probe: Probe) -> None:
+        """Raise for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
+        try:
+            if self.target is not None:
+                check_target(network, probe, self.explained(probe), self._memory.portions)
+            self.begin(network, probe)
+        except Exception as error:
+            if isinstance(error, ValueError | TypeError) and runs(network, probe.head(1)):
+                raise
+            self._memory.failures.append(error)
 
     def _pin(self, trainer: pl.Trainer, stage: str, probe: Probe) -> None:
         if not self._memory.pin(stage, probe) and not self._refreshes:
@@ -299,9 +310,9 @@ class VizCallback(Listening):
                 except Exception as error:
                     memory.failures.append(error)
         memory.harvest = None  # it holds the network
-        self._settle()
+        self._settle(trainer)
 
-    def _settle(self) -> None:
+    def _settle(self, trainer: pl.Trainer) -> None:
         """Failures, also those of the worker that paints: warn once and rest, or raise."""
         memory, failures = self._memory, self._memory.failures
         if not failures:
@@ -312,6 +323,9 @@ class VizCallback(Listening):
             return
         if self.on_error == "raise":
             raise error
+        if isinstance(error, DiskError):  # that of all callbacks
+            session_of(trainer).warn(f"lightning_viz draws no more in this run; training goes on. Cause: {error}")
+            return
         rank_zero_warn(
             f"{type(self).__name__} failed and draws no more in this run; training goes on. Cause: "
             f"{type(error).__name__}: {error} (on_error='raise' stops the run and shows where)"

@@ -1,14 +1,18 @@
 """Arguments that cannot be meant, or do not fit the network: found before the first step, said with a remedy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target
-from lightning_viz.methods.outputs import target_scores
+from lightning_viz.methods.outputs import target_of, target_scores
+from lightning_viz.methods.portions import Portions
+from lightning_viz.render.text import clean
 
 from .probe import Probe
+from .words import shown
 
 
 def check_count(name: str, value: object, least: int, optional: bool = False) -> None:
@@ -16,9 +20,9 @@ def check_count(name: str, value: object, least: int, optional: bool = False) ->
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a whole number of {least} or more")
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a whole number of {least} or more")
     if value < least:
-        raise ValueError(f"{name}={value} is too small; give {least} or more")
+        raise ValueError(f"{name}={shown(value)} is too small; give {least} or more")
 
 
 def check_share(name: str, value: object) -> None:
@@ -33,38 +37,106 @@ def check_share(name: str, value: object) -> None:
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise for a `value` that is none of these."""
-    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         *most, last = map(repr, choices)
-        raise ValueError(f"{name}={value!r} is unknown; choose {', '.join(most)} or {last}")
+        raise ValueError(f"{name}={shown(value)} is unknown; choose {', '.join(most)} or {last}")
 
 
 def check_flag(name: str, value: object) -> None:
     """Raise for a `value` that is neither True nor False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give True or False")
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give True or False")
 
 
 def check_callable(name: str, value: object) -> None:
     """Raise for a `value` that is neither None nor can be called."""
     if value is not None and not callable(value):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a callable")
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a callable")
 
 
 def check_target_argument(target: object) -> None:
     """Raise for a `target` that cannot be meant."""
-    indices = target if isinstance(target, list) else [target]
-    if target is None or target == "label" or callable(target):
+    indices: list[object] = target if isinstance(target, list) else [target]
+    if target is None or (isinstance(target, str) and target == "label") or callable(target):
         return
-    if not indices or not all(isinstance(one, int) and not isinstance(one, bool) for one in indices):
-        raise ValueError(f"target={target!r} is unknown; choose 'label', None, class indices or a callable")
-    if min(indices) < 0:
-        raise ValueError(f"target={target!r} is no class index; give 0 or more")
+    whole = [one for one in indices if isinstance(one, int) and not isinstance(one, bool)]
+    if not indices or len(whole) < len(indices):
+        raise ValueError(f"target={shown(target)} is unknown; choose 'label', None, class indices or a callable")
+    if min(whole) < 0:
+        raise ValueError(f"target={shown(target)} is no class index; give 0 or more")
 
 
-def check_target(network: nn.Module, images: Tensor, target: Target) -> None:
+def check_tag(tag: object) -> None:
+    """Raise for a `tag` that is neither None nor a name."""
+    if tag is not None and not isinstance(tag, str):
+        raise TypeError(f"tag={shown(tag)} is {type(tag).__name__}; give a word, or None for the default")
+    if tag is not None and not clean(tag).strip("/ "):
+        raise ValueError(f"tag={shown(tag)} is no name; give a word, or None for the default")
+
+
+def check_indices(name: str, value: object, count: int | None = None) -> None:
+    """Raise for what is neither None nor a list of indices, `count` of them."""
+    if value is None:
+        return
+    if not isinstance(value, list) or not value:
+        raise TypeError(
+            f"{name}={shown(value)} is no list of indices; give a list of whole numbers of 0 or more, or None"
+        )
+    if count is not None and len(value) != count:
+        raise ValueError(f"{name}={shown(value)} has {len(value)} indices; give {count}")
+    for index in value:
+        check_count(name, index, 0)
+
+
+def check_layer(name: str, value: object) -> None:
+    """Raise TypeError for a `value` that is neither None nor a name."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a dotted name, or None")
+
+
+def check_options(name: str, value: object, taker: str, defaults: Mapping[str, object]) -> None:
+    """Raise for a `value` that is neither None nor a dict of options of `taker`, each of its default's kind."""
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a dict of options of {taker}, or None")
+    if unknown := [one for one in value if one not in defaults]:
+        known = [*defaults] or "none"
+        raise ValueError(f"{name} has {shown(unknown)}, and {taker} takes {known}; give some of these")
+    for option, one in value.items():
+        if not _is_like(one, defaults[option]):
+            kind = "an integer" if type(defaults[option]) is int else f"a value such as {defaults[option]!r}"
+            raise TypeError(f"{name}[{option!r}]={shown(one)} is {type(one).__name__}; give {kind}")
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether it is of the kind of an option's default: None stands for a number that is found where none is given."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and all(_is_like(one, default[0]) for one in value)
+    if isinstance(value, Tensor) and not isinstance(default, int):
+        return bool(value.isfinite().all())
+    if value is None or isinstance(value, bool):
+        return value is default
+    return isinstance(value, int) or (isinstance(value, float) and not isinstance(default, int) and isfinite(value))
+
+
+def check_target(network: nn.Module, probe: Probe, target: Target, portions: Portions) -> None:
     """Raise ValueError for a target that does not fit the network's output."""
+    images = probe.images
     with torch.no_grad():
-        target_scores(network(images), target)
+        portions.each(lambda part: target_scores(network(images[part]), target_of(target, part)), len(images))
+
+
+def runs(network: nn.Module, probe: Probe) -> bool:
+    """Whether the network goes through with these pictures."""
+    try:
+        with torch.no_grad():
+            network(probe.images)
+    except Exception:
+        return False
+    return True
 
 
 def check_probe(network: nn.Module, probe: Probe) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods import ReceptiveField, guided_backprop, receptive_field, saliency
 from lightning_viz.methods.partway import FeatureMaps
+from lightning_viz.methods.portions import Portions
 from lightning_viz.render import WRONG, Caption, Cell, Line, Pixels, SignedPixels, Values, fit_tile
 from lightning_viz.render.text import GREY
 
@@ -53,6 +54,7 @@ class Cutter:
     layer: str
     images: Mapping[int, Tensor]
     fields: dict[tuple[str, int, int], ReceptiveField | None]  #: found so far, by layer and the images' size
+    portions: Portions
     guided: bool = True
     _maps: FeatureMaps = field(init=False)
 
@@ -101,6 +103,9 @@ class Cutter:
 
     def _gradients(self, images: Tensor, channel: int, places: Tensor) -> Tensor:
         """Signed gradients (B, C, H, W) of the unit's activation at each image's place, guided if that can be."""
+        return self.portions(lambda part: self._some_gradients(images[part], channel, places[part]), len(images))
+
+    def _some_gradients(self, images: Tensor, channel: int, places: Tensor) -> Tensor:
         target = partial(_activations, channel=channel, places=places)
         if self.guided:
             try:

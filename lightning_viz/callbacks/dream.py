@@ -16,12 +16,16 @@ from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
 
 from .base import VizCallback
-from .checks import check_count
+from .checks import check_count, check_layer, check_options
 from .network import verdicts
 from .panel import Panel
 from .probe import Probe
 
-OPTIONS = [*inspect.signature(deep_dream).parameters.keys() - {"model", "images", "layer", "channel", "mean", "std"}]
+OPTIONS = {
+    name: one.default
+    for name, one in inspect.signature(deep_dream).parameters.items()
+    if name not in ("model", "images", "layer", "channel", "mean", "std")
+}
 
 
 class DeepDreamLogger(VizCallback):
@@ -50,11 +54,9 @@ class DeepDreamLogger(VizCallback):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if layer is not None and not isinstance(layer, str):
-            raise TypeError(f"layer={layer!r} is {type(layer).__name__}; give a dotted name, or None")
+        check_layer("layer", layer)
         check_count("channel", channel, 0, optional=True)
-        if unknown := [name for name in method_options or {} if name not in OPTIONS]:
-            raise ValueError(f"method_options has {unknown}, and deep_dream takes {sorted(OPTIONS)}")
+        check_options("method_options", method_options, "deep_dream", OPTIONS)
         self.layer = layer
         self.channel = channel
         self.method_options = method_options
@@ -75,8 +77,7 @@ class DeepDreamLogger(VizCallback):
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
         layer, dreams = self._layer(network, probe), self._dream(network, probe)
         maps = FeatureMaps(network, layer)
-        with torch.no_grad():
-            before, after = (response(maps, images.clone(), self.channel).tolist() for images in (probe.images, dreams))
+        before, after = (self._answers(maps, images) for images in (probe.images, dreams))
         rises = [self._rise(*pair) for pair in zip(before, after, strict=True)]
         part, what, number = "", layer, "how many times its L2 norm grew"
         if self.channel is not None:
@@ -86,7 +87,9 @@ class DeepDreamLogger(VizCallback):
             _shown(probe, dreams),
             Pictures(),
             beside=probe.pictures,
-            captions=[(*said, rise) for said, rise in zip(verdicts(network, probe), rises, strict=True)],
+            captions=[
+                (*said, rise) for said, rise in zip(verdicts(network, probe, self._memory.portions), rises, strict=True)
+            ],
             notes=(
                 f"changed so that {what} answers more; below each {number}",
                 "classes are predicted of the pictures, not of their dreams",
@@ -107,7 +110,16 @@ class DeepDreamLogger(VizCallback):
     def _dream(self, network: nn.Module, probe: Probe, **options: Any) -> Tensor:
         mean, std = probe.normalisation
         options = {**(self.method_options or {}), **options, "mean": mean, "std": std}
-        return deep_dream(network, probe.images, layer=self._layer(network, probe), channel=self.channel, **options)
+        layer, images = self._layer(network, probe), probe.images
+        return self._memory.portions(
+            lambda part: deep_dream(network, images[part], layer=layer, channel=self.channel, **options), len(images)
+        )
+
+    @torch.no_grad()
+    def _answers(self, maps: FeatureMaps, images: Tensor) -> list[float]:
+        found = self._memory.portions(lambda part: response(maps, images[part].clone(), self.channel), len(images))
+        answers: list[float] = found.tolist()
+        return answers
 
     def _rise(self, before: float, after: float) -> Line:
         if not (math.isfinite(before) and math.isfinite(after)):

@@ -15,7 +15,7 @@ from lightning_viz.methods.layers import plain_name, resolve_layer
 
 from .base import VizCallback
 from .batches import unpack_batch
-from .checks import check_count, check_flag
+from .checks import check_count, check_flag, check_indices
 from .harvest import Harvest, Tap
 from .lightning import pl, rank_zero_warn
 from .neighbourhood import PIXELS, THUMBNAIL, Queries
@@ -27,7 +27,7 @@ from .samples import Ints, Keeper, Samples, by_chance, chances, finite_rows, shr
 from .session import Data, session_of
 from .space import Space
 from .table import distinct_names, table
-from .words import check_layers, named
+from .words import check_layers, named, shown
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
 FOLLOWED = 500  # samples that numbers and films are of, and that are read where there is no loop to listen to
@@ -88,12 +88,11 @@ class EmbeddingProjectorLogger(VizCallback):
             check_count(name, value, least)
         if max_points > LARGEST:
             raise ValueError(
-                f"max_points={max_points} is more than TensorBoard's Projector takes; give {LARGEST} or less"
+                f"max_points={shown(max_points)} is more than TensorBoard's Projector takes; give {LARGEST} or less"
             )
         check_flag("class_balanced", class_balanced)
         check_flag("per_class", per_class)
-        for index in dataloaders or []:
-            check_count("dataloaders", index, 0)
+        check_indices("dataloaders", dataloaders)
         self.layers = layers
         self.max_points = max_points
         self.class_balanced = class_balanced
@@ -189,7 +188,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         places = self._places(network, probe.images)
-        queries = Queries.of(network, probe, places)
+        queries = Queries.of(network, probe, places, self._memory.portions)
         for loader, (samples, origin) in self._samples.items():
             where = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
             every = samples
@@ -199,10 +198,7 @@ class EmbeddingProjectorLogger(VizCallback):
             if dropped:
                 yield Scalar(f"embedding/not_finite{where}", float(dropped))
             if (rows < 0).all():
-                rank_zero_warn(
-                    f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for "
-                    f"{dropped} of {len(every)} samples; look at the loss"
-                )
+                self._say_nothing(places, dropped, len(every))
                 continue
             notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
             pixels = shrunk(samples.images, PIXELS)
@@ -224,6 +220,15 @@ class EmbeddingProjectorLogger(VizCallback):
             name = f"projector{where.replace('/', '-')}"
             yield Embedding(name, points, table(samples, probe), thumbnails, self.max_snapshots)
         self._samples = {}
+
+    def _say_nothing(self, places: Mapping[str, Place], dropped: int, count: int) -> None:
+        """Once: a network that has diverged seldom comes back."""
+        if "nothing" not in self._memory.said:
+            self._memory.said.add("nothing")
+            rank_zero_warn(
+                f"lightning_viz has nothing to embed: the features of {', '.join(places)} are not finite for "
+                f"{dropped} of {count} samples; look at the loss"
+            )
 
     def _followed(self, samples: Samples) -> Ints:
         """The rows of the samples that are compared over time: the first choice, whatever their features are."""

@@ -11,7 +11,7 @@ from lightning_viz.methods import Target, find_layer, grad_cam
 from lightning_viz.methods.gradcam import CamMethod
 from lightning_viz.methods.layers import Reshape, feature_maps, resolve_layer
 from lightning_viz.methods.modes import capture
-from lightning_viz.methods.outputs import logits
+from lightning_viz.methods.outputs import logits, target_of
 from lightning_viz.render import Overlay
 
 from .checks import check_callable, check_choice
@@ -65,10 +65,7 @@ class GradCAMLogger(AttributionLogger):
 
     def begin(self, network: nn.Module, probe: Probe) -> None:
         for layer in named(self.layers) if self.reshape is None else []:
-            with torch.no_grad(), capture(network, [layer]) as outputs:
-                network(probe.images)
-            for output in outputs.values():
-                feature_maps(output, probe.images)
+            self._memory.portions.each(partial(_check_places, network, probe.images, layer), len(probe))
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
         target = self.settled(network, probe)
@@ -91,13 +88,19 @@ class GradCAMLogger(AttributionLogger):
             yield Panel(tag, every, painter, columns=layers, beside=probe.pictures, notes=(what, probe.note))
 
     def _cam(self, network: nn.Module, images: Tensor, target: Target, layer: str) -> Tensor:
-        return grad_cam(network, images, target, layer=layer, method=self.method, reshape=self.reshape)
+        def work(part: slice) -> Tensor:
+            some, fitting = images[part], target_of(target, part)
+            return grad_cam(network, some, fitting, layer=layer, method=self.method, reshape=self.reshape)
+
+        return self._memory.portions(work, len(images))
 
     def _compared(self, network: nn.Module, probe: Probe, layer: str) -> Iterator[Panel]:
         """True against predicted class, of the pictures where they differ; nothing where there is none."""
         assert probe.labels is not None
         with torch.no_grad():
-            predicted = logits(network(probe.images)).argmax(dim=1)
+            predicted = self._memory.portions(lambda part: logits(network(probe.images[part])), len(probe)).argmax(
+                dim=1
+            )
         wrong = (predicted != probe.labels).nonzero()[:, 0]
         if not len(wrong):
             return
@@ -113,3 +116,11 @@ class GradCAMLogger(AttributionLogger):
             beside=pictures,
             notes=(f"{self.method} at {layer} of the misclassified", probe.note),
         )
+
+
+def _check_places(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
+    """Raise ValueError for a layer whose output for these images has no height and width."""
+    with torch.no_grad(), capture(network, [layer]) as outputs:
+        network(images[part])
+    for output in outputs.values():
+        feature_maps(output, images[part])

@@ -48,7 +48,7 @@ class Listening(Callback):
         """Take this probe."""
 
     @abstractmethod
-    def _settle(self) -> None:
+    def _settle(self, trainer: pl.Trainer) -> None:
         """Warn of failures, or raise them."""
 
     def on_validation_batch_start(
@@ -100,8 +100,9 @@ class Listening(Callback):
         if session_of(trainer).sink(trainer) is None:
             return None
         unpack, protection = self.unpack or unpack_batch, partial(guard, module, trainer.precision_plugin)
-        network, again = find_network(module, self.forward), protection if is_compiled(module) else None
-        harvest = Harvest(network, [], unpack, whole=is_whole(trainer), again=again)
+        again = protection if is_compiled(module) else None
+        harvest = Harvest(module, [], unpack, whole=is_whole(trainer), again=again)
+        harvest.attempt(lambda: setattr(harvest, "network", find_network(module, self.forward)))
         harvest.attempt(lambda: harvest.collectors.extend(self._wanted(trainer, stage)))
         if harvest.collectors:
             with protection():
@@ -145,7 +146,7 @@ class Listening(Callback):
             harvest.attempt(self._choose, trainer, stage, one)
         if harvest.error is not None:
             memory.failures.append(harvest.error)
-        self._settle()
+        self._settle(trainer)
 
     def _choose(self, trainer: pl.Trainer, stage: str, keeper: Keeper) -> None:
         """The pictures with the highest losses become the probe."""

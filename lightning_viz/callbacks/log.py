@@ -30,6 +30,7 @@ from .memory import Memory
 from .network import truths, verdicts
 from .panel import Embedding, Film, Item, Panel, Scalar, Scatter, Tiles
 from .probe import Probe
+from .words import plain_tag
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ class Log:
     def _tag(self, tag: str) -> str:
         first, _, rest = tag.partition("/")
         tag = f"{self.prefix or first}/{rest}"
-        return tag if self.stage == "fit" else f"{self.stage}/{tag}"
+        return plain_tag(tag if self.stage == "fit" else f"{self.stage}/{tag}")
 
     @cached_property
     def _truths(self) -> Sequence[Caption]:
@@ -129,7 +130,7 @@ class Log:
 
     @cached_property
     def _verdicts(self) -> Sequence[Caption]:
-        return verdicts(self.network, self.probe)
+        return verdicts(self.network, self.probe, self.memory.portions)
 
 
 def _copied(values: Tensor) -> Values:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_viz.methods.portions import Portions
 from lightning_viz.render import Caption, Frame, Line
 
 from .harvest import Harvest
@@ -29,8 +30,10 @@ class Memory:
     global_step: int = 0  #: at the end of the last batch
     chosen: set[str] = field(default_factory=set)  #: the stages whose hardest pictures are known
     started: bool = False  #: whether this fit has seen its first batch
+    portions: Portions = field(default_factory=Portions)  #: as many pictures as go through the network at once
     failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
     failed: bool = False
+    said: set[str] = field(default_factory=set)  #: what it has warned of
 
     def pin(self, stage: str, probe: Probe) -> bool:
         """Take the probe for a stage; False where the films so far are of other pictures, and start anew."""

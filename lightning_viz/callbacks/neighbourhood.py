@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods import nearest
 from lightning_viz.methods.embedding import Place, pooled, tapped
+from lightning_viz.methods.portions import Portions
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
 
 from .network import spoken, truths
@@ -32,14 +33,19 @@ class Queries:
     captions: Sequence[Caption]
 
     @classmethod
-    def of(cls, network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> "Queries":
-        """With one forward pass."""
+    def of(cls, network: nn.Module, probe: Probe, places: Mapping[str, Place], portions: Portions) -> "Queries":
+        """With one forward pass for each portion."""
+        asked = portions.each(lambda part: cls._ask(network, probe.part(part), places), len(probe))
+        features = {name: torch.cat([one[name] for one, _ in asked]) for name in places}
+        return cls(probe, features, [caption for _, captions in asked for caption in captions])
+
+    @staticmethod
+    def _ask(network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> tuple[dict[str, Tensor], list[Caption]]:
         with torch.no_grad(), ExitStack() as stack:
             taps = {name: stack.enter_context(tapped(network, place)) for name, place in places.items()}
             said = spoken(network(probe.images), probe)
         captions = [(*truth, *words) for truth, words in zip(truths(probe), said, strict=True)]
-        features = {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}
-        return cls(probe, features, captions)
+        return {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}, captions
 
     def panel(
         self, tag: str, layer: str, samples: Samples, pixels: Tensor, count: int, notes: Sequence[str]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.outputs import logits
+from lightning_viz.methods.portions import Portions
 from lightning_viz.render import WRONG, Caption, Line, verdict
 
 from .lightning import pl
@@ -57,9 +58,10 @@ def truths(probe: Probe) -> list[Caption]:
 
 
 @torch.no_grad()
-def verdicts(network: nn.Module, probe: Probe) -> list[Caption]:
+def verdicts(network: nn.Module, probe: Probe, portions: Portions) -> list[Caption]:
     """What the network says of each picture."""
-    return spoken(network(probe.images), probe)
+    said = portions.each(lambda part: spoken(network(probe.images[part]), probe.part(part)), len(probe))
+    return [caption for captions in said for caption in captions]
 
 
 def spoken(output: Any, probe: Probe) -> list[Caption]:

@@ -16,7 +16,7 @@ from lightning_viz.methods.partway import FeatureMaps
 
 from .base import VizCallback
 from .batches import unpack_batch
-from .checks import check_count
+from .checks import check_count, check_indices
 from .cutting import Cutter, cells
 from .lightning import pl
 from .order import is_indexed, part_of
@@ -80,10 +80,7 @@ class TopPatchesLogger(VizCallback):
         check_layers(layers)
         check_count("max_units", max_units, 1)
         check_count("patches", patches, 1)
-        if units is not None and not (isinstance(units, list) and units):
-            raise TypeError(f"units={units!r} is no choice of units; give a list of channel indices, or None")
-        for unit in units or []:
-            check_count("units", unit, 0)
+        check_indices("units", units)
         self.layers = layers
         self.units = units
         self.max_units = max_units
@@ -206,7 +203,7 @@ class TopPatchesLogger(VizCallback):
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         for found in self._found:
-            cutter = Cutter(network, found.layer, found.images, self._fields)
+            cutter = Cutter(network, found.layer, found.images, self._fields, self._memory.portions)
             rows = cutter.rows(found.answers, probe)
             seen = cutter.field(probe.images)
             gradient = "guided gradient" if cutter.guided else "gradient (there is no ReLU that could guide it)"

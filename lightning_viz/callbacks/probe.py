@@ -10,12 +10,18 @@ from torch import Tensor
 
 from lightning_viz.render import Pixels
 
+from .words import shown
+
 
 @dataclass(frozen=True)
 class Hardest:
     """The wish for the validation pictures with the highest cross-entropy, see `Probe.hardest`."""
 
     refresh: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.refresh, bool):
+            raise TypeError(f"refresh={shown(self.refresh)} is {type(self.refresh).__name__}; give True or False")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,20 @@ class Probe:
     origin: str = "probe given"
 
     def __post_init__(self) -> None:
+        self._check_images()
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", _names(self.class_names))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self._checked_labels(self.labels))
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={shown(self.mean)} and std={shown(self.std)} belong together; give both or neither")
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if value is not None:
+                _check_normalisation(name, value, self.images.shape[1])
+        if not isinstance(self.origin, str):
+            raise TypeError(f"origin={shown(self.origin)} is {type(self.origin).__name__}; give a few words")
+
+    def _check_images(self) -> None:
         images = self.images
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
@@ -49,30 +69,23 @@ class Probe:
             )
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
-        if self.class_names is not None:
-            # A folder's name may hold bytes that are no text, which no file of TensorBoard's takes.
-            names = (str(name).encode(errors="replace").decode() for name in self.class_names)
-            object.__setattr__(self, "class_names", tuple(names))
-        if self.labels is not None:
-            labels = torch.as_tensor(self.labels)
-            if labels.shape != images.shape[:1] or labels.is_floating_point() or (labels < 0).any():
-                raise ValueError(
-                    f"probe labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be {len(images)} class "
-                    "indices of 0 and more, one per image"
-                )
-            object.__setattr__(self, "labels", labels.long())
-            if self.class_names is not None and len(self.class_names) <= int(labels.max()):
-                raise ValueError(
-                    f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
-                    "name for each class"
-                )
-        if (self.mean is None) != (self.std is None):
-            raise ValueError(f"mean={self.mean} and std={self.std} belong together; give both or neither")
-        for name, value in (("mean", self.mean), ("std", self.std)):
-            if value is not None and np.size(value) not in (1, images.shape[1]):
-                raise ValueError(
-                    f"{name}={value} has {np.size(value)} values, and the images {images.shape[1]} channels"
-                )
+
+    def _checked_labels(self, given: object) -> Tensor:
+        remedy = f"they must be {len(self.images)} class indices of 0 and more, one per image"
+        try:
+            labels = torch.as_tensor(given)
+        except Exception as error:
+            raise TypeError(f"probe labels={shown(given)} are {type(given).__name__}; {remedy}") from error
+        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if labels.shape != self.images.shape[:1] or not whole or (labels < 0).any():
+            what = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise ValueError(f"probe labels={shown(given)} are {what}; {remedy}")
+        if self.class_names is not None and len(self.class_names) <= int(labels.max()):
+            raise ValueError(
+                f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
+                "name for each class"
+            )
+        return labels.long()
 
     @staticmethod
     def hardest(refresh: bool = False) -> "Hardest":
@@ -88,8 +101,12 @@ class Probe:
 
     def head(self, count: int) -> "Probe":
         """The first `count` pictures."""
-        labels = None if self.labels is None else self.labels[:count]
-        return replace(self, images=self.images[:count], labels=labels)
+        return self.part(slice(count))
+
+    def part(self, places: slice) -> "Probe":
+        """Some of the pictures."""
+        labels = None if self.labels is None else self.labels[places]
+        return replace(self, images=self.images[places], labels=labels)
 
     def to(self, device: torch.device) -> "Probe":
         labels = None if self.labels is None else self.labels.to(device)
@@ -148,3 +165,32 @@ class Probe:
     @staticmethod
     def _in_unit_range(images: Tensor) -> bool:
         return bool(images.min() >= -0.001 and images.max() <= 1.001)
+
+
+def _names(given: object) -> tuple[str, ...]:
+    """Class names as texts that a file takes: a folder's name may hold bytes that are none."""
+    listed = isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
+    if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):  # type: ignore[arg-type]
+        raise TypeError(f"class_names={shown(given)} is {type(given).__name__}; give a list of names, one per class")
+    names: list[object] = list(given)  # type: ignore[call-overload]
+    if wrong := [name for name in names if not isinstance(name, str | int | np.integer)]:
+        raise TypeError(f"class_names={shown(given)} holds {type(wrong[0]).__name__}; give a name per class")
+    return tuple(str(name).encode(errors="replace").decode() for name in names)
+
+
+def _check_normalisation(name: str, value: object, channels: int) -> None:
+    """Raise for a mean or a standard deviation that does not fit images of so many channels."""
+    remedy = f"give one number or {channels}, one per channel" + (", above 0" if name == "std" else "")
+    try:
+        numbers = torch.as_tensor(value)
+    except Exception as error:
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; {remedy}") from error
+    flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
+    if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__} of {numbers.dtype}; {remedy}")
+    if numbers.numel() not in (1, channels):
+        raise ValueError(
+            f"{name}={shown(value)} has {numbers.numel()} values, and the images {channels} channels; {remedy}"
+        )
+    if not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
+        raise ValueError(f"{name}={shown(value)} is no {'scale' if name == 'std' else 'colour'}; {remedy}")

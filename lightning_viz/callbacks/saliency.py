@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from lightning_viz.methods import guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
+from lightning_viz.methods import Target, guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
+from lightning_viz.methods.outputs import target_of
 from lightning_viz.render import Overlay
 
-from .checks import check_choice
+from .checks import check_choice, check_flag, check_options
 from .panel import Panel, Scalar
 from .probe import Probe
 from .trust import AttributionLogger, in_words
@@ -47,9 +49,8 @@ class SaliencyLogger(AttributionLogger):
     ) -> None:
         super().__init__(**common)
         check_choice("method", method, tuple(METHODS))
-        known = [*inspect.signature(METHODS[method][0]).parameters][3:-1]  # after model, images, target; before reduce
-        if unknown := [name for name in method_options or {} if name not in known]:
-            raise ValueError(f"method_options has {unknown}, and {method} takes {known or 'none'}")
+        check_flag("signed", signed)
+        check_options("method_options", method_options, method, _options(method))
         self.method = method
         self.signed = signed
         self.method_options = method_options
@@ -57,14 +58,18 @@ class SaliencyLogger(AttributionLogger):
     def distinction(self) -> dict[str, Any]:
         return {"method": self.method}
 
+    def begin(self, network: nn.Module, probe: Probe) -> None:
+        if self.method_options:  # to see what is wrong
+            self._maps(network, probe.images[:1], target_of(self.explained(probe), slice(1)))
+
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
-        function, words = METHODS[self.method]
-        target, options, tag = self.settled(network, probe), self.method_options or {}, f"saliency/{self.method}"
+        words = METHODS[self.method][1]
+        target, tag = self.settled(network, probe), f"saliency/{self.method}"
         if self.signed and self.method != "occlusion":  # which covers all channels at once, and is signed as it is
-            maps = function(network, probe.images, target, reduce=None, **options).sum(dim=1)
+            maps = self._maps(network, probe.images, target, reduce=None).sum(dim=1)
             how = "sum over channels, red for, blue against"
         else:
-            maps = function(network, probe.images, target, **options)
+            maps = self._maps(network, probe.images, target)
             how = "red for, blue against" if self.signed else "magnitude, maximum over channels"
         if self.method == "occlusion":
             painter, how = Overlay(probe.pictures, signed=self.signed), how if self.signed else "where it falls"
@@ -75,8 +80,29 @@ class SaliencyLogger(AttributionLogger):
             network,
             probe,
             maps.abs() if self.signed else maps,
-            lambda other: function(other, probe.images, target, **options),
+            partial(self._maps, images=probe.images, target=target),
         )
         notes = [f"{words} of {explains(self.target)}: {how}", *([in_words(scalars)] if scalars else []), probe.note]
         yield Panel(tag, maps, painter, beside=probe.pictures, notes=notes)
         yield from scalars
+
+    def _maps(self, network: nn.Module, images: Tensor, target: Target, **options: Any) -> Tensor:
+        """The attributions of all images, as many at once as memory takes."""
+        function, takes = METHODS[self.method][0], _options(self.method)
+        options |= self.method_options or {}
+        if "fill" in takes and options.get("fill") is None:
+            options["fill"] = images.mean(dim=(0, 2, 3))  # of all, whatever the portion
+
+        def work(part: slice) -> Tensor:
+            some, fewer = images[part], {}
+            if "batch_size" in takes and self._memory.portions.most:  # or it would take more copies at once instead
+                fewer = {"batch_size": min(len(some), options.get("batch_size", len(some)))}
+            return function(network, some, target_of(target, part), **{**options, **fewer})
+
+        return self._memory.portions(work, len(images))
+
+
+def _options(method: str) -> dict[str, Any]:
+    """What a method's `method_options` may hold, and the defaults: all after model, images, target, and before reduce."""
+    parameters = [*inspect.signature(METHODS[method][0]).parameters.values()]
+    return {one.name: one.default for one in parameters[3:-1]}

@@ -1,7 +1,8 @@
 """ClassSynthesisLogger: the pictures that the network imagines."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Any, Literal
 
@@ -15,11 +16,12 @@ from lightning_viz.methods.outputs import logits
 from lightning_viz.render import RIGHT, WRONG, Caption, Line, Pictures
 
 from .base import VizCallback
-from .checks import check_choice, check_count, check_flag
+from .checks import check_choice, check_count, check_flag, check_indices, check_layer, check_options
 from .network import chances
 from .panel import Panel, Scalar
 from .probe import Probe
 from .table import distinct_names
+from .words import shown
 
 CLASSES = 10  # painted, where none are given
 FADE = 0.75  # the contrast with which a warm start begins
@@ -36,6 +38,10 @@ class Wish:
     goal: dict[str, Any]  #: as `synthesize` takes it
     names: Sequence[str]  #: one for each target
     classes: Sequence[int] | None = None
+
+    def part(self, places: slice) -> dict[str, Any]:
+        """The goal of some of the names."""
+        return {name: one[places] if isinstance(one, list) else one for name, one in self.goal.items()}
 
 
 class ClassSynthesisLogger(VizCallback):
@@ -91,20 +97,22 @@ class ClassSynthesisLogger(VizCallback):
             check_count(name, value, least)
         check_count("seed", seed, 0)
         check_count("size", size, 2, optional=True)
-        _check_indices("classes", classes)
-        _check_indices("units", units)
-        _check_indices("position", position, 2)
-        if layer is not None and not isinstance(layer, str):
-            raise TypeError(f"layer={layer!r} is {type(layer).__name__}; give a dotted name, or None")
+        check_indices("classes", classes)
+        check_indices("units", units)
+        check_indices("position", position, 2)
+        check_layer("layer", layer)
         if layer is None and (units is not None or position is not None):
-            raise ValueError(f"units={units!r}, position={position!r} are those of a layer; give its name as layer=")
+            raise ValueError(
+                f"units={shown(units)}, position={shown(position)} are those of a layer; give its name as layer="
+            )
         if layer is not None and classes is not None:
-            raise ValueError(f"classes={classes!r} and layer={layer!r}: give one of them")
+            raise ValueError(f"classes={shown(classes)} and layer={shown(layer)}: give one of them")
         check_choice("recipe", recipe, tuple(RECIPES))
-        known = [one.name for one in fields(RECIPES[recipe])]
-        if unknown := [name for name in recipe_options or {} if name not in known]:
-            raise ValueError(f"recipe_options has {unknown}, and {recipe} takes {known}")
-        RECIPES[recipe](**recipe_options or {})
+        check_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe]()))
+        try:
+            RECIPES[recipe](**recipe_options or {})
+        except ValueError as error:
+            raise ValueError(f"recipe_options={shown(recipe_options)}: {error}") from error
         check_flag("warm_start", warm_start)
         check_flag("per_class", per_class)
         self.classes = classes
@@ -133,7 +141,7 @@ class ClassSynthesisLogger(VizCallback):
             return
         try:
             self._paint(network, probe, self._wish(network, probe), None, 1)
-        except ValueError:
+        except (ValueError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise ValueError(
@@ -207,19 +215,27 @@ class ClassSynthesisLogger(VizCallback):
 
     def _paint(self, network: nn.Module, probe: Probe, wish: Wish, start: Tensor | None, steps: int) -> Tensor:
         mean, std = probe.normalisation
-        return synthesize(
-            network,
-            **wish.goal,
-            size=self._size(probe),
-            steps=steps,
-            mean=mean,
-            std=std,
-            copies=self.copies,
-            recipe=RECIPES[self.recipe](**self.recipe_options or {}),
-            start=start,
-            images=probe.images,
-            seed=self.seed + self._memory.global_step,
-        )
+
+        def work(part: slice) -> Tensor:
+            return synthesize(
+                network,
+                **wish.part(part),
+                size=self._size(probe),
+                steps=steps,
+                mean=mean,
+                std=std,
+                copies=self.copies,
+                recipe=RECIPES[self.recipe](**self.recipe_options or {}),
+                start=None if start is None else start[self._copies(part)],
+                images=probe.images,
+                seed=self.seed + self._memory.global_step,
+            )
+
+        return self._memory.portions(work, len(wish.names))
+
+    def _copies(self, part: slice) -> slice:
+        """Where the pictures of some of the names are."""
+        return slice(part.start * self.copies, part.stop * self.copies)
 
     def _size(self, probe: Probe) -> tuple[int, int]:
         return (self.size, self.size) if self.size else (probe.images.shape[2], probe.images.shape[3])
@@ -234,14 +250,16 @@ class ClassSynthesisLogger(VizCallback):
         mean, std = (one.to(pictures) for one in probe.normalisation)
         inputs = ((pictures - mean) / std).to(probe.images)
         if wish.classes is not None:
-            scores = logits(network(inputs))
+            scores = self._memory.portions(lambda part: logits(network(inputs[part])), len(inputs))
             if scores.ndim == 2 and scores.shape[1] > 1:
                 return self._say_classes(chances(scores).cpu(), probe, wish, wish.classes)
-        if self.layer is not None:
-            objective, _ = layer_objective(network, **wish.goal, copies=self.copies)
-        else:
-            objective, _ = class_objective(network, wish.goal["target"], self.copies, None)
-        answers = objective(inputs)[0].tolist()
+
+        def work(part: slice) -> Tensor:
+            goal = {**wish.part(part), "copies": self.copies}
+            find = layer_objective if self.layer is not None else partial(class_objective, example=None)
+            return find(network, **goal)[0](inputs[self._copies(part)])[0]
+
+        answers = self._memory.portions(work, len(wish.names)).tolist()
         return [(Line(f"answers {one:.3g}") if isfinite(one) else NOT_FINITE,) for one in answers], []
 
     def _say_classes(
@@ -265,15 +283,3 @@ class ClassSynthesisLogger(VizCallback):
         if self.per_class:
             scalars += [Scalar(f"{tag}/{name}", one) for name, one in zip(wish.names, each, strict=True)]
         return captions, scalars
-
-
-def _check_indices(name: str, value: object, count: int | None = None) -> None:
-    """Raise for what is neither None nor a list of indices, `count` of them."""
-    if value is None:
-        return
-    if not isinstance(value, list) or not value:
-        raise TypeError(f"{name}={value!r} is no list of indices; give a list of whole numbers of 0 or more, or None")
-    if count is not None and len(value) != count:
-        raise ValueError(f"{name}={value!r} has {len(value)} indices; give {count}")
-    for index in value:
-        check_count(name, index, 0)

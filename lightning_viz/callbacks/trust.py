@@ -2,23 +2,28 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods import Target, insertion_deletion
-from lightning_viz.methods.outputs import fixed_target
+from lightning_viz.methods.outputs import fixed_target, target_of
+from lightning_viz.methods.portions import Portions
 from lightning_viz.methods.similarity import cosine, rank_correlation
 
 from .base import VizCallback
+from .checks import check_choice
 from .panel import Scalar
 from .probe import Probe
+from .words import shown
 
 Check = Literal["change", "faithfulness", "sanity"]
 
 SIDE = 56  # pixels: maps are remembered no finer than this
 STEPS = 8
+BATCH = 32  # pictures at once, where memory takes them
 
 #: From a network to its maps of the probe, (B, h, w).
 Mapping = Callable[[nn.Module], Tensor]
@@ -44,15 +49,24 @@ class AttributionLogger(VizCallback):
     def __init__(self, trust: list[Check] | None = None, **common: Any) -> None:
         super().__init__(**common)
         if trust is not None and not isinstance(trust, list):
-            raise TypeError(f"trust={trust!r} is {type(trust).__name__}; give a list of {', '.join(get_args(Check))}")
-        if unknown := [check for check in trust or [] if check not in get_args(Check)]:
-            raise ValueError(f"trust={unknown} is unknown; choose of {', '.join(map(repr, get_args(Check)))}")
+            choices = ", ".join(get_args(Check))
+            raise TypeError(f"trust={shown(trust)} is {type(trust).__name__}; give a list of {choices}, or None")
+        for check in trust or []:
+            check_choice("trust", check, get_args(Check))
         self.trust = trust
 
     def settled(self, network: nn.Module, probe: Probe) -> Target:
         """What to explain; where maps of several networks are compared, the class that this one predicts."""
         target = self.explained(probe)
-        return fixed_target(network, probe.images, target) if self.trust else target
+        if not self.trust or callable(target):
+            return target
+
+        def work(part: slice) -> Tensor:
+            found = fixed_target(network, probe.images[part], target_of(target, part))
+            assert isinstance(found, Tensor)
+            return found
+
+        return self._memory.portions(work, len(probe))
 
     def checked(self, tag: str, network: nn.Module, probe: Probe, maps: Tensor, again: Mapping) -> list[Scalar]:
         """The scalars of these maps, (B, h, w); `again` makes the maps of another network."""
@@ -61,7 +75,7 @@ class AttributionLogger(VizCallback):
         if "change" in (self.trust or []):
             found |= self._change(tag, magnitudes)
         if "faithfulness" in (self.trust or []):
-            found |= faithfulness(network, probe.images, magnitudes, self.explained(probe))
+            found |= faithfulness(network, probe.images, magnitudes, self.explained(probe), self._memory.portions)
         if "sanity" in (self.trust or []) and f"{tag}/sanity" not in self._memory.kept:
             found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(again(redrawn(network)).float()))
             self._memory.kept[f"{tag}/sanity"] = found["sanity"].mean().cpu()
@@ -83,16 +97,24 @@ class AttributionLogger(VizCallback):
         }
 
 
-def faithfulness(network: nn.Module, images: Tensor, maps: Tensor, target: Target) -> dict[str, Tensor]:
+def faithfulness(
+    network: nn.Module, images: Tensor, maps: Tensor, target: Target, portions: Portions | None = None
+) -> dict[str, Tensor]:
     """Insertion less deletion area of the maps, over that of noise and over that of a blob in the centre: (B,) each."""
     height, width = maps.shape[1:]
     noise = torch.rand(images[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(maps)
     rows, columns = (torch.linspace(-1, 1, size, device=maps.device) for size in (height, width))
     blob = torch.exp(-2 * (rows[:, None] ** 2 + columns**2)).expand_as(maps)
-    gains = []
-    for each in (maps, noise, blob):
-        areas = insertion_deletion(network, images, each, target, steps=STEPS)
-        gains.append(areas.insertion_area - areas.deletion_area)
+    portions = portions or Portions()
+    cover = images.mean(dim=(0, 2, 3))  # of all, whatever the portion
+
+    def gain(part: slice, each: Tensor) -> Tensor:
+        some, size = images[part], min(portions.most or BATCH, BATCH)
+        target_here = target_of(target, part)
+        areas = insertion_deletion(network, some, each[part], target_here, steps=STEPS, fill=cover, batch_size=size)
+        return areas.insertion_area - areas.deletion_area
+
+    gains = [portions(partial(gain, each=each), len(images)) for each in (maps, noise, blob)]
     return {"over_random": gains[0] - gains[1], "over_blob": gains[0] - gains[2]}
 
 

@@ -75,6 +75,11 @@ def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
     return torch.zeros(len(images), dtype=torch.long, device=scores.device)
 
 
+def target_of(target: Target, part: slice) -> Target:
+    """A target for a part of the images."""
+    return target[part] if isinstance(target, Tensor | Sequence) else target
+
+
 def repeat_target(target: Target, times: int) -> Target:
     """A fixed target for a batch repeated `times` times."""
     return target.repeat(times) if isinstance(target, Tensor) else target

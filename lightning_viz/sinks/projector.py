@@ -216,8 +216,12 @@ def _asset(run: Path, kind: str, suffix: str, content: bytes) -> str:
 def _replace(path: Path, content: bytes) -> None:
     """Write all of the file or nothing. (`tempfile` would hide it from all other users of a shared disk.)"""
     part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:  # a full disk is not to be kept full
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _sweep(run: Path, history: History) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .projector import ProjectorSink
+from .room import check_room
 from .sink import Picture, Sink
 from .snapshot import Snapshot
 from .worker import Worker
@@ -43,7 +44,9 @@ class Queue:
         def job() -> None:
             try:
                 if (folder := self.projector) is not None:
-                    ProjectorSink(folder, name, max_snapshots).write(make())
+                    snapshot = make()
+                    check_room(folder, snapshot.nbytes)
+                    ProjectorSink(folder, name, max_snapshots).write(snapshot)
             except Exception as error:
                 failed(error)
 

@@ -45,6 +45,12 @@ class Snapshot:
         """N, the number of points."""
         return len(next(iter(self.embeddings.values())))
 
+    @property
+    def nbytes(self) -> int:
+        """About as much as it takes on disk, the table aside."""
+        pictures = 0 if self.thumbnails is None else self.thumbnails.nbytes
+        return pictures + sum(4 * embedding.size for embedding in self.embeddings.values())
+
     def _check_count(self, name: str, count: int, first: str) -> None:
         if count != self.count:
             raise ValueError(

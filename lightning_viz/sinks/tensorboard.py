@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .names import local
+from .room import check_room
 from .sink import Picture
 
 if TYPE_CHECKING:
@@ -19,14 +20,18 @@ class TensorBoardSink:
         self._writer = writer
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
-        self._writer().add_image(tag, picture, step, dataformats="HWC")
+        writer = self._writer()
+        check_room(writer.log_dir, picture.nbytes)  # more than the PNG
+        writer.add_image(tag, picture, step, dataformats="HWC")
 
     def open(self) -> None:
         # A writer that was closed: if the worker and training opened it at once, each would open a file of its own.
         self._writer()._get_file_writer()  # type: ignore[no-untyped-call]
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        self._writer().add_scalar(tag, value, step)
+        writer = self._writer()
+        check_room(writer.log_dir, 0)
+        writer.add_scalar(tag, value, step)
 
     def flush(self) -> None:
         self._writer().flush()

@@ -1,9 +1,16 @@
 """Work done behind training's back, in order, none of it lost."""
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, RLock
+
+#: Held while a job runs. Python forks between jobs only: a child, such as a worker of a dataloader, inherits all locks as
+#: they are, of imports for example, and not the thread that would let them go.
+_JOB = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_JOB.acquire, after_in_parent=_JOB.release, after_in_child=_JOB.release)
 
 
 class Worker:
@@ -28,7 +35,8 @@ class Worker:
 
     def _do(self, job: Callable[[], None]) -> None:
         start = time.thread_time()
-        job()
+        with _JOB:
+            job()
         self.seconds += time.thread_time() - start
 
     def flush(self) -> None:

@@ -161,7 +161,7 @@ def drawn(folder):
     """All that was drawn, by tag: pictures by step, and numbers."""
     events = Events(folder / "run/version_0")
     pictures = {tag: (events.image_steps(tag), events.pictures(tag)) for tag in events.image_tags}
-    return pictures, {tag: events.scalars(tag) for tag in events.scalar_tags}
+    return pictures, {tag: events.scalars(tag) for tag in events.scalar_tags if not tag.startswith("viz/")}
 
 
 def suite():
