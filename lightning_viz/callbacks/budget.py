@@ -27,11 +27,11 @@ class Budget:
         return time.perf_counter() - self.started
 
     @contextmanager
-    def spending(self) -> Iterator[None]:
-        """What is done inside is paid for here."""
+    def spending(self) -> Iterator[Callable[[], float]]:
+        """What is done inside is paid for here. Gives a clock of its seconds so far."""
         start = time.perf_counter()
         try:
-            yield
+            yield lambda: time.perf_counter() - start
         finally:
             self.blocked += time.perf_counter() - start
 

@@ -30,9 +30,9 @@ def check_share(name: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give a share, such as 0.05, or None")
+        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; give a share, such as 0.05, or None")
     if not 0 < value <= 1:
-        raise ValueError(f"{name}={value} is no share; give a number above 0, at most 1, such as 0.05, or None")
+        raise ValueError(f"{name}={shown(value)} is no share; give a number above 0, at most 1, such as 0.05, or None")
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, ref
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_viz.sinks import Queue
+from lightning_viz.sinks import DiskError, Queue
 
 from .batches import Unpack, unpack_batch
 from .budget import Budget
@@ -63,7 +63,7 @@ class Session:
             try:
                 self.budget.tell(lambda moment, share: sink.scalar("viz/overhead", moment, share), step)
             except Exception as error:
-                self._warn_of_writing(error)
+                self.warn_of_writing(error)
 
     def _behind(self) -> float:
         """Seconds that the queues' work takes from a training that keeps all processors busy."""
@@ -114,10 +114,14 @@ class Session:
                 if queue is not None:
                     queue.flush()
             except Exception as error:
-                self._warn_of_writing(error)
+                self.warn_of_writing(error)
 
-    def _warn_of_writing(self, error: Exception) -> None:
-        self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
+    def warn_of_writing(self, error: Exception) -> None:
+        """Say once that a disk takes no more, whichever callback finds it."""
+        if isinstance(error, DiskError):
+            self.warn(f"lightning_viz draws no more in this run; training goes on. Cause: {error}")
+        else:
+            self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
 
     def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
         """The shared probe of `count` pictures for a stage, "fit" or "test", made when it is first asked for.

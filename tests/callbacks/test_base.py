@@ -559,7 +559,7 @@ def test_nan_weights_are_drawn_as_such(tmp_path):
 
 
 def test_callbacks_can_be_copied_and_pickled_before_and_after_a_run(tmp_path):
-    for callback in viz_callbacks():
+    for callback in viz_callbacks(max_overhead=None):
         fit(tmp_path / type(callback).__name__, callback)
         assert copy.deepcopy(callback)._memory.last_steps == {"fit": 3}
         assert pickle.loads(pickle.dumps(callback)).max_images == 8

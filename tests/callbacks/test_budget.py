@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 
-import lightning_viz.callbacks.base as base_module
 import lightning_viz.callbacks.budget as budget_module
 from lightning_viz import Panel, VizCallback, viz_callbacks
 from lightning_viz.callbacks.budget import Budget
@@ -19,8 +18,7 @@ from ..support import Events, Lit, loader, trainer
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    for module in (budget_module, base_module):
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(budget_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(Session, "_behind", lambda self: 0.0)
     return clock
 

@@ -159,8 +159,8 @@ class ManyPanels(VizCallback):
             self.drawn.append(f"many/{number}")
 
     def _interrupt(self, session):
-        (sink,) = session._sinks.values()
-        while sink._worker._room._value > 0:
+        ((queue, _),) = session._queues.values()
+        while queue._worker._room._value > 0:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 

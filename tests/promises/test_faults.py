@@ -259,13 +259,14 @@ def test_out_of_memory_halves_the_pictures_and_draws_the_same(most, plenty, tmp_
     assert 7 in refused
     assert len(refused) <= 4 * len(hungry_callbacks())  # each stays with what fits
     assert {*plenty.image_tags} - {*events.image_tags} == ({"copies 2/network.inner.5"} if most == 1 else set())
-    assert events.scalar_tags == plenty.scalar_tags
+    numbers, others = ([tag for tag in one.scalar_tags if not tag.startswith("viz/")] for one in (events, plenty))
+    assert numbers == others
     for tag in events.image_tags:
         assert events.image_steps(tag) == [0, 1]
         for one, other in zip(events.pictures(tag), plenty.pictures(tag), strict=True):
             one, other = (np.asarray(Image.open(io.BytesIO(each))).astype(int) for each in (one, other))
             assert np.abs(one - other).mean() < 0.02, tag
-    for tag in events.scalar_tags:
+    for tag in numbers:
         np.testing.assert_allclose(events.scalars(tag), plenty.scalars(tag), rtol=1e-3, atol=1e-5, err_msg=tag)
 
 

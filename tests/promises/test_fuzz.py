@@ -136,6 +136,7 @@ COMMON = {
     "tag": either(none, lambda value: text(value) and bool("".join(c for c in value if c.isprintable()).strip("/ "))),
     "history": whole(0),
     "target": either(none, whole(0), list_of(whole(0)), one_of("label"), callable),
+    "max_overhead": either(none, lambda value: type(value) in (int, float) and 0 < value <= 1),
     "on_error": one_of("warn", "raise"),
     "forward": either(none, callable),
     "unpack": either(none, callable),
