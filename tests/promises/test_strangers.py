@@ -55,7 +55,7 @@ NAMES = [
     "a & b = c # d + e % f ; g : h ? i",
     "\x1b[2J\x07",
 ]
-TAGS = [name for name in NAMES if name.strip("./ ") and name.isprintable() is not None and name not in ("", " ")]
+TAGS = [name for name in NAMES if name.strip("./ ")]
 LAYERS = ["<b onclick='__ran=6'>bold</b>", "with space / and slash", "\x1b[2J\0", "x" * 5000, SCRIPT]
 
 
