@@ -19,6 +19,7 @@ from lightning_viz.callbacks.cutting import Cutter, _cut
 from lightning_viz.callbacks.harvest import Seen
 from lightning_viz.callbacks.top import Top
 from lightning_viz.callbacks.winners import Answers, Winners
+from lightning_viz.methods.portions import Portions
 
 from ..methods.test_planted import held_out, planted, trained  # noqa: F401
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
@@ -139,7 +140,7 @@ def test_planted_shapes_are_found(trained, held_out, found, tmp_path):
     assert len(answers.channels) == 10
     assert answers.top.purity.mean() > 0.9
     assert Events(tmp_path / "run/version_0").scalars("patches/network.7/purity")[0] > 0.9
-    cutter = Cutter(trained, "7", drawing["network.7"].images, {})
+    cutter = Cutter(trained, "7", drawing["network.7"].images, {}, Portions())
     field = cutter.field(images)
     inside = [
         places[n, max(top, 0) : bottom, max(left, 0) : right].float().sum() / 64
@@ -328,7 +329,7 @@ def test_a_network_that_is_not_finite_is_drawn_and_says_so(found, tmp_path, monk
 def test_beyond_the_patch_the_gradient_is_zero():
     torch.manual_seed(0)
     network, images = small_network().eval(), dataset().tensors[0]
-    cutter = Cutter(network, "3", dict(enumerate(images)), {})
+    cutter = Cutter(network, "3", dict(enumerate(images)), {}, Portions())
     places = torch.tensor([[0, 0], [2, 3], [5, 5]])
     gradients = cutter._gradients(images[:3], 4, places)
     assert cutter.guided
@@ -341,7 +342,7 @@ def test_beyond_the_patch_the_gradient_is_zero():
 
 def test_without_relu_the_plain_gradient_is_drawn():
     network, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()), dataset().tensors[0]
-    cutter = Cutter(network, "1", dict(enumerate(images)), {})
+    cutter = Cutter(network, "1", dict(enumerate(images)), {}, Portions())
     assert cutter._gradients(images[:1], 0, torch.tensor([[1, 1]])).abs().sum() > 0
     assert not cutter.guided
 

@@ -180,6 +180,9 @@ class LongDrawing(VizCallback):
 
 
 def run_until_interrupted(kind, folder, result):
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # where a shell has what it starts in the background ignore it
     callback = kind(history=0, max_images=1)
     try:
         trainer(folder, [FilterLogger(), callback], max_epochs=4).fit(Lit(), loader(), loader())
