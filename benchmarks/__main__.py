@@ -18,8 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import growth, methods, projector, space, synthesis
-from benchmarks import logging as waiting
+from benchmarks import growth, methods, projector, space, synthesis, waiting
 
 PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
 PEERS = "captum", "grad-cam", "torchcam", "torch-lucent", "scikit-learn", "tensorboard"

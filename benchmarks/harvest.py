@@ -1,6 +1,6 @@
 """What the callbacks that listen to the validation loop add to it, what a drawing of theirs costs, and how memory grows.
 
-    python benchmarks/harvest.py
+    python -m benchmarks.harvest
 
 The loop is ResNet-18 over 10,000 pictures of 64 pixels. Each callback listens to every second batch; the median of the
 batches with it against the median of those without, the median of the rounds. Memory is the peak of a process of its own for

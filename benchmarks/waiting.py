@@ -1,6 +1,6 @@
 """How long training waits while a grid of pictures is logged, and for what else it might have.
 
-    python -m benchmarks.logging [--device cuda]
+    python -m benchmarks.waiting [--device cuda]
 
 Two rows of eight maps over pictures of 224 pixels. `SummaryWriter.add_image` is given the finished grid; `Queue.image` what paints it.
 """
