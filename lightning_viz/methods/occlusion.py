@@ -23,7 +23,7 @@ def occlusion(
     stride: int | None = None,
     fill: Tensor | float | None = None,
     refine: int = 0,
-    batch_size: int = 32,
+    batch_size: int = 16,
     reduce: Reduce = "abs_max",
 ) -> Tensor:
     """Drop of the target score when a window covers a pixel, mean over its windows: (B, C, H, W) -> (B, H, W), float32.

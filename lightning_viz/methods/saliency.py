@@ -34,7 +34,7 @@ def smoothgrad(
     *,
     samples: int = 32,
     noise: float = 0.15,
-    batch_size: int = 32,
+    batch_size: int = 16,
     seed: int = 0,
     reduce: Reduce = "abs_max",
 ) -> Tensor:
@@ -62,7 +62,7 @@ def integrated_gradients(
     *,
     baseline: Tensor | float = 0.0,
     steps: int = 64,
-    batch_size: int = 32,
+    batch_size: int = 16,
     reduce: Reduce = "abs_max",
 ) -> Tensor:
     """Gradients along the straight path from a baseline, times the way: (B, C, H, W) -> (B, H, W), float32.
