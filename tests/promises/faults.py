@@ -231,6 +231,12 @@ def run_forking(folder):
 # Many epochs.
 
 
+def allocated():
+    """MiB of the process's own; pages of files, such as libraries, come and go as the kernel likes."""
+    sizes = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return sum(int(sizes[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
+
+
 class Measuring(pl.Callback):
     """What is there after 50 epochs and after 200."""
 
@@ -242,7 +248,7 @@ class Measuring(pl.Callback):
             session_of(trainer).flush()
             gc.collect()
             self.found[trainer.current_epoch] = {
-                "MiB": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20,
+                "MiB": allocated(),
                 "tensors": sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()),
                 "arrays": sum(isinstance(one, np.ndarray) for one in gc.get_objects()),
                 "threads": threading.active_count(),
