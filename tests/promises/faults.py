@@ -1,6 +1,7 @@
 """Runs in which something goes badly wrong; each is started in a process of its own by `test_faults.py`."""
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import os
@@ -232,7 +233,8 @@ def run_forking(folder):
 
 
 def allocated():
-    """MiB of the process's own; pages of files, such as libraries, come and go as the kernel likes."""
+    """MiB of the process's own, in use; pages of files, such as libraries, come and go as the kernel likes."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, from whatever corner of the heap
     sizes = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return sum(int(sizes[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
 
