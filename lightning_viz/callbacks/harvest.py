@@ -1,4 +1,4 @@
-"""What the validation loop's own forward passes leave: nothing is run a second time."""
+"""What the validation loop's own forward passes leave: nothing is run a second time, but for compiled networks."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
