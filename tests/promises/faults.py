@@ -232,11 +232,24 @@ def run_forking(folder):
 # Many epochs.
 
 
-def allocated():
-    """MiB of the process's own, in use; pages of files, such as libraries, come and go as the kernel likes."""
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, from whatever corner of the heap
+class Mallinfo(ctypes.Structure):
+    """`struct mallinfo2` of <malloc.h>: bytes over all arenas; `fordblks` are those that are free."""
+
+    _fields_ = [("others", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
+
+
+def in_use():
+    """MiB of the process's own resident memory, less what the allocator holds free.
+
+    What is free goes back to the kernel or not as it lies: one piece of 16 MiB came and went between epochs.
+    Pages of files, such as libraries, come and go as the kernel likes.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = Mallinfo
+    libc.malloc_trim(0)
     sizes = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return sum(int(sizes[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
+    own = sum(int(sizes[name].split()[0]) for name in ("RssAnon", "VmSwap")) * 1024
+    return (own - libc.mallinfo2().fordblks) / 2**20
 
 
 class Measuring(pl.Callback):
@@ -250,7 +263,7 @@ class Measuring(pl.Callback):
             session_of(trainer).flush()
             gc.collect()
             self.found[trainer.current_epoch] = {
-                "MiB": allocated(),
+                "MiB": in_use(),
                 "tensors": sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()),
                 "arrays": sum(isinstance(one, np.ndarray) for one in gc.get_objects()),
                 "threads": threading.active_count(),
