@@ -16,6 +16,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_viz.callbacks.log as log_module
 from lightning_viz import (
@@ -30,6 +31,7 @@ from lightning_viz import (
 from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
 from lightning_viz.sinks import Queue
+from lightning_viz.sinks.worker import Worker
 
 from .careful import differences, loaders, train_carefully
 from .support import CALLBACKS, QUICK, Events, Lit, loader, trainer
@@ -336,6 +338,27 @@ def test_nothing_stays_behind(callback, tmp_path, monkeypatch):
         assert not part._forward_hooks
         assert not part._forward_pre_hooks
         assert not part._backward_hooks
+
+
+@every_callback
+def test_the_queues_thread_leaves_torch_alone(callback, tmp_path, monkeypatch):
+    """Torch, called there, would keep threads for it: with those of training more than there are processors, which then wait
+    for each other in every operation."""
+    called = set()
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.add(str(func))
+            return func(*args, **kwargs or {})
+
+    def do(self, job, original=Worker._do):
+        with Calls():
+            original(self, job)
+
+    monkeypatch.setattr(Worker, "_do", do)
+    watching = callback(max_images=2, on_error="raise", **QUICK.get(callback, {}))
+    trainer(tmp_path, [watching], max_epochs=2).fit(Lit(), loader(), loader())
+    assert called <= {"aten.detach.default"}  # which computes nothing
 
 
 @every_callback

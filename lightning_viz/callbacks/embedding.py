@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods import embeddings, leave_one_out, pca
+from lightning_viz.methods import effective_dimension, embeddings, leave_one_out, pca
 from lightning_viz.methods.embedding import Place, find_embedding, pooled
 from lightning_viz.methods.layers import plain_name, resolve_layer
 
@@ -260,7 +260,7 @@ class EmbeddingProjectorLogger(VizCallback):
         yield from self._accuracy(tag, space.followed, samples.at(space.rows), probe, vote)
         found = space.pca if len(space.rows) == len(samples) else pca(space.followed)
         yield Scalar(f"{tag}/explained_variance", float(found.explained[:2].sum()))
-        yield Scalar(f"{tag}/effective_dimension", found.effective_dimension)
+        yield Scalar(f"{tag}/effective_dimension", effective_dimension(space.followed))
         yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
         if space.neighbours_kept is not None:
             yield Scalar(f"{tag}/neighbours_kept", space.neighbours_kept)

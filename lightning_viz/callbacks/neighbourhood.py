@@ -75,12 +75,12 @@ class Queries:
 
     def _cells(self, asked: Ints, samples: Samples, found: Ints) -> list[Cell]:
         """Rows of cells: the picture asked for, then its neighbours, framed by whether they are of its class."""
-        probe, cells = self.probe, []
+        probe, images, cells = self.probe, samples.images.numpy(), []
         labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
         for index, row in zip(asked.tolist(), found, strict=True):
             label = labels[index]
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
-            for image, other in zip(probe.shown(samples.images[row]), samples.labels[row].tolist(), strict=True):
+            for image, other in zip(probe.shown(images[row]), samples.labels[row].tolist(), strict=True):
                 frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
                 mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
                 caption = (Line(f"{mark}{probe.name(other)}", frame or INK),) if other >= 0 else ()

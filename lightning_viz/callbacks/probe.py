@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_viz.render import Pixels
@@ -124,11 +125,17 @@ class Probe:
         """
         return self.shown(self.images)
 
-    def shown(self, images: Tensor) -> Pixels:
-        """Other images (N, C, h, w) of the same data, as a person sees them, (N, h, w, 3)."""
+    def shown(self, images: Tensor | NDArray[np.float32]) -> Pixels:
+        """Other images (N, C, h, w) of the same data, as a person sees them, (N, h, w, 3).
+
+        By NumPy: torch, called by the queue's thread, would keep a second set of threads there, which slows training down.
+        """
         mean, std, brightest = self._normalisation
-        images = (torch.nan_to_num(images.detach().float().cpu()) * std + mean) / brightest
-        return (self.visible(images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        given = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
+        values = (np.nan_to_num(given) * std.numpy() + mean.numpy()) / np.float32(brightest)
+        values = values[:, :3] if values.shape[1] >= 3 else values.mean(axis=1, keepdims=True)
+        pixels = (values.clip(0, 1) * 255).round().astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:])).transpose(0, 2, 3, 1))
 
     @staticmethod
     def visible(pictures: Tensor) -> Tensor:

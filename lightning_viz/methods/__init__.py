@@ -13,7 +13,7 @@ from .gradcam import grad_cam
 from .neighbours import leave_one_out, nearest, stability
 from .occlusion import occlusion
 from .outputs import Target
-from .projection import PCA, aligned, pca, procrustes
+from .projection import PCA, aligned, effective_dimension, pca, procrustes
 from .receptive import ReceptiveField, receptive_field
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 from .similarity import linear_cka
@@ -33,6 +33,7 @@ __all__ = [
     "aligned",
     "choose_channels",
     "deep_dream",
+    "effective_dimension",
     "embeddings",
     "filters",
     "find_layer",

@@ -77,13 +77,15 @@ def _excluded(exclude: Tensor | None, queries: Tensor, points: Tensor) -> Tensor
 
 
 def _with_scikit_learn(queries: Tensor, points: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
+    from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
     if queries.dtype != points.dtype:  # its fast search wants them alike
         queries, points = queries.double(), points.double()
     count = k + int((exclude >= 0).any())
-    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points.numpy())
-    distances, indices = map(torch.from_numpy, search.kneighbors(queries.numpy()))
+    with config_context(assume_finite=True):  # as was seen
+        search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points.numpy())
+        distances, indices = map(torch.from_numpy, search.kneighbors(queries.numpy()))
     if count > k:
         others = indices != exclude[:, None]
         others[others.all(dim=1), -1] = False  # not among them: the farthest is one too many

@@ -1,6 +1,5 @@
 """A feature space on paper: its directions of largest variance, and one picture turned to another."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +16,10 @@ class PCA:
     Attributes:
         coordinates: (N, c), centred, float32.
         explained: (c,), the share of the variance that each component has, 0 to 1.
-        effective_dimension: how many dimensions the variance is spread over, the participation ratio of the covariance's
-            eigenvalues, (Σ λ)² / Σ λ²: D where all are equal, 1 where one is alone, 0 where all points are the same.
-            Litwin-Kumar et al. 2017, "Optimal degrees of synaptic connectivity"; Gao et al. 2017, "A theory of
-            multineuronal dimensionality, dynamics and measurement". Less than N - 1 of N points, whatever the space.
     """
 
     coordinates: Tensor
     explained: Tensor
-    effective_dimension: float
 
 
 def pca(points: Tensor, components: int = 2) -> PCA:
@@ -38,19 +32,24 @@ def pca(points: Tensor, components: int = 2) -> PCA:
     if components < 1:
         raise ValueError(f"components={components} are none; give 1 or more")
     points = as_rows(points)
-    coordinates = points.new_zeros(len(points), components)
-    dimension = 0.0
-    total = points.new_zeros((), dtype=torch.float64)
-    rounding = 10 * torch.finfo(points.dtype).eps
-    if len(points) > 1 and (spread := points - points.mean(dim=0)).norm() > rounding * points.norm():
-        # The Gram matrix has the covariance's eigenvalues but for zeros: the smaller of the two will do.
-        moments = (spread.T @ spread if len(spread) >= spread.shape[1] else spread @ spread.T).double()
-        total = moments.trace()  # Σ λ
-        dimension = float((total / moments.norm()) ** 2)  # Σ λ² = ||C||²
-        found = _coordinates(spread, moments, min(components, len(moments)))
-        coordinates[:, : found.shape[1]] = _signed(found)
-    explained = coordinates.double().square().sum(dim=0) / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return PCA(coordinates.float(), explained.float(), dimension)
+    if points.device.type == "cpu" and 10 * components < min(points.shape):
+        found = _with_scikit_learn(points, components)
+    else:
+        found = _with_torch(points, components)
+    return found or PCA(points.new_zeros(len(points), components).float(), torch.zeros(components))
+
+
+def effective_dimension(points: Tensor) -> float:
+    """How many dimensions the variance of points (N, ...) is spread over.
+
+    The participation ratio of the covariance's eigenvalues, (Σ λ)² / Σ λ²: D where all are equal, 1 where one is alone, 0
+    where all points are the same; less than N - 1 of N points, whatever the space. Litwin-Kumar et al. 2017, "Optimal degrees
+    of synaptic connectivity"; Gao et al. 2017, "A theory of multineuronal dimensionality, dynamics and measurement".
+    Raises ValueError for values that are not finite.
+    """
+    moments = _moments(_centred(as_rows(points)))
+    norm = moments.norm()  # Σ λ² = ||C||²
+    return float((moments.trace() / norm) ** 2) if norm > 0 else 0.0
 
 
 def procrustes(coordinates: Tensor, reference: Tensor) -> Tensor:
@@ -76,26 +75,54 @@ def aligned(coordinates: Tensor, reference: Tensor) -> Tensor:
     return ((coordinates - coordinates.mean(dim=0)) @ turn + reference.mean(dim=0)).float()
 
 
-def _coordinates(spread: Tensor, moments: Tensor, components: int) -> Tensor:
-    """Centred points in their principal components: (N, D) -> (N, c)."""
-    values, vectors = _largest(moments, components)
-    if len(vectors) == spread.shape[1]:
-        return spread @ vectors.to(spread)
-    return (vectors * values.clamp_min(0).sqrt()).to(spread)
+def _with_scikit_learn(points: Tensor, components: int) -> PCA | None:
+    """By Lanczos, which finds the first few components alone; None where the points are all the same."""
+    from scipy.sparse.linalg import ArpackError
+    from sklearn import config_context
+    from sklearn.decomposition import PCA as Lanczos
+
+    lanczos = Lanczos(components, svd_solver="arpack", random_state=0)
+    try:
+        with config_context(assume_finite=True):  # as was seen
+            coordinates = torch.from_numpy(lanczos.fit_transform(points.numpy()).copy())
+    except ArpackError:  # it did not converge, or there is nothing but zeros
+        return _with_torch(points, components)
+    if lanczos.singular_values_[0] <= _rounding(points) * len(points) ** 0.5 * np.linalg.norm(lanczos.mean_):
+        return None
+    return PCA(_signed(coordinates).float(), torch.from_numpy(lanczos.explained_variance_ratio_).float())
 
 
-def _largest(moments: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues of a symmetric matrix, descending, and their eigenvectors in columns."""
-    if moments.device.type == "cpu" and 10 * count < len(moments):
-        from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-
-        # Lanczos finds these alone. It begins at random: a vector of ones is centred away.
-        start = np.random.default_rng(0).standard_normal(len(moments))
-        with suppress(ArpackNoConvergence):
-            values, vectors = map(torch.from_numpy, eigsh(moments.numpy(), count, v0=start))
-            return values.flip(0), vectors.flip(1)
+def _with_torch(points: Tensor, components: int) -> PCA | None:
+    """By all eigenvectors of the moments; None where the points are all the same."""
+    spread = _centred(points)
+    moments = _moments(spread)
+    if not moments.any():
+        return None
     values, vectors = torch.linalg.eigh(moments)
-    return values.flip(0)[:count], vectors.flip(1)[:, :count]
+    values, vectors = values.flip(0)[:components], vectors.flip(1)[:, :components]
+    coordinates = spread.new_zeros(len(spread), components, dtype=torch.float64)
+    # Of the covariance they are directions, of the Gram matrix the coordinates themselves.
+    across = len(vectors) == spread.shape[1]
+    coordinates[:, : len(values)] = spread.double() @ vectors if across else vectors * values.clamp_min(0).sqrt()
+    explained = coordinates.square().sum(dim=0) / moments.trace()
+    return PCA(_signed(coordinates).float(), explained.float())
+
+
+def _centred(points: Tensor) -> Tensor:
+    """Rows around their mean; zeros where no more than rounding keeps them apart."""
+    if not len(points):
+        return points
+    spread = points - points.mean(dim=0)
+    return spread if spread.norm() > _rounding(points) * points.norm() else torch.zeros_like(points)
+
+
+def _rounding(points: Tensor) -> float:
+    return 10 * torch.finfo(points.dtype).eps
+
+
+def _moments(spread: Tensor) -> Tensor:
+    """The smaller of covariance and Gram matrix, which have the same eigenvalues but for zeros; float64."""
+    return (spread.T @ spread if len(spread) >= spread.shape[1] else spread @ spread.T).double()
 
 
 def _signed(coordinates: Tensor) -> Tensor:
