@@ -1,12 +1,11 @@
 """Pictures as files, for loggers that are files themselves."""
 
-import io
 from collections.abc import Callable
 
 import fsspec
-from PIL import Image
 
 from .names import plain_name
+from .png import png
 from .sink import Picture
 
 
@@ -24,11 +23,9 @@ class FileSink:
     def image(self, tag: str, picture: Picture, step: int) -> None:
         system, folder = fsspec.url_to_fs(self._folder())
         folder = "/".join([folder, "pictures", *map(plain_name, tag.split("/"))])
-        encoded = io.BytesIO()
-        Image.fromarray(picture).save(encoded, "png")
         system.makedirs(folder, exist_ok=True)
         name = f"{folder}/{step:08d}.png"
-        system.pipe_file(f"{name}.part", encoded.getvalue())  # all of it or nothing
+        system.pipe_file(f"{name}.part", png(picture))  # all of it or nothing
         system.mv(f"{name}.part", name)
 
     def scalar(self, tag: str, value: float, step: int) -> None:

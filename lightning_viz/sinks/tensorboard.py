@@ -4,7 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tensorboard.compat.proto.summary_pb2 import Summary
+
 from .names import local
+from .png import png
 from .room import check_room
 from .sink import Picture
 
@@ -20,9 +23,12 @@ class TensorBoardSink:
         self._writer = writer
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
-        writer = self._writer()
-        check_room(writer.log_dir, picture.nbytes)  # more than the PNG
-        writer.add_image(tag, picture, step, dataformats="HWC")
+        writer, encoded = self._writer(), png(picture)
+        check_room(writer.log_dir, len(encoded))
+        height, width, _ = picture.shape
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
+        # As `add_image` does, which would make floats of all pixels first, and take its time to encode them.
+        writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)  # type: ignore[no-untyped-call]
 
     def open(self) -> None:
         # A writer that was closed: if the worker and training opened it at once, each would open a file of its own.
