@@ -15,12 +15,12 @@ from .checks import (
     check_tag,
     check_target_argument,
 )
-from .drawing import Drawing, logging_step
+from .drawing import Drawing
 from .lightning import join, pl
 from .memory import Memory
 from .network import Forward
 from .probe import Hardest, Probe
-from .session import session_of
+from .session import logging_step, session_of
 
 
 class VizCallback(Drawing):
@@ -39,8 +39,9 @@ class VizCallback(Drawing):
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
             picture, or a callable from the model's output to one score per picture.
         max_overhead: the share of the fit's time, such as 0.05, that the drawing of all callbacks of the trainer may take
-            together; where it would take more, they draw less often. What it takes is logged as `viz/overhead`, and what
-            each drawing took as `viz/seconds/...`. The first drawing is always made.
+            together; where it would take more, they draw less often. At the start they draw if that takes half of it at most,
+            by the number of pictures that go through the network for it and in the whole fit. What drawing takes is logged as
+            `viz/overhead`, and what each one took as `viz/seconds/...`.
         on_error: "warn" warns once and switches this callback off, training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not it.
         unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict
@@ -117,6 +118,7 @@ class VizCallback(Drawing):
     ) -> None:
         if not self._memory.started:  # not in on_train_start: a probe from a stream needs the first batch
             self._memory.started = True
+            session_of(trainer).plan(trainer)
             self._pin_probe(trainer, pl_module, "fit", batch, "training")
             if self.log_at_start and not self._memory.last_steps:
                 self._log(trainer, pl_module, "fit")
@@ -127,6 +129,7 @@ class VizCallback(Drawing):
         every = self.every_n_train_steps
         stepped = trainer.global_step > self._memory.global_step  # false within accumulated batches
         self._memory.global_step = trainer.global_step
+        session_of(trainer).count(trainer)
         session_of(trainer).tell_overhead(trainer, logging_step(trainer))
         if every and stepped and (logging_step(trainer) + 1) % every == 0:
             self._log(trainer, pl_module, "fit")
@@ -141,6 +144,7 @@ class VizCallback(Drawing):
         with session.budget.spending():
             session.flush()
         session.tell_overhead(trainer)
+        session.warn_of_left_out()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":

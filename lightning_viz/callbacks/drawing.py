@@ -21,7 +21,7 @@ from .network import find_network
 from .panel import Item
 from .probe import Hardest, Probe
 from .processes import is_sharded
-from .session import convert, loaders, session_of
+from .session import convert, loaders, logging_step, session_of
 from .words import plain_tag
 
 
@@ -43,6 +43,11 @@ class Drawing(Listening):
 
     def begin(self, network: nn.Module, probe: Probe) -> None:
         """Before the first step, with the pictures: pin what has to be, raise ValueError for arguments that do not fit."""
+
+    def passes(self, count: int) -> float:
+        """About how many pictures the first drawing of `count` sends through the network, forward and backward; forward alone
+        is a third of one. A budget goes by it until it has seen what a drawing takes."""
+        return count
 
     def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
         """Before each drawing, with the trainer at hand: get what `draw` needs of the data."""
@@ -122,7 +127,7 @@ class Drawing(Listening):
         if memory.failed or sink is None or stage not in memory.probes or step <= memory.last_steps.get(stage, -1):
             return
         name = self._name(trainer)
-        if session.may_draw(trainer, name, self.max_overhead):
+        if session.may_draw(trainer, name, self.max_overhead, self.passes(len(memory.probes[stage]))):
             memory.last_steps[stage] = step
             history = 0 if self._refreshes else self.history
             try:
@@ -171,12 +176,6 @@ def peers(trainer: pl.Trainer) -> "list[Drawing]":
     """This library's callbacks of a trainer."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [one for one in callbacks if isinstance(one, Drawing)]
-
-
-def logging_step(trainer: pl.Trainer) -> int:
-    """The step that Lightning gives to scalars logged now: `global_step` would count every optimizer. Lightning's own
-    LearningRateMonitor reads it here, too."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def remembered(memory: Memory) -> tuple[Tensor, Tensor] | None:

@@ -68,6 +68,11 @@ class DeepDreamLogger(VizCallback):
         if self.layer is not None:
             resolve_layer(network, self.layer)
 
+    def passes(self, count: int) -> float:
+        options = {**OPTIONS, **(self.method_options or {})}
+        sizes = sum(options["octave_scale"] ** (-2 * octave) for octave in range(options["octaves"]))
+        return float(count * options["steps"] * sizes)
+
     def begin(self, network: nn.Module, probe: Probe) -> None:
         if self.layer is None and self.channel is None and self.method_options is None:
             return

@@ -112,6 +112,9 @@ class EmbeddingProjectorLogger(VizCallback):
         for layer in named(self.layers):
             resolve_layer(network, layer)
 
+    def passes(self, count: int) -> float:
+        return (count + len(self._loaders) * min(self.max_points, FOLLOWED)) / 3
+
     def begin(self, network: nn.Module, probe: Probe) -> None:
         for layer in named(self.layers):
             embeddings(network, probe.images[:1], layer)

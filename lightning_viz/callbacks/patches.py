@@ -95,6 +95,10 @@ class TopPatchesLogger(VizCallback):
         for layer in named(self.layers):
             resolve_layer(network, layer)
 
+    def passes(self, count: int) -> float:
+        pairs = len(self.units or range(self.max_units)) * self.patches
+        return READ / 3 + (len(named(self.layers)) or 2) * pairs
+
     def begin(self, network: nn.Module, probe: Probe) -> None:
         self._fields = {}
         for layer in self._layers(network, probe.images) if self.layers or self.units else []:

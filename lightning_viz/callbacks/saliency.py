@@ -58,6 +58,15 @@ class SaliencyLogger(AttributionLogger):
     def distinction(self) -> dict[str, Any]:
         return {"method": self.method}
 
+    def passes(self, count: int) -> float:
+        options = _options(self.method) | (self.method_options or {})
+        each: dict[str, float] = {
+            "smoothgrad": options.get("samples", 1),
+            "integrated_gradients": options.get("steps", 1),
+            "occlusion": 50 / 3,
+        }
+        return super().passes(count) + count * (each.get(self.method, 1) - 1)
+
     def begin(self, network: nn.Module, probe: Probe) -> None:
         if self.method_options:  # to see what is wrong
             self._maps(network, probe.images[:1], target_of(self.explained(probe), slice(1)))

@@ -1,9 +1,11 @@
 """What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -32,6 +34,7 @@ class Session:
         self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
         self._warned: set[str] = set()
         self.budget = Budget()
+        self._batch_size = self._batches_before = 0
         self._memories: dict[str, tuple[ref[pl.LightningModule], Memory]] = {}
 
     def memory(self, key: str, module: pl.LightningModule) -> Memory:
@@ -47,9 +50,27 @@ class Session:
         before = self._behind()
         self.budget = Budget(lambda: self._behind() - before)
 
-    def may_draw(self, trainer: pl.Trainer, name: str, share: float | None) -> bool:
-        """Whether a callback of this name may draw now, where this share of the fit's time may be spent."""
-        if trainer.state.fn != "fit" or self.budget.allows(name, share):
+    def plan(self, trainer: pl.Trainer) -> None:
+        """Before the first step: how much is to come."""
+        loader, loop = first(loaders(trainer.train_dataloader)), trainer.fit_loop
+        epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
+        batches = trainer.num_training_batches * epochs
+        if trainer.max_steps >= 0:
+            batches = min(batches, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+        self._batch_size = (batch_size_of(loader) if loader is not None else None) or 1
+        self._batches_before = loop.total_batch_idx
+        self.budget.planned = batches * self._batch_size
+
+    def count(self, trainer: pl.Trainer) -> None:
+        """After a batch."""
+        self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
+
+    def may_draw(self, trainer: pl.Trainer, name: str, share: float | None, passes: float) -> bool:
+        """Whether a callback of this name may draw now, where this share of the fit's time may be spent.
+
+        `passes` are the pictures that go through the network for it.
+        """
+        if trainer.state.fn != "fit" or self.budget.allows(name, share, passes):
             return True
         self.warn(
             f"lightning_viz draws less often than it was asked to: more would take over max_overhead={share} of the fit's "
@@ -57,13 +78,26 @@ class Session:
         )
         return False
 
-    def tell_overhead(self, trainer: pl.Trainer, step: float = float("inf")) -> None:
-        """Log the share of the fit's time that drawing took, with the step drawn last, if that is over at this step."""
-        if (sink := self.sink(trainer)) is not None:
-            try:
-                self.budget.tell(lambda moment, share: sink.scalar("viz/overhead", moment, share), step)
-            except Exception as error:
-                self.warn_of_writing(error)
+    def warn_of_left_out(self) -> None:
+        """After a fit: say which callbacks never drew."""
+        if self.budget.left_out:
+            self.warn(
+                f"lightning_viz drew nothing of {', '.join(self.budget.left_out)} in this fit, which was too short for it to stay "
+                "within max_overhead; give them more, or max_overhead=None to draw all"
+            )
+
+    def tell_overhead(self, trainer: pl.Trainer, step: int | None = None) -> None:
+        """Log the share of the fit's time that drawing took, with the step drawn last, if that is over at this step; without
+        one, that of the whole fit."""
+        if (sink := self.sink(trainer)) is None:
+            return
+        try:
+            if step is None:
+                self.budget.tell_all(partial(sink.scalar, "viz/overhead"), logging_step(trainer) - 1)
+            else:
+                self.budget.tell(partial(sink.scalar, "viz/overhead"), step)
+        except Exception as error:
+            self.warn_of_writing(error)
 
     def _behind(self) -> float:
         """Seconds that the queues' work takes from a training that keeps all processors busy."""
@@ -185,6 +219,12 @@ def not_training(trainer: pl.Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.state.stage = stage
+
+
+def logging_step(trainer: pl.Trainer) -> int:
+    """The step that Lightning gives to scalars logged now: `global_step` would count every optimizer. Lightning's own
+    LearningRateMonitor reads it here, too."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 _SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()

@@ -17,7 +17,7 @@ def viz_callbacks(*, max_overhead: float | None = 0.05, **common: Any) -> list[V
     """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`.
 
     So much is drawn that it has a budget, by default a twentieth of the fit's time: in short runs the dear callbacks draw
-    seldom. `max_overhead=None` draws all.
+    seldom or never, which is said. `max_overhead=None` draws all.
     """
     common["max_overhead"] = max_overhead
     return [

@@ -136,6 +136,10 @@ class ClassSynthesisLogger(VizCallback):
         if self.layer is not None:
             resolve_layer(network, self.layer)
 
+    def passes(self, count: int) -> float:
+        one = self.layer is not None or callable(self.target)
+        return self.steps * self.copies * (len(self.classes or self.units or []) or (1 if one else CLASSES))
+
     def begin(self, network: nn.Module, probe: Probe) -> None:
         if not (self.classes or self.layer or self.size):
             return

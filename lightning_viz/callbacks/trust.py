@@ -55,6 +55,9 @@ class AttributionLogger(VizCallback):
             check_choice("trust", check, get_args(Check))
         self.trust = trust
 
+    def passes(self, count: int) -> float:
+        return count * (1 + 57 / 3 * ("faithfulness" in (self.trust or [])))
+
     def settled(self, network: nn.Module, probe: Probe) -> Target:
         """What to explain; where maps of several networks are compared, the class that this one predicts."""
         target = self.explained(probe)
