@@ -24,12 +24,14 @@ from lightning_viz.render import (
     sheet,
     thin,
 )
+from lightning_viz.render.film import TILE
 from lightning_viz.sinks import Queue, Snapshot
 
 from .memory import Memory
 from .network import truths, verdicts
 from .panel import Embedding, Film, Item, Panel, Scalar, Scatter, Tiles
 from .probe import Probe
+from .samples import shrunk
 from .words import plain_tag
 
 
@@ -68,10 +70,11 @@ class Log:
         labels = [self._truths[one] for one in items] if item.labels is None else item.labels
         captions = [self._verdicts[one] for one in items] if item.captions is None else item.captions
         self._paint(tag, lambda title: paint_sheet(item, maps, labels, captions, title))
-        values = maps[0]
+        values = item.values if isinstance(item.values, Tensor) else item.values[0]
         rows = list(range(len(values)) if item.film is None else item.film)
         if self.history and rows and not item.columns and self.stage == "fit":
-            frames = self._filmed(tag, Frame.of(self.step, values[rows], [captions[row] for row in rows]))
+            values = shrunk(values if item.film is None else values[rows], TILE)
+            frames = self._filmed(tag, Frame.of(self.step, _copied(values), [captions[row] for row in rows]))
             self._paint(f"{tag}/history", lambda title: paint_film(item, frames, rows, labels, title))
 
     def _tiles(self, item: Tiles) -> None:
@@ -82,7 +85,7 @@ class Log:
     def _film(self, item: Film) -> None:
         if self.history and self.stage == "fit":
             tag = self._tag(item.tag)
-            frames = self._filmed(tag, Frame.of(self.step, _copied(item.values), item.captions))
+            frames = self._filmed(tag, Frame.of(self.step, _copied(shrunk(item.values, TILE)), item.captions))
             rows = item.painter, item.labels, item.pictures
             self._paint(f"{tag}/history", lambda title: film(frames, title, item.notes, *rows))
 
@@ -93,7 +96,7 @@ class Log:
         if self.history and self.stage == "fit":
             if item.anew:
                 self.memory.films.pop(tag, None)
-            frames = self._filmed(tag, Frame.of(self.step, _copied(item.film)[None], [], largest=None))
+            frames = self._filmed(tag, Frame.of(self.step, _copied(item.film)[None], []))
             clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
             notes = [*item.notes, *([f"{len(item.film)} of them here"] if len(item.film) < len(points) else [])]
             self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, item.film_labels, item.name))

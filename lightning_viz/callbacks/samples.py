@@ -173,12 +173,14 @@ def finite_rows(*values: Tensor) -> Ints:
 
 
 def shrunk(images: Tensor, side: int) -> Tensor:
-    """Images that fit into a square of `side` pixels, float32; smaller ones as they are."""
+    """Images (N, C, h, w), or maps (N, h, w), that fit into a square of `side` pixels, float32; smaller ones as they are."""
     factor = side / max(images.shape[-2:])
     if factor >= 1:
         return images
     size = [max(1, round(length * factor)) for length in images.shape[-2:]]
-    return nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    pictures = images.float().reshape(len(images), -1, *images.shape[-2:])
+    smaller = nn.functional.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
+    return smaller.reshape(*images.shape[:-2], *size)
 
 
 def by_chance(seed: int) -> Key:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .colour import Painter, Pixels, Values, peak, resize
+from .colour import Painter, Pixels, Values, peak
 from .sheet import Cell, fit_tile, sheet
 from .text import Caption
 
@@ -24,13 +24,8 @@ class Frame:
     captions: tuple[Caption, ...]  #: one per row
 
     @classmethod
-    def of(cls, step: int, values: Values, captions: Sequence[Caption], largest: int | None = TILE) -> "Frame":
-        """A frame of raw values, maps larger than `largest` shrunk to it; None for values that are no maps."""
-        if largest is not None and max(values.shape[-2:]) > largest:
-            factor = largest / max(values.shape[-2:])
-            size = (max(1, round(values.shape[-2] * factor)), max(1, round(values.shape[-1] * factor)))
-            flat = values.reshape(-1, *values.shape[-2:])
-            values = np.stack([resize(item, *size) for item in flat]).reshape(*values.shape[:-2], *size)
+    def of(cls, step: int, values: Values, captions: Sequence[Caption]) -> "Frame":
+        """A frame of raw values; maps and pictures need no more than TILE pixels a side."""
         top = float(peak(values).max(initial=0))
         return cls(step, (values / (top or 1)).astype(np.float16), top, tuple(captions))
 

@@ -9,9 +9,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw
 from torch import nn
 
-from lightning_viz import GradCAMLogger, Probe, SaliencyLogger
+from lightning_viz import GradCAMLogger, Panel, Probe, SaliencyLogger, VizCallback
 from lightning_viz.callbacks.log import _describe
-from lightning_viz.render import Line
+from lightning_viz.render import Heatmap, Line
 from lightning_viz.render.colour import NOT_FINITE
 from lightning_viz.render.text import LINE, font, write
 
@@ -35,6 +35,24 @@ SIDE = 132  # of a tile: twelve pixels, magnified
 )
 def test_the_maximum_is_that_of_the_colours(values, signed, words):
     assert _describe(np.array([values]), signed, largest=2.0) == words
+
+
+class Large(VizCallback):
+    """Maps that are larger than the tiles of a film strip."""
+
+    maps = torch.rand(3, 300, 150)
+
+    def draw(self, network, probe):
+        yield Panel("large/maps", self.maps, Heatmap())
+
+
+def test_large_maps_are_remembered_at_the_size_of_a_tile(probe, tmp_path):
+    """As Pillow shrinks pictures."""
+    watching = Large(probe=probe, on_error="raise")
+    trainer(tmp_path, [watching], max_epochs=1).fit(Lit(network()), loader(), loader())
+    (frames,) = watching._memory.films.values()
+    theirs = [Image.fromarray(each.numpy()).resize((64, 128), Image.Resampling.BILINEAR) for each in Large.maps]
+    assert np.allclose(frames[0].raw, np.stack([np.asarray(each) for each in theirs]), atol=1e-3)
 
 
 class Norms(nn.Module):

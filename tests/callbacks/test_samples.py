@@ -119,4 +119,5 @@ def test_memory_is_bounded():
 def test_pictures_are_shrunk_into_the_square():
     assert shrunk(torch.rand(2, 3, 30, 60), 20).shape == (2, 3, 10, 20)
     assert shrunk(torch.rand(2, 1, 8, 8), 20).shape == (2, 1, 8, 8)
+    assert shrunk(torch.rand(2, 60, 30), 20).shape == (2, 20, 10)
     assert shrunk(torch.full((1, 3, 300, 2), 0.5), 20).numpy() == pytest.approx(np.full((1, 3, 20, 1), 0.5))

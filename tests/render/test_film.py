@@ -49,10 +49,6 @@ def test_frames_keep_what_is_not_finite():
     assert np.isfinite(frame(0, values).raw).tolist() == [[[False, True], [True, False]]]
 
 
-def test_large_maps_are_shrunk_to_a_tile():
-    assert frame(0, np.ones((2, 3, 512, 256), np.float32)).values.shape == (2, 3, TILE, TILE // 2)
-
-
 def test_every_column_has_one_scale():
     """A value has the same colour in every column, also in one whose own maximum is lower."""
     weak, strong = np.full((2, 4, 4), 0.5, np.float32), np.full((2, 4, 4), 0.5, np.float32)
