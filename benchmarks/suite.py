@@ -3,7 +3,7 @@
     python -m benchmarks.suite [--device cuda] [--max-overhead 0.02]
 
 By default the suite as `viz_callbacks()` makes it. The share is `viz/overhead`: the seconds that training waited, and the
-queue's processor time spread over the processors, of the seconds of the fit. Some minutes each.
+queue's processor time spread over the processors, of the seconds of the fit. Some minutes each, and as many without callbacks.
 """
 
 import argparse
@@ -92,6 +92,8 @@ def tables(device: str, budgets: Sequence[float | None]) -> Iterator[str]:
     """In Markdown, line by line."""
     with tempfile.TemporaryDirectory() as folder:
         loaders = data(Path(folder))
+        seconds, _ = fit(folder, loaders, [], device)
+        yield f"Without callbacks {seconds:.0f} s.\n"
         for budget in budgets:
             callbacks = viz_callbacks(on_error="raise", max_overhead=budget)
             seconds, events = fit(folder, loaders, callbacks, device)

@@ -49,7 +49,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     Features are harvested from the validation loop, without a forward pass more. Where there is none at that moment (at
     the start, without validation data, with `every_n_train_steps`, or if the loader shuffles or has an order of its own),
-    1,000 of the samples are read and run; the panels say so. The numbers and the film strip are of these 1,000 at every
+    500 of the samples are read and run; the panels say so. The numbers and the film strip are of these 500 at every
     step.
 
     Args:

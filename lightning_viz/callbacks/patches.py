@@ -52,9 +52,10 @@ class TopPatchesLogger(VizCallback):
     all pictures is left out: a unit that has died has none.
 
     The patches are harvested from the validation loop, without a forward pass more. Where there is none at that moment
-    (at the start, without validation data, with `every_n_train_steps`), 1,000 of the samples are read and run; the sheets
-    say so. Of several validation loaders the first is looked at. Beyond that a drawing costs a forward and a backward pass up to the layer for each pair, 96 by default; and as
-    often as the units are chosen, the pictures that are shown are read again by their index.
+    (at the start, without validation data, with `every_n_train_steps`), 500 of the samples are read and run; the sheets
+    say so. Of several validation loaders the first is looked at. Beyond that a drawing costs a forward and a backward pass up
+    to the layer for each pair, 96 by default; and as often as the units are chosen, the pictures that are shown are read again
+    by their index.
 
     The units shown are chosen by what the harvest tells, the most selective first: the purest, of these those whose
     patches exceed the mean over all pictures by most standard deviations. From thousands of units that know nothing some

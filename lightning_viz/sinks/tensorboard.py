@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tensorboard.compat.proto.summary_pb2 import Summary
-
 from .names import local
 from .png import png
 from .room import check_room
@@ -23,6 +21,8 @@ class TensorBoardSink:
         self._writer = writer
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary  # here, as TensorBoard takes its time to load
+
         writer, encoded = self._writer(), png(picture)
         check_room(writer.log_dir, len(encoded))
         height, width, _ = picture.shape

@@ -521,7 +521,8 @@ def test_a_callable_target_makes_something_of_any_output(tmp_path):
         def forward(self, images):
             return self.network(images)["scores"] if self.training else self.network(images)
 
-    callbacks = viz_callbacks(target=lambda output: output["scores"][:, 1], on_error="raise")
+    target = lambda output: output["scores"][:, 1]  # noqa: E731
+    callbacks = viz_callbacks(target=target, max_overhead=None, on_error="raise")
     tags = fit(tmp_path, callbacks, Scores(Wrapped(lambda x: {"scores": x})))
     assert {tag.partition("/")[0] for tag in tags} == SUITE
 
