@@ -118,7 +118,7 @@ def for_occlusion(network: nn.Module, images: Tensor, targets: Tensor) -> dict[s
 
 
 def rows(times: dict[str, Times]) -> list[str]:
-    """Of a table: what, milliseconds, times the floor, its quartiles, times ours."""
+    """Of a table: what, milliseconds, times the floor, its quartiles, times ours, and on a GPU its memory."""
     (_, floor), (_, ours), *_ = times.items()
     found = []
     for name, one in times.items():
@@ -126,6 +126,7 @@ def rows(times: dict[str, Times]) -> list[str]:
         against = "" if one in (floor, ours) else f"{one.over(ours).median:.2f}"
         found.append(
             f"| {name} | {1000 * one.median:.0f} | {one.over(floor).median:.2f} | {first:.2f} to {third:.2f} | {against} |"
+            + ("" if one.mebibytes is None else f" {one.mebibytes:.0f} |")
         )
     return found
 
@@ -146,8 +147,8 @@ def tables(device: str) -> Iterator[str]:
         images = torch.randn(count, 3, 224, 224, device=device)
         runs = make(network, images, torch.arange(count, device=device))
         yield from [
-            f"| {title} | ms | times the floor | quartiles | times ours |",
-            "| --- | ---: | ---: | ---: | ---: |",
+            f"| {title} | ms | times the floor | quartiles | times ours |" + (" MiB |" if device == "cuda" else ""),
+            "| --- | ---: | ---: | ---: | ---: |" + (" ---: |" if device == "cuda" else ""),
         ]
         yield from [*rows(by_turns(runs, rounds, device)), ""]
 

@@ -10,9 +10,10 @@ import torch
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each round."""
+    """Seconds of each round, and on a GPU the most memory that any of them took beyond what was there."""
 
     seconds: list[float]
+    mebibytes: float | None = None
 
     @property
     def median(self) -> float:
@@ -37,25 +38,30 @@ def by_turns(
 ) -> dict[str, Times]:
     """Times of each of the runs, in turns of another order each round, after one to warm up; `settle` after each, untimed."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    memory = dict.fromkeys(runs, 0.0)
     names = list(runs)
     for turn in range(rounds + 1):
         for name in names if turn % 2 else reversed(names):
-            spent = _time(runs[name], device)
+            spent, taken = _time(runs[name], device)
             settle()
             if turn:
                 seconds[name].append(spent)
-    return {name: Times(found) for name, found in seconds.items()}
+                memory[name] = max(memory[name], taken)
+    return {name: Times(found, None if device == "cpu" else memory[name]) for name, found in seconds.items()}
 
 
-def _time(run: Callable[[], object], device: str) -> float:
+def _time(run: Callable[[], object], device: str) -> tuple[float, float]:
+    """Seconds, and MiB of CUDA memory."""
     if device == "cpu":
         start = time.perf_counter()
         run()
-        return time.perf_counter() - start
+        return time.perf_counter() - start, 0.0
     before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    there = torch.cuda.memory_allocated()
     before.record()
     run()
     after.record()
     torch.cuda.synchronize()
-    return before.elapsed_time(after) / 1000
+    return before.elapsed_time(after) / 1000, (torch.cuda.max_memory_allocated() - there) / 2**20

@@ -12,6 +12,7 @@ from lightning_viz.sinks import DiskError
 
 from .batches import unpack_batch
 from .checks import check_probe, check_target, runs
+from .data import loaders
 from .guard import guard
 from .lightning import pl, rank_zero_warn
 from .listening import HARDEST, Listening
@@ -21,7 +22,7 @@ from .network import find_network
 from .panel import Item
 from .probe import Hardest, Probe
 from .processes import is_sharded
-from .session import convert, loaders, logging_step, session_of
+from .session import convert, logging_step, session_of
 from .words import plain_tag
 
 

@@ -16,6 +16,7 @@ from lightning_viz.methods.layers import plain_name, resolve_layer
 from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count, check_flag, check_indices
+from .data import Data
 from .harvest import Harvest, Tap
 from .lightning import pl, rank_zero_warn
 from .neighbourhood import PIXELS, THUMBNAIL, Queries
@@ -24,7 +25,7 @@ from .panel import Embedding, Item, Scalar, Scatter
 from .probe import Probe
 from .reading import read_samples
 from .samples import Ints, Keeper, Samples, by_chance, chances, finite_rows, shrunk
-from .session import Data, session_of
+from .session import session_of
 from .space import Space
 from .table import distinct_names, table
 from .words import check_layers, named, shown

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lightning_viz.methods.modes import is_compiled
 
 from .batches import Unpack, unpack_batch
+from .data import first, loaders
 from .guard import guard
 from .harvest import Collector, Harvest
 from .lightning import Callback, pl
@@ -18,7 +19,7 @@ from .memory import Memory
 from .network import Forward, find_network
 from .probe import Hardest, Probe
 from .samples import Keeper, by_loss
-from .session import convert, described, first, loaders, session_of
+from .session import convert, described, session_of
 
 HARDEST = "validation pictures of the highest loss"
 

@@ -18,13 +18,14 @@ from .base import VizCallback
 from .batches import unpack_batch
 from .checks import check_count, check_indices
 from .cutting import Cutter, cells
+from .data import Data
 from .lightning import pl
 from .order import is_indexed, part_of
 from .panel import Item, Scalar, Tiles
 from .probe import Probe
 from .reading import UnreadableError, read_batches, run_samples
 from .samples import chances
-from .session import Data, session_of
+from .session import session_of
 from .winners import Answers, Winners
 from .words import check_layers, named
 

@@ -2,20 +2,21 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_viz.sinks import DiskError, Queue
 
 from .batches import Unpack, unpack_batch
 from .budget import Budget
+from .data import first, loaders
 from .guard import guard
 from .lightning import pl, rank_zero_warn
 from .loggers import is_a, sinks_of
@@ -233,45 +234,3 @@ _SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()
 def session_of(trainer: pl.Trainer) -> Session:
     """The one session of this trainer."""
     return _SESSIONS.setdefault(trainer, Session())
-
-
-@dataclass(frozen=True)
-class Data:
-    """The loaders that a callback looks at."""
-
-    name: str
-    loaders: list[DataLoader[Any]]
-    counts: list[int | None]  #: how many samples of each a loop sees, over all processes; None where that is not known
-
-    @classmethod
-    def of(cls, trainer: pl.Trainer, stage: str) -> "Data":
-        """Of a stage, "fit" or "test": the validation data, or the training data where there are none."""
-        if stage == "test":
-            name, found, batches = stage, loaders(trainer.test_dataloaders), trainer.num_test_batches
-        else:
-            name, found, batches = "validation", loaders(trainer.val_dataloaders), trainer.num_val_batches
-        if not found:
-            name, found, batches = "training", loaders(trainer.train_dataloader), [trainer.num_training_batches]
-        counts = [_count(loader, most, trainer.world_size) for loader, most in zip(found, batches, strict=False)]
-        return cls(name, found, [*counts, *[None] * (len(found) - len(counts))])
-
-
-def _count(loader: DataLoader[Any], batches: float, processes: int) -> int | None:
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        return None
-    return int(min(len(loader.dataset), batches * processes * (batch_size_of(loader) or float("inf"))))
-
-
-def loaders(given: Any) -> list[DataLoader[Any]]:
-    """The DataLoaders of what a user may return: one, a list, a dict, a CombinedLoader, or none."""
-    if isinstance(given, DataLoader):
-        return [given]
-    given = getattr(given, "iterables", given)
-    if isinstance(given, Mapping):
-        given = list(given.values())
-    return [loader for one in given for loader in loaders(one)] if isinstance(given, list | tuple) else []
-
-
-def first(found: list[DataLoader[Any]]) -> DataLoader[Any] | None:
-    """The first loader, if there is any."""
-    return found[0] if found else None

@@ -1,6 +1,7 @@
 """What the tests of several methods share."""
 
-from functools import partial
+import copy
+from functools import cache, partial
 from typing import get_args
 
 import pytest
@@ -43,6 +44,11 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 
 def calibrated(name: str) -> nn.Module:
     """A torchvision network with random weights, whose activations neither vanish nor explode, in float64."""
+    return copy.deepcopy(_calibrated(name))
+
+
+@cache
+def _calibrated(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, num_classes=10)
     # The default weights of several networks make gradients vanish; the batch's own statistics bring them back.
