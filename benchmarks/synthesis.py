@@ -107,7 +107,7 @@ def compare(networks, classes, folder):
         print(f"| {label} | " + " | ".join(f"{float(value):.2f}" for value in row) + " |")
 
 
-def tables(device: str, rounds: int = 5, steps: int = 4) -> Iterator[str]:
+def tables(device: str, rounds: int = 4, steps: int = 4) -> Iterator[str]:
     """What a step of one picture takes, of all classes in one batch: in Markdown, line by line."""
     network, classes = load(0).to(device), list(CLASSES.values())
     images = torch.randn(len(classes), 3, SIZE, SIZE, device=device)

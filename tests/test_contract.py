@@ -34,7 +34,7 @@ from lightning_viz.sinks import Queue
 from lightning_viz.sinks.worker import Worker
 
 from .careful import differences, loaders, train_carefully
-from .support import CALLBACKS, QUICK, Events, Lit, dataset, loader, quick_suite, trainer
+from .support import CALLBACKS, Events, Lit, dataset, loader, quick, quick_suite, trainer
 
 scatter_module = import_module("lightning_viz.render.scatter")  # a function has the same name
 
@@ -193,7 +193,7 @@ class Stopping(pl.Callback):
     ids=["early stop", "exception", "Ctrl-C"],
 )
 def test_what_was_drawn_is_on_disk(callback, error, raised, steps, tmp_path):
-    run = trainer(tmp_path, [callback(), Stopping(error)], max_epochs=5)
+    run = trainer(tmp_path, [quick(callback), Stopping(error)], max_epochs=5)
     if raised is None:
         run.fit(Lit(), loader(), loader())
     else:
@@ -210,7 +210,7 @@ def test_what_was_drawn_is_on_disk(callback, error, raised, steps, tmp_path):
 
 @every_callback
 def test_pictures_and_scalars_of_a_moment_have_the_same_step(callback, tmp_path):
-    trainer(tmp_path, [callback()], max_epochs=3).fit(Lit(), loader(), loader())
+    trainer(tmp_path, [quick(callback)], max_epochs=3).fit(Lit(), loader(), loader())
     events = Events(tmp_path / "run/version_0")
     assert events.image_tags
     for tag in events.image_tags:
@@ -243,7 +243,7 @@ def test_pictures_and_scalars_of_a_moment_have_the_same_step(callback, tmp_path)
     ],
 )  # fmt: skip
 def test_schedule(callback, options, trainer_options, steps, tmp_path):
-    trainer(tmp_path, [callback(**options)], **trainer_options).fit(Lit(), loader(), loader())
+    trainer(tmp_path, [quick(callback, **options)], **trainer_options).fit(Lit(), loader(), loader())
     events = Events(tmp_path / "run/version_0")
     assert events.image_tags
     for tag in events.image_tags:
@@ -252,7 +252,7 @@ def test_schedule(callback, options, trainer_options, steps, tmp_path):
 
 @every_callback
 def test_a_resumed_run_goes_on_where_it_was(callback, tmp_path):
-    first, second = callback(), callback()
+    first, second = quick(callback), quick(callback)
     saving = ModelCheckpoint(tmp_path, filename="saved")
     data = loader(), loader()
     trainer(tmp_path, [first, saving], enable_checkpointing=True).fit(Lit(), *data)
@@ -268,7 +268,7 @@ def test_a_resumed_run_goes_on_where_it_was(callback, tmp_path):
 @every_callback
 @pytest.mark.parametrize(("verb", "prefix"), [("validate", ""), ("test", "test/")])
 def test_evaluation_draws_once(callback, verb, prefix, tmp_path):
-    run = trainer(tmp_path, [callback(on_error="raise")])
+    run = trainer(tmp_path, [quick(callback, on_error="raise")])
     getattr(run, verb)(Lit(), loader(), verbose=False)
     events = Events(tmp_path / "run/version_0")
     assert events.image_tags
@@ -280,15 +280,17 @@ def test_evaluation_draws_once(callback, verb, prefix, tmp_path):
 @every_callback
 def test_tag_replaces_the_first_part(callback, tmp_path):
     data = loader(), loader()
-    trainer(tmp_path, [callback()], max_epochs=1).fit(Lit(), *data)
-    trainer(tmp_path, [callback(tag="mine")], max_epochs=1).fit(Lit(), *data)
+    trainer(tmp_path, [quick(callback)], max_epochs=1).fit(Lit(), *data)
+    trainer(tmp_path, [quick(callback, tag="mine")], max_epochs=1).fit(Lit(), *data)
     plain, renamed = Events(tmp_path / "run/version_0"), Events(tmp_path / "run/version_1")
     assert [f"mine/{tag.partition('/')[2]}" for tag in plain.image_tags] == renamed.image_tags
 
 
 @every_callback
 def test_two_of_a_kind_stand_side_by_side(callback, tmp_path):
-    trainer(tmp_path, [callback(tag="one"), callback(tag="two")], max_epochs=1).fit(Lit(), loader(), loader())
+    trainer(tmp_path, [quick(callback, tag="one"), quick(callback, tag="two")], max_epochs=1).fit(
+        Lit(), loader(), loader()
+    )
     tags = Events(tmp_path / "run/version_0").image_tags
     assert {tag.partition("/")[0] for tag in tags} == {"one", "two"}
 
@@ -296,7 +298,7 @@ def test_two_of_a_kind_stand_side_by_side(callback, tmp_path):
 @every_callback
 def test_a_second_run_starts_anew(callback, tmp_path):
     """The same callback in another trainer: no steps, films or failures of the first run."""
-    one = callback()
+    one = quick(callback)
     for _ in range(2):
         trainer(tmp_path, [one], max_epochs=1).fit(Lit(), loader(), loader())
     for version in (0, 1):
@@ -306,7 +308,7 @@ def test_a_second_run_starts_anew(callback, tmp_path):
 
 @every_callback
 def test_history_0_draws_no_film_strip(callback, tmp_path):
-    trainer(tmp_path, [callback(history=0)], max_epochs=1).fit(Lit(), loader(), loader())
+    trainer(tmp_path, [quick(callback, history=0)], max_epochs=1).fit(Lit(), loader(), loader())
     tags = Events(tmp_path / "run/version_0").image_tags
     assert tags
     assert not [tag for tag in tags if tag.endswith("/history")]
@@ -356,14 +358,14 @@ def test_the_queues_thread_leaves_torch_alone(callback, tmp_path, monkeypatch):
             original(self, job)
 
     monkeypatch.setattr(Worker, "_do", do)
-    watching = callback(max_images=2, on_error="raise", **QUICK.get(callback, {}))
+    watching = quick(callback, max_images=2, on_error="raise")
     trainer(tmp_path, [watching], max_epochs=2).fit(Lit(), loader(), loader())
     assert called <= {"aten.detach.default"}  # which computes nothing
 
 
 @every_callback
 def test_the_film_and_the_queue_stay_bounded(callback, tmp_path):
-    watching = callback(every_n_train_steps=1, max_images=2, history=3, **QUICK.get(callback, {}))
+    watching = quick(callback, every_n_train_steps=1, max_images=2, history=3)
     run = trainer(tmp_path, [watching], max_steps=40, max_epochs=-1)
     run.fit(Lit(), loader(), loader())
     assert watching._memory.films or callback in FILMLESS
