@@ -72,11 +72,10 @@ def _covered_scores(
 ) -> Tensor:
     """The target score with each place covered, (len(places),)."""
     found = [torch.zeros(0, device=images.device)]
-    room = images.new_empty(min(batch_size, len(places)), *images.shape[1:])  # once: new memory takes its time
     for start in range(0, len(places), batch_size):
         part = places[start : start + batch_size]
         index = torch.tensor([image for image, _, _ in part], device=images.device)
-        covered = torch.index_select(images, 0, index, out=room[: len(part)])
+        covered = images[index]
         for one, (_, top, left) in zip(covered, part, strict=True):
             one[:, top : top + window, left : left + window] = cover.reshape(-1, 1, 1)
         found.append(target_scores(model(covered), target[index] if isinstance(target, Tensor) else target).float())

@@ -36,7 +36,8 @@ def pca(points: Tensor, components: int = 2) -> PCA:
         found = _with_scikit_learn(points, components)
     else:
         found = _with_torch(points, components)
-    return found or PCA(points.new_zeros(len(points), components).float(), torch.zeros(components))
+    nothing = points.new_zeros(len(points), components).float(), points.new_zeros(components).float()
+    return found or PCA(*nothing)
 
 
 def effective_dimension(points: Tensor) -> float:
