@@ -10,31 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods import effective_dimension, embeddings, leave_one_out, pca
-from lightning_viz.methods.embedding import Place, find_embedding, pooled
-from lightning_viz.methods.layers import plain_name, resolve_layer
+from lightning_viz.methods.embedding import Place
+from lightning_viz.methods.layers import resolve_layer
 
-from .base import VizCallback
-from .batches import unpack_batch
 from .checks import check_count, check_flag, check_indices
-from .data import Data
-from .harvest import Harvest, Tap
-from .lightning import pl, rank_zero_warn
-from .neighbourhood import PIXELS, THUMBNAIL, Queries
-from .order import is_steady
+from .features import FOLLOWED, FeatureLogger
+from .lightning import rank_zero_warn
+from .neighbourhood import PIXELS, Queries
 from .panel import Embedding, Item, Scalar, Scatter
 from .probe import Probe
-from .reading import read_samples
 from .samples import Ints, Keeper, Samples, by_chance, chances, finite_rows, shrunk
-from .session import session_of
 from .space import Space
 from .table import distinct_names, table
 from .words import check_layers, named, shown
 
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
-FOLLOWED = 500  # samples that numbers and films are of, and that are read where there is no loop to listen to
 
 
-class EmbeddingProjectorLogger(VizCallback):
+class EmbeddingProjectorLogger(FeatureLogger):
     """The features of the validation data, pinned samples, as the network's own validation loop computes them.
 
     In the Projector, under the run `projector-<step>`: one entry for each snapshot, and one of its principal components.
@@ -119,76 +112,6 @@ class EmbeddingProjectorLogger(VizCallback):
     def begin(self, network: nn.Module, probe: Probe) -> None:
         for layer in named(self.layers):
             embeddings(network, probe.images[:1], layer)
-
-    # Where the samples come from.
-
-    def collectors(self, trainer: pl.Trainer, stage: str) -> list[Keeper]:
-        """One for each loader; none for a schedule in steps, at which no validation loop ends."""
-        if self.every_n_train_steps:
-            return []
-        counts = Data.of(trainer, stage).counts
-        return [
-            self._keeper(loader, self.max_points, counts[loader] if loader < len(counts) else None)
-            for loader in self._loaders
-        ]
-
-    def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
-        data, session = Data.of(trainer, stage), session_of(trainer)
-        if (queue := session.sink(trainer)) is not None and queue.projector is None:
-            session.warn(
-                "lightning_viz writes nothing for the Projector, which needs a TensorBoardLogger with a folder on this machine; "
-                "the pictures and numbers of the embedding are logged"
-            )
-        harvest, self._samples, self._stage = self._memory.harvest, {}, stage
-        for index in self._loaders:
-            if index >= len(data.loaders):
-                there = f"{len(data.loaders)} {data.name} loaders"
-                raise ValueError(f"dataloaders={self.dataloaders}: there are {there}; count from 0")
-            known = next((one.samples for one in _keepers(harvest) if one.loader == index), None)
-            fresh = harvest is not None and harvest.whole and harvest.global_step == trainer.global_step
-            if known is not None and fresh and is_steady(data.loaders[index]):
-                self._samples[index] = known, f"{len(known)} of the {data.name} data, from the loop itself"
-                continue
-            keeper = self._keeper(index, min(self.max_points, FOLLOWED))
-            unpack, loader = self.unpack or unpack_batch, data.loaders[index]
-            read = read_samples(trainer, network, loader, keeper, unpack, data.counts[index])
-            if read is not None:
-                self._samples[index] = read, f"{len(read)} of the {data.name} data, read and run for this"
-            elif known is not None:
-                self._samples[index] = known, f"{len(known)} of the {data.name} data, all that was seen so far"
-            else:
-                session.warn(
-                    f"lightning_viz has no samples for {type(self).__name__} at step {trainer.global_step}: the data are a "
-                    "stream, or cannot be read by index; it sees what a validation loop sees, and draws at the end of the next epoch with one"
-                )
-
-    @property
-    def _loaders(self) -> list[int]:
-        return self.dataloaders or [0]
-
-    def _keeper(self, loader: int, size: int, expected: int | None = None) -> Keeper:
-        return Keeper(size, by_chance(self.seed), self._taps, self.class_balanced, loader, THUMBNAIL, expected)
-
-    def _taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
-        places = self._places(network, images)
-        return {
-            name: Tap(resolve_layer(network, place.layer)[1], pooled, place.side == "input")
-            for name, place in places.items()
-        }
-
-    def _places(self, network: nn.Module, images: Tensor) -> dict[str, Place]:
-        """Where to read, by plain name; the layer that was found once is stayed with."""
-        if self.layers is not None:
-            places = [find_embedding(network, images, layer) for layer in named(self.layers)]
-        elif self._memory.layer is None:
-            places = [find_embedding(network, images)]
-            self._memory.layer = places[0].layer
-        else:
-            name, module = resolve_layer(network, self._memory.layer)
-            places = [Place(name, "input" if isinstance(module, nn.Linear) else "output")]
-        return {plain_name(place.layer): place for place in places}
-
-    # What is drawn of them.
 
     def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
         places = self._places(network, probe.images)
@@ -288,13 +211,6 @@ class EmbeddingProjectorLogger(VizCallback):
         yield Scalar(f"{tag}/knn_accuracy", float(correct.double().mean()))
         for label, name in distinct_names(sorted(set(labels.tolist())), probe).items() if self.per_class else []:
             yield Scalar(f"{tag}/knn_accuracy/{name}", float(correct[labels == label].double().mean()))
-
-
-def _keepers(harvest: Harvest | None) -> list[Keeper]:
-    """What the last loop filled; none where it broke."""
-    if harvest is None or harvest.error is not None:
-        return []
-    return [one for one in harvest.collectors if isinstance(one, Keeper) and not one.is_of_hardest]
 
 
 def _finite(samples: Samples) -> tuple[Samples, int]:

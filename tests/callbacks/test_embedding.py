@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 from lightning_viz import EmbeddingProjectorLogger, Probe
 from lightning_viz.callbacks import embedding
-from lightning_viz.callbacks.embedding import FOLLOWED
+from lightning_viz.callbacks.features import FOLLOWED
 
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
 
