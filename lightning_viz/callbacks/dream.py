@@ -96,7 +96,8 @@ class DeepDreamLogger(VizCallback):
                 (*said, rise) for said, rise in zip(verdicts(network, probe, self._memory.portions), rises, strict=True)
             ],
             notes=(
-                f"changed so that {what} answers more; below each {number}",
+                f"changed so that {what} answers more",
+                f"below each {number}",
                 "classes are predicted of the pictures, not of their dreams",
                 probe.note,
             ),

@@ -166,7 +166,7 @@ class ClassSynthesisLogger(VizCallback):
         pictures = self._paint(network, probe, wish, start, steps)
         if self._memory.global_step and pictures.isfinite().all():  # what an untrained one imagines is no beginning
             kept[f"{wish.tag}/pictures"] = pictures.cpu()
-        begun = "from noise" if start is None else "on from the pictures drawn before"
+        begun = "from noise" if start is None else "on from those before"
         labels = [(Line(name),) for name in wish.names for _ in range(self.copies)]
         captions, scalars = self._say(network, probe, wish, pictures)
         yield Panel(
@@ -175,7 +175,7 @@ class ClassSynthesisLogger(VizCallback):
             Pictures(),
             labels=labels,
             captions=captions,
-            notes=(f"{steps} steps of {len(pictures)} pictures, {begun}; recipe: {self.recipe}", probe.note),
+            notes=(f"{steps} steps of {len(pictures)} pictures, {begun}", f"recipe: {self.recipe}", probe.note),
             common_scale=True,
         )
         yield from scalars
