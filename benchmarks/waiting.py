@@ -14,11 +14,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.timing import by_turns
-from lightning_viz.callbacks.log import Log
-from lightning_viz.callbacks.memory import Memory
-from lightning_viz.callbacks.panel import Panel
-from lightning_viz.callbacks.probe import Probe
+from lightning_viz.data.probe import Probe
 from lightning_viz.render import Overlay
+from lightning_viz.runtime.artifacts import Panel
+from lightning_viz.runtime.state import Memory
+from lightning_viz.runtime.writer import Log
 from lightning_viz.sinks import Queue, TensorBoardSink
 
 COUNT, SIDE = 16, 224

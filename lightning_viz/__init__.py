@@ -47,7 +47,8 @@ def __getattr__(name: str) -> Any:
     """Names on demand: `import lightning_viz` alone loads neither Lightning nor matplotlib (which Lightning loads)."""
     if name in __all__:
         callbacks = import_module(".callbacks", __name__)
-        callbacks.lightning.join()  # a Lightning imported since may be about to ask what this is
+        lightning_compat = import_module(".runtime.lightning_compat", __name__)
+        lightning_compat.join()  # a Lightning imported since may be about to ask what this is
         return getattr(callbacks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

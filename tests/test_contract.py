@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import lightning_viz.callbacks.log as log_module
+import lightning_viz.runtime.writer as log_module
 from lightning_viz import (
     ClassSynthesisLogger,
     DeepDreamLogger,
@@ -28,8 +28,8 @@ from lightning_viz import (
     VizCallback,
     viz_callbacks,
 )
-from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
+from lightning_viz.runtime.session import session_of
 from lightning_viz.sinks import Queue
 from lightning_viz.sinks.worker import Worker
 

@@ -1,17 +1,18 @@
 """The Lightning callbacks: the base, and one thin file for each."""
 
+from lightning_viz.data.probe import Probe
+from lightning_viz.runtime.artifacts import Panel, Scalar
+
 from .activations import ActivationLogger
 from .base import VizCallback
-from .dream import DeepDreamLogger
-from .embedding import EmbeddingProjectorLogger
+from .class_synthesis import ClassSynthesisLogger
+from .deep_dream import DeepDreamLogger
+from .embedding_projector import EmbeddingProjectorLogger
 from .filters import FilterLogger
-from .gradcam import GradCAMLogger
-from .panel import Panel, Scalar
-from .patches import TopPatchesLogger
-from .probe import Probe
+from .grad_cam import GradCAMLogger
 from .saliency import SaliencyLogger
 from .suite import viz_callbacks
-from .synthesis import ClassSynthesisLogger
+from .top_patches import TopPatchesLogger
 
 __all__ = [
     "ActivationLogger",

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.collect.channel_stats import Firing, Firings
+from lightning_viz.data.probe import Probe
 from lightning_viz.methods import choose_channels, layers_over_depth
-from lightning_viz.methods.layers import resolve_layer
+from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.render import Caption, Cell, Heatmap, Line, Values, fit_tile
+from lightning_viz.runtime.answers import Answers
+from lightning_viz.runtime.artifacts import Film, Item, Scalar, Tiles
+from lightning_viz.runtime.lightning_compat import pl
+from lightning_viz.runtime.network import truths
+from lightning_viz.runtime.validation import check_count, check_indices
+from lightning_viz.runtime.words import check_layers, named, shown
 
-from .answers import Answers
 from .base import VizCallback
-from .checks import check_count, check_indices
-from .firing import Firing, Firings
-from .lightning import pl
-from .network import truths
-from .panel import Film, Item, Scalar, Tiles
-from .probe import Probe
-from .words import check_layers, named, shown
 
 TILE = (104, 128)  # pixels: the longer side of a tile; small maps are magnified by a whole factor, large ones shrunk
 RANKINGS = {"active": "the most active", "varying": "those that vary most between the pictures"}

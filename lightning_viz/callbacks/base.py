@@ -5,8 +5,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from .batches import Unpack
-from .checks import (
+from lightning_viz.data.batch import Unpack
+from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.runtime.drawing import Drawing
+from lightning_viz.runtime.lightning_compat import join, pl
+from lightning_viz.runtime.network import Forward
+from lightning_viz.runtime.session import logging_step, session_of
+from lightning_viz.runtime.state import Memory
+from lightning_viz.runtime.validation import (
     check_callable,
     check_choice,
     check_count,
@@ -15,12 +21,6 @@ from .checks import (
     check_tag,
     check_target_argument,
 )
-from .drawing import Drawing
-from .lightning import join, pl
-from .memory import Memory
-from .network import Forward
-from .probe import Hardest, Probe
-from .session import logging_step, session_of
 
 
 class VizCallback(Drawing):

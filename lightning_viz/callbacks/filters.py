@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_viz.data.probe import Probe
 from lightning_viz.methods import filters, find_layer
 from lightning_viz.render import Caption, Line, SignedPixels
+from lightning_viz.runtime.artifacts import Panel, Scalar
+from lightning_viz.runtime.validation import check_count
+from lightning_viz.runtime.words import check_layers, named
 
 from .base import VizCallback
-from .checks import check_count
-from .panel import Panel, Scalar
-from .probe import Probe
-from .words import check_layers, named
 
 FILM_ROWS = 8  # filters that the film strip follows: the strongest at the start
 SLICES = 8  # channels shown of a filter that sees many

@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target, guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
-from lightning_viz.methods.outputs import target_of
+from lightning_viz.methods.model.outputs import target_of
 from lightning_viz.render import Overlay
+from lightning_viz.runtime.artifacts import Panel, Scalar
+from lightning_viz.runtime.validation import check_choice, check_flag, check_options
+from lightning_viz.runtime.words import explains
 
-from .checks import check_choice, check_flag, check_options
-from .panel import Panel, Scalar
-from .probe import Probe
-from .trust import AttributionLogger, in_words
-from .words import explains
+from .attribution import AttributionLogger, in_words
 
 QUANTILE = 0.99  # a few pixels have many times the gradient of all others
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from .activations import ActivationLogger
 from .base import VizCallback
-from .dream import DeepDreamLogger
-from .embedding import EmbeddingProjectorLogger
+from .class_synthesis import ClassSynthesisLogger
+from .deep_dream import DeepDreamLogger
+from .embedding_projector import EmbeddingProjectorLogger
 from .filters import FilterLogger
-from .gradcam import GradCAMLogger
-from .patches import TopPatchesLogger
+from .grad_cam import GradCAMLogger
 from .saliency import SaliencyLogger
-from .synthesis import ClassSynthesisLogger
+from .top_patches import TopPatchesLogger
 
 
 def viz_callbacks(*, max_overhead: float | None = 0.05, **common: Any) -> list[VizCallback]:

@@ -1,24 +1,24 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
-from .activations import activations, choose_channels
-from .classic import Classic
-from .depth import layers_over_depth
-from .dream import deep_dream
-from .embedding import embeddings
-from .faithfulness import Faithfulness, insertion_deletion
-from .filters import filters
-from .find import find_layer
-from .fourier import Fourier
-from .gradcam import grad_cam
-from .neighbours import leave_one_out, nearest, stability
-from .occlusion import occlusion
-from .outputs import Target
-from .projection import PCA, aligned, effective_dimension, pca, procrustes
-from .receptive import ReceptiveField, receptive_field
-from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
-from .similarity import linear_cka
-from .synthesis import Recipe, synthesize
-from .units import Unit
+from .attribution.faithfulness import Faithfulness, insertion_deletion
+from .attribution.grad_cam import grad_cam
+from .attribution.occlusion import occlusion
+from .attribution.saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
+from .features.activations import activations, choose_channels
+from .features.embeddings import embeddings
+from .features.filters import filters
+from .features.neighbours import leave_one_out, nearest, stability
+from .features.projection import PCA, aligned, effective_dimension, pca, procrustes
+from .features.receptive_field import ReceptiveField, receptive_field
+from .features.similarity import linear_cka
+from .features.unit import Unit
+from .model.find_layer import find_layer
+from .model.layer_depth import layers_over_depth
+from .model.outputs import Target
+from .synthesis.classic import Classic
+from .synthesis.deep_dream import deep_dream
+from .synthesis.fourier import Fourier
+from .synthesis.synthesize import Recipe, synthesize
 
 __all__ = [
     "PCA",

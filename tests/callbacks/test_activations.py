@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from lightning_viz import ActivationLogger, Probe
-from lightning_viz.callbacks.panel import Film, Tiles
 from lightning_viz.methods import activations, choose_channels
+from lightning_viz.runtime.artifacts import Film, Tiles
 
 from ..support import Events, Lit, dataset, loader, small_network, trainer
 

@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from lightning_viz import FilterLogger, GradCAMLogger, Panel, Probe, SaliencyLogger, VizCallback, viz_callbacks
-from lightning_viz.callbacks import log
-from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
+from lightning_viz.runtime import writer as log
+from lightning_viz.runtime.session import session_of
 from lightning_viz.sinks import Queue
 
 from ..support import CLASSES, SUITE, Events, Lit, dataset, loader, small_network, trainer

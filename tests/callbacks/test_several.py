@@ -9,7 +9,7 @@ import torch
 
 from ..support import Events
 from .several import fit
-from .test_embedding import snapshots
+from .test_embedding_projector import snapshots
 
 HERE = Path(__file__).parent
 

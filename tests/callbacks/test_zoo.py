@@ -5,10 +5,10 @@ import torch
 import torchvision
 
 from lightning_viz import EmbeddingProjectorLogger, Probe, TopPatchesLogger
-from lightning_viz.callbacks.batches import unpack_batch
-from lightning_viz.callbacks.guard import guard
-from lightning_viz.callbacks.harvest import Harvest
-from lightning_viz.callbacks.patches import Found
+from lightning_viz.callbacks.top_patches import Found
+from lightning_viz.collect.recorder import Harvest
+from lightning_viz.data.batch import unpack_batch
+from lightning_viz.runtime.guard import guard
 
 from ..support import CALLBACKS, QUICK
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from lightning_viz.callbacks.sampling import sample_batch
+from lightning_viz.data.class_balanced import sample_batch
 
 from ..browser import chromium, tensorboard
 from ..support import SUITE, Events

@@ -9,15 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_viz.methods import (
-    grad_cam,
-    guided_backprop,
-    integrated_gradients,
-    occlusion,
-    saliency,
-    smoothgrad,
-)
-from lightning_viz.methods.gradcam import CamMethod
+from lightning_viz.methods import grad_cam, guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
+from lightning_viz.methods.attribution.grad_cam import CamMethod
 
 CAMS = get_args(CamMethod)
 

@@ -21,8 +21,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
 from lightning_viz import EmbeddingProjectorLogger, FilterLogger, Panel, SaliencyLogger, VizCallback, viz_callbacks
-from lightning_viz.callbacks.session import session_of
 from lightning_viz.render import SignedPixels
+from lightning_viz.runtime.session import session_of
 
 from ..support import QUICK, Events, Lit, dataset, loader, trainer
 from .children import make_read_only, small_disk

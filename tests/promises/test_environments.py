@@ -17,7 +17,7 @@ from pytorch_lightning.tuner import Tuner
 from torch import nn
 
 from lightning_viz import FilterLogger
-from lightning_viz.callbacks.processes import is_sharded
+from lightning_viz.data.distributed import is_sharded
 
 from ..careful import Augmented, Careful, differences, left
 from ..support import SUITE, Events, Lit, loader, quick_suite, small_network, trainer

@@ -20,7 +20,7 @@ from lightning_viz import (
     SaliencyLogger,
     viz_callbacks,
 )
-from lightning_viz.callbacks.words import LONGEST_TAG, plain_tag
+from lightning_viz.runtime.words import LONGEST_TAG, plain_tag
 
 from ..browser import chromium, tensorboard
 from ..sinks.board import Board

@@ -1,0 +1,158 @@
+"""Which pixels matter: gradients of a score with respect to the image, plain, averaged and guided."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lightning_viz.methods.model.modes import evaluating, leaf
+from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
+
+#: How signed attributions (B, C, H, W) become maps: "abs_max" (B, H, W) by magnitude, None as they are.
+Reduce = Literal["abs_max"] | None
+
+
+def saliency(model: nn.Module, images: Tensor, target: Target = None, *, reduce: Reduce = "abs_max") -> Tensor:
+    """Absolute input gradient of the target score, maximum over channels: (B, C, H, W) -> (B, H, W), float32.
+
+    Simonyan et al. 2014, "Deep inside convolutional networks", section 3. The score is taken before the softmax.
+    `reduce=None` gives the signed gradient (B, C, H, W). The model runs in evaluation mode and is left as it was; no
+    `.grad` is touched.
+    """
+    with evaluating(model):
+        return _reduced(_gradients(model, images, target), reduce)
+
+
+def smoothgrad(
+    model: nn.Module,
+    images: Tensor,
+    target: Target = None,
+    *,
+    samples: int = 32,
+    noise: float = 0.15,
+    batch_size: int = 16,
+    seed: int = 0,
+    reduce: Reduce = "abs_max",
+) -> Tensor:
+    """Signed gradients averaged over noisy copies, then as `saliency`. Smilkov et al. 2017, "SmoothGrad".
+
+    `noise` is the standard deviation as a share of each image's range (section 3.2 there: 0.1 to 0.2); a predicted
+    class is that of the clean image. At most `batch_size` images, or one copy of all, go through the model at once.
+    The noise comes from a generator of its own, seeded by `seed`: global random states stay as they are. It is the same
+    for all images, each in its own range, so that no map depends on the images beside it.
+    """
+    if samples < 1 or noise < 0:
+        raise ValueError(
+            f"samples={samples} and noise={noise} make no average; give samples of 1 and noise of 0 or more"
+        )
+    with evaluating(model):
+        target = fixed_target(model, images, target)
+        copies = (images + perturbation for perturbation in _noise(images, samples, noise, seed))
+        return _reduced(_mean_gradients(model, copies, target, batch_size), reduce)
+
+
+def integrated_gradients(
+    model: nn.Module,
+    images: Tensor,
+    target: Target = None,
+    *,
+    baseline: Tensor | float = 0.0,
+    steps: int = 64,
+    batch_size: int = 16,
+    reduce: Reduce = "abs_max",
+) -> Tensor:
+    """Gradients along the straight path from a baseline, times the way: (B, C, H, W) -> (B, H, W), float32.
+
+    Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, in `steps` steps at their
+    midpoints. With `reduce=None` the attributions of an image sum to the score minus the baseline's. The default
+    baseline, zero, is the mean colour of normalised data.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps} make no path; give 1 or more")
+    with evaluating(model):
+        target = fixed_target(model, images, target)
+        way = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)
+        path = (images - way * (1 - (k + 0.5) / steps) for k in range(steps))
+        return _reduced(way.float() * _mean_gradients(model, path, target, batch_size), reduce)
+
+
+def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, reduce: Reduce = "abs_max") -> Tensor:
+    """Gradients that pass each ReLU only where they are positive, otherwise as `saliency`.
+
+    Springenberg et al. 2015, "Striving for simplicity", section 3.4. ReLU, ReLU6 and LeakyReLU are guided, as modules,
+    functions and in place. It sharpens edges whatever the weights are (Adebayo et al. 2018): it shows what is in the
+    picture more than what the network makes of it. Raises ValueError where the model runs none of these.
+    """
+    with evaluating(model), _guided() as guided:
+        gradients = _gradients(model, images, target)
+    if not guided:
+        raise ValueError(
+            f"{type(model).__name__} runs no ReLU whose gradient could be guided; choose another method, such as 'smoothgrad'"
+        )
+    return _reduced(gradients, reduce)
+
+
+def _gradients(model: nn.Module, images: Tensor, target: Target) -> Tensor:
+    """Signed gradients (B, C, H, W), float32."""
+    pixels = leaf(images)
+    scores = target_scores(model(pixels), target)  # S_c(I)
+    (gradients,) = torch.autograd.grad(scores.sum(), pixels)  # w = dS_c/dI
+    return gradients.float()
+
+
+def _mean_gradients(model: nn.Module, variants: Iterable[Tensor], target: Target, batch_size: int) -> Tensor:
+    """The mean gradient over variants of a batch, each (B, C, H, W); as many at once as `batch_size` allows."""
+    total, count, rest = torch.zeros(()), 0, iter(variants)
+    for first in rest:
+        group = [first, *islice(rest, max(1, batch_size // len(first)) - 1)]
+        gradients = _gradients(model, torch.cat(group), repeat_target(target, len(group)))
+        part = gradients.reshape(len(group), *first.shape).sum(dim=0)
+        total, count = total.to(part) + part, count + len(group)
+    return total / count
+
+
+def _noise(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Tensor]:
+    """Noise for a batch (B, C, H, W), once for each sample."""
+    generator = torch.Generator().manual_seed(seed)
+    extent = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
+    for _ in range(samples):
+        yield torch.randn(images.shape[1:], generator=generator).to(images) * noise * extent
+
+
+def _reduced(attributions: Tensor, reduce: Reduce) -> Tensor:
+    return attributions if reduce is None else attributions.abs().amax(dim=1)  # M_ij = max_c |w_ijc|
+
+
+_RELUS: set[Callable[..., Any]] = {
+    nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+    nn.functional.hardtanh, nn.functional.hardtanh_, nn.functional.relu6,
+    nn.functional.leaky_relu, nn.functional.leaky_relu_,
+}  # fmt: skip
+
+
+class _Guide(TorchFunctionMode):
+    """Clamps the gradient that arrives at each ReLU, wherever and however the model calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guided: list[str] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _RELUS and isinstance(result, Tensor) and result.requires_grad:
+            self.guided.append(func.__name__)
+            result.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
+        return result
+
+
+@contextmanager
+def _guided() -> Iterator[list[str]]:
+    """The names of the ReLUs that were guided, filled in by a forward pass inside the context."""
+    with _Guide() as mode:
+        yield mode.guided

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from lightning_viz.data.batch import unpack_batch
+
+IMAGES, LABELS = torch.rand(2, 3, 4, 4), torch.tensor([1, 0])
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (IMAGES, LABELS),
+        [IMAGES, LABELS, "paths"],
+        {"image": IMAGES, "label": LABELS},
+        {"pixel_values": IMAGES, "labels": LABELS},
+        {"x": IMAGES, "y": LABELS, "weight": 1},
+    ],
+)
+def test_images_and_labels_are_found(batch):
+    images, labels = unpack_batch(batch)
+    assert images is IMAGES
+    assert labels is LABELS
+
+
+@pytest.mark.parametrize("batch", [IMAGES, (IMAGES,), {"images": IMAGES}])
+def test_there_may_be_no_labels(batch):
+    assert unpack_batch(batch)[1] is None
+
+
+def test_bytes_become_floats():
+    """Of a model that normalises by itself; a gradient needs floats."""
+    images, _ = unpack_batch((torch.full((2, 3, 4, 4), 200, dtype=torch.uint8), LABELS))
+    assert images.dtype == torch.float32
+    assert images.max() == 200
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([-1, 0]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"]
+)
+def test_what_is_no_class_index_is_no_label(labels):
+    assert unpack_batch((IMAGES, labels))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (torch.rand(2, 10), r"\(2, 10\).*unpack="),
+        ((torch.zeros(2, 3, 4, 4, dtype=torch.long), LABELS), "int64"),
+        ({"tokens": IMAGES}, r"keys \['tokens'\].*unpack="),
+        ("text", "str"),
+        ([], "list"),
+    ],
+)
+def test_no_images_is_said_with_a_remedy(batch, message):
+    with pytest.raises(ValueError, match=message):
+        unpack_batch(batch)

@@ -1,0 +1,106 @@
+"""What must be equal by definition, of every attribution method: by whom, where and in which company it is called."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_viz.callbacks.saliency import METHODS as OF_PIXELS
+
+from ...support import CLASSES, small_network
+from ..references import CAMS, METHODS, assert_close
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+TARGETS = torch.arange(8) % CLASSES
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """A network in training mode, with dropout, and with batch statistics that are not those of other data."""
+    model = small_network().double()  # so that the order of sums does not decide which side of a kink a unit is on
+    with torch.no_grad():
+        for _ in range(4):
+            model(2 * torch.randn(16, 3, 12, 12).double())
+    return model
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return 2 * torch.randn(8, 3, 12, 12).double()
+
+
+def test_every_method_is_here():
+    assert {*METHODS} == {*OF_PIXELS, *CAMS}
+
+
+@every_method
+def test_a_batch_equals_its_images_one_by_one(method, model, images):
+    alone = [method(model, image[None], target[None]) for image, target in zip(images, TARGETS, strict=True)]
+    assert_close(method(model, images, TARGETS), torch.cat(alone))
+
+
+@every_method
+def test_does_not_depend_on_the_train_flag(method, model, images):
+    assert torch.equal(method(model.train(), images, TARGETS), method(model.eval(), images, TARGETS))
+
+
+@every_method
+def test_leaves_the_model_and_the_images_as_they_were(method, model, images):
+    model[4].eval()  # a BatchNorm frozen for good
+    model(images).sum().backward()
+    before = traces(model)
+    seen = images.clone()
+    method(model, images)
+    assert all(torch.equal(one, other) for one, other in zip(before, traces(model), strict=True))
+    assert [module.training for module in model] == [True] * 4 + [False] + [True] * 5
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert torch.equal(images, seen)
+    assert images.grad is None
+    assert not images.requires_grad
+
+
+def traces(model: nn.Module) -> list[Tensor]:
+    return [*map(torch.clone, model.state_dict().values()), *(weight.grad.clone() for weight in model.parameters())]
+
+
+@every_method
+@pytest.mark.parametrize("frozen", [False, True], ids=["trainable", "frozen"])
+@pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_is_the_same_wherever_it_is_called(method, context, frozen, model, images):
+    expected = method(model, images, TARGETS)
+    model.requires_grad_(not frozen)
+    with context():
+        pictures = images.clone()  # an inference tensor in inference mode
+        maps = method(model, pictures, TARGETS)
+    assert pictures.is_inference() == (context is torch.inference_mode)
+    assert_close(maps, expected)
+    assert not maps.requires_grad
+
+
+@every_method
+def test_bfloat16_comes_back_as_float32(method, model, images):
+    assert method(model.bfloat16(), images.bfloat16(), TARGETS).dtype == torch.float32
+
+
+ROUNDING = torch.finfo(torch.bfloat16).eps / 2  # the largest relative error of a number with eight digits, 0.4%
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_autocast_changes_no_more_than_its_precision(name, model, images):
+    """Weights, images and each layer's sums are rounded: an error of some roundings, `rounded`.
+
+    It also puts units that are within it of zero on the other side of their ReLU. That share of the gradients' terms
+    is wrong altogether, which in the norm is its root. Class activation maps see no gradient that passed a ReLU.
+    """
+    rounded = 4 * ROUNDING
+    model, images = model.float(), images.float()
+    exact, other = (METHODS[name](model, images, targets) for targets in (TARGETS, TARGETS.flip(0)))
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = METHODS[name](model, images, TARGETS)
+    assert maps.dtype == torch.float32
+    error, distance = ((each - exact).norm() / exact.norm() for each in (maps, other))
+    assert error > ROUNDING / 100  # autocast was on
+    assert error < (rounded if name in CAMS else rounded**0.5)
+    assert distance > 2 * rounded**0.5  # what the bound can tell from the map, the map of another class

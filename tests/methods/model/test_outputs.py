@@ -1,0 +1,76 @@
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_viz.methods.model.outputs import logits, target_scores
+
+SCORES = torch.tensor([[1.0, 2.0, 3.0], [6.0, 5.0, 4.0]])
+Output = namedtuple("Output", ["logits", "aux_logits"])
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        SCORES,
+        (SCORES, torch.zeros(1)),
+        [SCORES],
+        {"logits": SCORES},
+        {"out": SCORES, "aux": torch.zeros(1)},
+        {"loss": torch.zeros(()), "logits": SCORES},
+        Output(SCORES, None),
+        SimpleNamespace(logits=SCORES),
+        ({"logits": SCORES},),
+    ],
+    ids=["tensor", "tuple", "list", "dict", "torchvision dict", "hugging face dict", "namedtuple", "object", "nested"],
+)
+def test_logits_are_found(output):
+    assert logits(output) is SCORES
+
+
+@pytest.mark.parametrize("output", [{"boxes": SCORES}, 3.0, (), None], ids=["dict", "number", "empty", "none"])
+def test_no_logits_is_said_with_a_remedy(output):
+    with pytest.raises(TypeError, match="target="):
+        logits(output)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, [3.0, 6.0]),
+        (1, [2.0, 5.0]),
+        ([0, 2], [1.0, 4.0]),
+        (torch.tensor([2, 1]), [3.0, 5.0]),
+        (lambda output: output.sum(dim=1), [6.0, 15.0]),
+    ],
+    ids=["predicted", "one class", "list", "tensor", "callable"],
+)
+def test_target_scores(target, expected):
+    assert target_scores(SCORES, target).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_single_output_is_its_own_score(shape):
+    assert target_scores(torch.tensor([4.0, 5.0]).reshape(shape), None).tolist() == [4.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (3, "outside the model's 3 classes"),
+        (-1, "outside the model's 3 classes"),
+        ([0, 1, 2], "does not fit 2 images"),
+        (1.5, "does not fit 2 images"),
+        (lambda output: output, "one score per image"),
+    ],
+    ids=["too large", "negative", "too many", "float", "callable of wrong shape"],
+)
+def test_wrong_target(target, message):
+    with pytest.raises(ValueError, match=message):
+        target_scores(SCORES, target)
+
+
+def test_maps_of_scores_ask_for_a_callable():
+    with pytest.raises(ValueError, match="give target= a callable"):
+        target_scores(torch.zeros(2, 3, 4, 4), None)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from lightning_viz.methods.synthesis.objectives import LayerScores, class_objective, layer_objective, likeness
+
+from ...support import small_network
+
+
+def by_hand(one, other):
+    """The cosine of two Gram matrices."""
+    grams = [maps.flatten(1) @ maps.flatten(1).T for maps in (one, other)]
+    return float(torch.cosine_similarity(grams[0].flatten(), grams[1].flatten(), dim=0))
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 5), (40, 2, 3), (6, 1, 1)])
+def test_likeness_is_the_mean_cosine_of_gram_matrices(shape):
+    maps = torch.randn(6, *shape)
+    found = likeness(maps, 3)
+    assert float(found[0]) == pytest.approx((by_hand(maps[0], maps[1]) + by_hand(maps[0], maps[2])) / 2, abs=1e-5)
+    assert float(found[5]) == pytest.approx((by_hand(maps[5], maps[3]) + by_hand(maps[5], maps[4])) / 2, abs=1e-5)
+
+
+def test_copies_that_are_the_same_are_alike():
+    maps = torch.randn(2, 7, 12, 9).repeat_interleave(2, dim=0)
+    assert torch.allclose(likeness(maps, 2), torch.ones(4))
+
+
+def test_maps_of_many_places_are_pooled():
+    """Style has no place, and its cost must not grow with the square of the pixels."""
+    maps = torch.randn(2, 3, 4, 4)
+    large = torch.nn.functional.interpolate(maps, scale_factor=32, mode="nearest")
+    assert torch.allclose(likeness(large, 2), likeness(maps, 2), atol=1e-5)
+
+
+def test_copies_of_a_target_come_in_a_row():
+    objective, numbers = class_objective(small_network(), [3, 1], 2, None)
+    assert numbers == [3, 3, 1, 1]
+    assert objective.target.tolist() == [3, 3, 1, 1]
+    objective, numbers = layer_objective(small_network(), "3", [3, 1], None, 2)
+    assert numbers == [3, 3, 1, 1]
+    assert objective.units.tolist() == [3, 3, 1, 1]
+
+
+def test_features_of_classes_are_those_of_the_last_spatial_layer():
+    model, images = small_network().eval(), torch.rand(4, 3, 8, 8)
+    objective, _ = class_objective(model, [3, 1], 2, images[:1])
+    scores, features = objective(images)
+    assert torch.equal(scores, model(images)[range(4), [3, 3, 1, 1]])
+    assert torch.equal(features, model[:7](images))
+
+
+def test_scores_of_a_layer_are_means_over_what_is_chosen():
+    model, images = small_network().eval(), torch.rand(2, 3, 8, 8)
+    maps = model[:4](images)
+    units = torch.tensor([5, 2])
+    assert torch.allclose(LayerScores(model, "3", units, None)(images)[0], maps[[0, 1], units].mean(dim=(1, 2)))
+    assert torch.equal(LayerScores(model, "3", units, (1, 3))(images)[0], maps[[0, 1], units, 1, 3])
+    assert torch.equal(LayerScores(model, "3", units, "middle")(images)[0], maps[[0, 1], units, 2, 2])
+    assert torch.allclose(LayerScores(model, "3", None, None)(images)[0], maps.square().mean(dim=(1, 2, 3)))
+    assert torch.allclose(LayerScores(model, "3", None, (1, 3))(images)[0], maps[:, :, 1, 3].square().mean(dim=1))
