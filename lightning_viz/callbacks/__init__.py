@@ -1,7 +1,8 @@
-"""The Lightning callbacks: the base, and one thin file for each."""
+"""The Lightning callbacks: the base, one file for each, and the suite."""
 
 from lightning_viz.data.probe import Probe
 from lightning_viz.runtime.artifacts import Panel, Scalar
+from lightning_viz.runtime.context import DrawContext
 
 from .activations import ActivationLogger
 from .base import VizCallback
@@ -18,6 +19,7 @@ __all__ = [
     "ActivationLogger",
     "ClassSynthesisLogger",
     "DeepDreamLogger",
+    "DrawContext",
     "EmbeddingProjectorLogger",
     "FilterLogger",
     "GradCAMLogger",

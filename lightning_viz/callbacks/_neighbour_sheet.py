@@ -1,4 +1,4 @@
-"""The nearest neighbours of the probe's pictures, by features and by pixels: the classic comparison."""
+"""The nearest neighbours of the probe's pictures, by features and by pixels, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -7,16 +7,17 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_viz.collect.samples import Ints, Samples, finite_rows, shrunk
+from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import nearest
-from lightning_viz.methods.features.embeddings import Place, pooled, tapped
-from lightning_viz.methods.model.batching import Portions
+from lightning_viz.methods.features.downscale import downscale, finite_rows
+from lightning_viz.methods.features.embeddings import EmbeddingSource, pooled, record_embedding
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
-from lightning_viz.runtime.artifacts import Tiles
-from lightning_viz.runtime.network import spoken, truths
+from lightning_viz.runtime.artifacts import TileGrid
+from lightning_viz.runtime.captions import label_captions
+from lightning_viz.runtime.context import DrawContext
 
 THUMBNAIL = 48  # pixels
 PIXELS = 32  # a side: at which pictures are compared pixel by pixel
@@ -24,64 +25,70 @@ TILE = 96  # pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Queries:
-    """The pictures of the probe as a network sees them, which are asked for their neighbours."""
+class NeighbourQueries:
+    """The pictures of the probe with their features, whose neighbours are searched."""
 
     probe: Probe
     features: Mapping[str, Tensor]  #: by layer, (B, D)
     captions: Sequence[Caption]
 
     @classmethod
-    def of(cls, network: nn.Module, probe: Probe, places: Mapping[str, Place], portions: Portions) -> "Queries":
-        """With one forward pass for each portion."""
-        asked = portions.each(lambda part: cls._ask(network, probe.part(part), places), len(probe))
-        features = {name: torch.cat([one[name] for one, _ in asked]) for name in places}
-        return cls(probe, features, [caption for _, captions in asked for caption in captions])
+    def of(cls, ctx: DrawContext, sources: Mapping[str, EmbeddingSource]) -> "NeighbourQueries":
+        """With one forward pass."""
+        parts = ctx.auto_batch.map(lambda part: _features(ctx, sources, ctx.probe.images[part]), len(ctx.probe))
+        features = {name: torch.cat([part[name] for part in parts]) for name in sources}
+        captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
+        return cls(ctx.probe, features, captions)
 
-    @staticmethod
-    def _ask(network: nn.Module, probe: Probe, places: Mapping[str, Place]) -> tuple[dict[str, Tensor], list[Caption]]:
-        with torch.no_grad(), ExitStack() as stack:
-            taps = {name: stack.enter_context(tapped(network, place)) for name, place in places.items()}
-            said = spoken(network(probe.images), probe)
-        captions = [(*truth, *words) for truth, words in zip(truths(probe), said, strict=True)]
-        return {name: pooled(activations[-1], probe.images) for name, activations in taps.items()}, captions
-
-    def panel(
+    def grid(
         self, tag: str, layer: str, samples: Samples, pixels: Tensor, count: int, notes: Sequence[str]
-    ) -> Iterator[Tiles]:
+    ) -> Iterator[TileGrid]:
         """A row for each picture whose features are finite, with `count` neighbours each way.
 
-        `pixels` are the samples' pictures, to compare.
+        `pixels` are the samples' pictures at `PIXELS` a side, to compare.
         """
         own = self.features[layer]
-        asked = finite_rows(own, self.probe.images)
-        if not len(asked):
+        rows = finite_rows(own, self.probe.images)
+        if not len(rows):
             return
-        found = self._nearest(own[asked], samples.features[layer].to(own.device), pixels, asked, count)
+        found = self._nearest(own[rows], samples.features[layer].to(own.device), pixels, rows, count)
         spans = [span for span in (1, *(each.shape[1] for each in found)) if span]
         size = "×".join(map(str, pixels.shape[2:]))
         headings = ("picture", "nearest by features", f"nearest by pixels, at {size}")[: len(spans)]
-        notes = ("✓ of the picture's class; the picture itself is left out", *notes)
-        yield Tiles(tag, partial(self._cells, asked, samples, np.concatenate(found, axis=1)), headings, spans, notes)
+        notes = ("✓ same class as the query picture; query excluded", *notes)
+        yield TileGrid(tag, partial(self._cells, rows, samples, np.concatenate(found, axis=1)), headings, spans, notes)
 
-    def _nearest(self, queries: Tensor, features: Tensor, pixels: Tensor, asked: Ints, count: int) -> tuple[Ints, Ints]:
-        """Of each of these pictures, the nearest samples by features and by pixels, the picture itself left out."""
-        own = shrunk(shrunk(self.probe.images[asked], THUMBNAIL), PIXELS).float().cpu()
+    def _nearest(self, queries: Tensor, features: Tensor, pixels: Tensor, rows: Ints, count: int) -> tuple[Ints, Ints]:
+        """The nearest samples of each query by features and by pixels, the query itself excluded."""
+        own = downscale(downscale(self.probe.images[rows], THUMBNAIL), PIXELS).float().cpu()
         distance, index = nearest(own, pixels, 1)
         itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
         by_features, by_pixels = nearest(queries, features, count, itself)[1], nearest(own, pixels, count, itself)[1]
         return by_features.cpu().numpy(), by_pixels.numpy()
 
-    def _cells(self, asked: Ints, samples: Samples, found: Ints) -> list[Cell]:
-        """Rows of cells: the picture asked for, then its neighbours, framed by whether they are of its class."""
+    def _cells(self, rows: Ints, samples: Samples, found: Ints) -> list[Cell]:
+        """Rows of cells: the query, then its neighbours, framed by whether they are of its class."""
         probe, images, cells = self.probe, samples.images.numpy(), []
         labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-        for index, row in zip(asked.tolist(), found, strict=True):
-            label = labels[index]
+        for index, neighbours in zip(rows.tolist(), found, strict=True):
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
-            for image, other in zip(probe.shown(images[row]), samples.labels[row].tolist(), strict=True):
-                frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
-                mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
-                caption = (Line(f"{mark}{probe.name(other)}", frame or INK),) if other >= 0 else ()
-                cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
+            pictures, others = probe.to_pixels(images[neighbours]), samples.labels[neighbours].tolist()
+            cells += [
+                _neighbour(probe, image, labels[index], other) for image, other in zip(pictures, others, strict=True)
+            ]
         return cells
+
+
+def _neighbour(probe: Probe, image: np.ndarray, label: int, other: int) -> Cell:
+    frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
+    mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
+    caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
+    return Cell((fit_tile(image, TILE, TILE),), caption, (frame,))
+
+
+@torch.no_grad()
+def _features(ctx: DrawContext, sources: Mapping[str, EmbeddingSource], images: Tensor) -> dict[str, Tensor]:
+    with ExitStack() as stack:
+        found = {name: stack.enter_context(record_embedding(ctx.network, one)) for name, one in sources.items()}
+        ctx.network(images)
+    return {name: pooled(activations[-1], images) for name, activations in found.items()}

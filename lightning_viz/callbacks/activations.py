@@ -1,47 +1,58 @@
-"""ActivationLogger: what the channels of some layers answer to the probe, and which answer to nothing."""
+"""ActivationLogger: feature maps of the probe, and how many channels are dead."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from lightning_viz.collect.channel_stats import Firing, Firings
-from lightning_viz.data.probe import Probe
+from lightning_viz.collect.channel_statistics import ChannelStatistics, ChannelStatisticsAccumulator
+from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
+from lightning_viz.methods.features.layer_activations import LayerActivations, layer_activations
 from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.render import Caption, Cell, Heatmap, Line, Values, fit_tile
-from lightning_viz.runtime.answers import Answers
-from lightning_viz.runtime.artifacts import Film, Item, Scalar, Tiles
-from lightning_viz.runtime.lightning_compat import pl
-from lightning_viz.runtime.network import truths
-from lightning_viz.runtime.validation import check_count, check_indices
-from lightning_viz.runtime.words import check_layers, named, shown
+from lightning_viz.render import ChannelSheet, Heatmap, Line, channel_cells, describe_range
+from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
+from lightning_viz.runtime.captions import label_captions
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.data_access import DataAccess
+from lightning_viz.runtime.state import CallbackState
 
+from ._options import CommonOptions
 from .base import VizCallback
 
-TILE = (104, 128)  # pixels: the longer side of a tile; small maps are magnified by a whole factor, large ones shrunk
-RANKINGS = {"active": "the most active", "varying": "those that vary most between the pictures"}
+RANKINGS = {"active": "the most active at first", "varying": "those that varied most between the pictures at first"}
+FILM_NOTE = "each channel at the picture that activated it most at first"
+
+
+@dataclass
+class ActivationState(CallbackState):
+    """What stays the same over training, by layer."""
+
+    channels: dict[str, list[int]] = field(default_factory=dict)  #: that are shown
+    film_pictures: dict[str, list[int]] = field(
+        default_factory=dict
+    )  #: the picture that each channel's film row follows
+    signed: dict[str, bool] = field(default_factory=dict)  #: whether the layer ever had negative activations
 
 
 class ActivationLogger(VizCallback):
     """The feature maps of some layers for the probe: `activations/layer3`, a row for each picture, a column for each
     channel, and `activations/layer3/history`, a row for each channel over time. As scalars:
 
-    - `activations/layer3/dead`, the share of dead channels: never above zero, for any image and at any place; in a layer
-      that has negative activations as well, never varying by more than a millionth of its largest activation;
-    - `activations/layer3/sparsity`, the share of all activations that are not above zero.
+    - `activations/layer3/dead`, the share of dead channels: never positive, for any image at any position; in a layer that
+      has negative activations, channels that never vary by more than a millionth of the layer's largest activation;
+    - `activations/layer3/sparsity`, the share of all activations that are not positive.
 
-    The channels are chosen once, before the first step, and stayed with. Each column of the sheet has its own scale, from
-    zero to the channel's largest activation; the film strip has one for all channels and steps. A layer that has negative
-    activations is shown in red and blue. One that returns vectors has one place; tokens are folded to the images' grid; of
-    one that runs several times the last output is shown.
+    The channels are chosen once, before the first step. Each column of the sheet has its own scale, from zero to the
+    channel's largest activation; the film strip has one scale for all channels and steps. A layer that has negative
+    activations is shown in red and blue. A layer that returns vectors has one position; tokens are folded to the image's
+    grid; of a layer that runs several times the last output is shown.
 
-    The scalars are counted while the validation loop runs, without a forward pass more, over all its dataloaders. They are
-    logged where a whole loop has ended at this step: at the start only if the sanity check is of all validation data, and
-    not with `every_n_train_steps`.
+    The scalars are recorded in the validation loop, with no extra forward pass, over all its dataloaders. They are logged
+    where a complete loop has ended at this step: at the start only if the sanity check covers all validation data, and not
+    with `every_n_train_steps`.
 
     Args:
         layers: dotted names of layers, one or several; by default four over the depth of the network, the ends of stages.
@@ -51,174 +62,141 @@ class ActivationLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
+    State = ActivationState
+    PINNED = ("channels",)
+
     def __init__(
         self,
-        layers: str | list[str] | None = None,
-        channels: str | list[int] = "active",
+        layers: str | Sequence[str] | None = None,
+        channels: str | Sequence[int] = "active",
         max_channels: int = 8,
-        **common: Any,
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        check_layers(layers)
-        check_count("max_channels", max_channels, 1)
-        if isinstance(channels, list) and channels:
-            check_indices("channels", channels)
-        elif not isinstance(channels, str) or channels not in RANKINGS:
+        if isinstance(channels, str) and channels not in RANKINGS:
             raise ValueError(
-                f"channels={shown(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list of indices"
+                f"channels={describe_value(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list "
+                "of indices"
             )
-        self.layers = layers
-        self.channels = channels
-        self.max_channels = max_channels
-        self._firings: dict[str, Firing] = {}  # by layer, while they are drawn
+        self.layers = as_names("layers", layers)
+        self.channels = channels if isinstance(channels, str) else as_indices("channels", channels) or "active"
+        self.max_channels = check_count("max_channels", max_channels, 1)
 
-    def distinction(self) -> dict[str, Any]:
+    def tag_fields(self) -> dict[str, Any]:
         return {"layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
-        for layer in named(self.layers):
+        for layer in as_list(self.layers):
             resolve_layer(network, layer)
 
-    def begin(self, network: nn.Module, probe: Probe) -> None:
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
+        return len(images) / 3
+
+    def check_images(self, ctx: DrawContext) -> None:
+        state = ctx.state(ActivationState)
         try:
-            layers = self._layers(network, probe.images)
+            layers = self._layers(state, ctx.network, ctx.probe.images)
         except ValueError:
-            return  # said when it is to be drawn
-        for layer, maps in Answers(network, probe, layers, self._memory.portions).maps.items():
-            self._chosen(layer, maps)
+            return  # reported when it is drawn
+        for layer, found in self._activations(ctx, layers).items():
+            self._choose(state, layer, found.maps)
 
-    # Numbers, from the validation loop.
+    def accumulators(self, data: DataAccess, state: ActivationState) -> list[ChannelStatisticsAccumulator]:
+        return [ChannelStatisticsAccumulator(partial(self._layers, state))]
 
-    def collectors(self, trainer: pl.Trainer, stage: str) -> list[Firings]:
-        """None for a schedule in steps, at which no validation loop ends."""
-        self._share_pins(trainer, "channels/")
-        return [] if self.every_n_train_steps and trainer.state.fn == "fit" else [Firings(self._layers)]
+    def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
+        state = ctx.state(ActivationState)
+        layers = self._layers(state, ctx.network, ctx.probe.images)
+        recorded = [one.compute() for one in ctx.fresh(ChannelStatisticsAccumulator)]
+        for layer, found in self._activations(ctx, layers).items():
+            statistics = next((one[layer] for one in recorded if layer in one), None)
+            yield self._grid(ctx, state, layer, found, statistics)
+            if statistics is not None:
+                yield Scalar(f"activations/{layer}/dead", statistics.dead)
+                yield Scalar(f"activations/{layer}/sparsity", statistics.sparsity)
 
-    def prepare(self, trainer: pl.Trainer, network: nn.Module, stage: str) -> None:
-        harvest, self._firings = self._memory.harvest, {}
-        if harvest is None or not harvest.whole or harvest.error or harvest.global_step != trainer.global_step:
-            return
-        for one in harvest.collectors:
-            if isinstance(one, Firings):
-                self._firings = one.layers
+    def _activations(self, ctx: DrawContext, layers: Sequence[str]) -> dict[str, LayerActivations]:
+        """Of all pictures, with one forward pass."""
+        images = ctx.probe.images
+        parts = ctx.auto_batch.map(lambda part: layer_activations(ctx.network, images[part], layers), len(images))
+        return {layer: LayerActivations.concatenated([part[layer] for part in parts]) for layer in layers}
 
-    # Pictures, of the probe.
-
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Item]:
-        answers = Answers(network, probe, self._layers(network, probe.images), self._memory.portions)
-        for layer, maps in answers.maps.items():
-            channels = self._chosen(layer, maps)
-            painter = Heatmap(self._is_signed(layer, maps))
-            values = maps[:, channels].float().cpu()
-            firing = [str(self._firings[layer])] if layer in self._firings else []
-            notes = [self._what(layer, maps), *answers.runs(layer), probe.note]
-            yield self._tiles(layer, channels, values, painter, probe, answers.captions, [*firing, *notes])
-            yield self._film(layer, channels, values, painter, probe, notes)
-            if layer in self._firings:
-                yield Scalar(f"activations/{layer}/dead", self._firings[layer].dead)
-                yield Scalar(f"activations/{layer}/sparsity", self._firings[layer].sparsity)
-        self._firings = {}
-
-    def _tiles(
+    def _grid(
         self,
+        ctx: DrawContext,
+        state: ActivationState,
+        layer: str,
+        found: LayerActivations,
+        statistics: ChannelStatistics | None,
+    ) -> TileGrid:
+        channels = self._choose(state, layer, found.maps)
+        state.signed[layer] = state.signed.get(layer, False) or bool(
+            (found.maps < 0).any()
+        )  # a film strip keeps its colours
+        painter = Heatmap(state.signed[layer])
+        values = found.maps[:, channels].float().cpu()
+        notes = [self._describe(layer, channels, found), ctx.probe.note]
+        captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
+        sheet = ChannelSheet(values.numpy(), painter, ctx.probe.pictures, captions)
+        return TileGrid(
+            f"activations/{layer}",
+            partial(channel_cells, sheet),
+            ["picture", *(f"channel {channel}" for channel in channels)],
+            [1, len(channels)],
+            [*([] if statistics is None else [str(statistics)]), *notes],
+            painter,
+            sheet.ends,
+            self._film(ctx, state, layer, channels, values, painter, notes),
+        )
+
+    def _film(
+        self,
+        ctx: DrawContext,
+        state: ActivationState,
         layer: str,
         channels: Sequence[int],
         values: Tensor,
         painter: Heatmap,
-        probe: Probe,
-        captions: Sequence[Caption],
         notes: Sequence[str],
-    ) -> Tiles:
-        return Tiles(
-            f"activations/{layer}",
-            partial(_cells, values.numpy(), painter, probe, captions),
-            ["picture", *(f"channel {channel}" for channel in channels)],
-            [1, len(channels)],
-            notes,
-            painter,
-            ("-largest", "largest magnitude of each channel, over these pictures")
-            if painter.signed
-            else ("0", "maximum of each channel, over these pictures"),
-        )
-
-    def _film(
-        self, layer: str, channels: Sequence[int], values: Tensor, painter: Heatmap, probe: Probe, notes: Sequence[str]
-    ) -> Film:
-        """A row for each channel: its map of the picture that it answered to most when it was drawn first."""
-        kept, true = self._memory.kept, truths(probe)
-        rows = kept.setdefault(f"pictures/{layer}", values.nan_to_num().amax(dim=(2, 3)).argmax(dim=0))
-        pictures = (rows % len(probe)).tolist()  # a probe given anew may be smaller
-        shown = values[pictures, range(len(channels))]
-        return Film(
-            f"activations/{layer}",
+    ) -> FilmColumn:
+        """A row for each channel: its map of the picture that activated it most at the first drawing."""
+        first = values.nan_to_num().amax(dim=(2, 3)).argmax(dim=0).tolist()
+        followed = state.film_pictures.setdefault(layer, first)
+        pictures = [row % len(ctx.probe) for row in followed]  # after a resume the probe may be smaller
+        true, shown = label_captions(ctx.probe), values[pictures, range(len(channels))]
+        return FilmColumn(
             shown,
             painter,
             [(Line(f"channel {channel}"), *true[row]) for channel, row in zip(channels, pictures, strict=True)],
-            [_words(one, painter) for one in shown.numpy()],
-            probe.pictures[pictures],
-            ["each channel at the picture that it first answered most", *notes],
+            [describe_range(one, painter) for one in shown.numpy()],
+            ctx.probe.pictures[pictures],
+            [FILM_NOTE, *notes],
         )
 
-    # What is stayed with.
+    def _layers(self, state: ActivationState, network: nn.Module, images: Tensor) -> list[str]:
+        """The given names, or those found once."""
+        return as_list(self.layers) or list(state.channels) or layers_over_depth(network, images)
 
-    def _layers(self, network: nn.Module, images: Tensor) -> list[str]:
-        """The names given, or those found once."""
-        pinned = [key.removeprefix("channels/") for key in self._memory.kept if key.startswith("channels/")]
-        return named(self.layers) or pinned or layers_over_depth(network, images)
-
-    def _chosen(self, layer: str, maps: Tensor) -> list[int]:
-        """The channels to show of maps (B, C, h, w), chosen when they are first asked for."""
-        kept, key = self._memory.kept, f"channels/{layer}"
+    def _choose(self, state: ActivationState, layer: str, maps: Tensor) -> list[int]:
+        """The channels to show of maps (B, C, h, w), chosen the first time."""
         if isinstance(self.channels, list):
             if (most := max(self.channels)) >= maps.shape[1]:
                 raise ValueError(
                     f"channels={self.channels}: layer {layer!r} has {maps.shape[1]} channels and none of index {most}; "
                     f"give indices of 0 to {maps.shape[1] - 1}"
                 )
-            if key in kept and kept[key].tolist() != self.channels:  # others were given before a resume
-                kept.pop(f"pictures/{layer}", None)
-                self._memory.films.clear()
-            kept[key] = torch.tensor(self.channels)
-        elif key not in kept:
-            by: Any = self.channels
-            kept[key] = choose_channels(maps, self.max_channels, by).cpu()
-        channels: list[int] = kept[key].tolist()
-        return channels
+            if state.channels.get(layer, self.channels) != self.channels:  # others were given before a resume
+                state.film_pictures.pop(layer, None)
+                state.films.clear()
+            state.channels[layer] = self.channels
+        elif layer not in state.channels:
+            ranking: Any = self.channels
+            state.channels[layer] = choose_channels(maps, self.max_channels, ranking).tolist()
+        return state.channels[layer]
 
-    def _is_signed(self, layer: str, maps: Tensor) -> bool:
-        """Whether the layer has ever answered below zero: a film strip keeps its colours."""
-        kept, key = self._memory.kept, f"signed/{layer}"
-        kept[key] = (maps < 0).any().cpu() | kept.get(key, torch.tensor(False))
-        return bool(kept[key])
-
-    def _what(self, layer: str, maps: Tensor) -> str:
-        count, height, width = maps.shape[1:]
-        shown = len(self._memory.kept[f"channels/{layer}"])
-        chosen = f", {RANKINGS[self.channels]} at first" if isinstance(self.channels, str) and shown < count else ""
-        places = "one place" if height * width == 1 else f"{height}×{width} places"
-        return f"{shown} of {count} channels{chosen}; {places}"
-
-
-def _cells(values: Values, painter: Heatmap, probe: Probe, captions: Sequence[Caption]) -> list[Cell]:
-    """Rows of a picture and its maps (B, C, h, w), each channel on its own scale."""
-    scales = painter.peaks(np.moveaxis(values, 1, 0))
-    tiles = [painter(values[:, index], float(scale)) for index, scale in enumerate(scales)]
-    side = max(fit_tile(tiles[0][0], *TILE).shape[:2])
-    cells = []
-    for row, (picture, words) in enumerate(zip(probe.pictures, captions, strict=True)):
-        cells.append(Cell((fit_tile(picture, side, side),), words))
-        cells += [
-            Cell((fit_tile(tile[row], *TILE),), _words(one, painter))
-            for tile, one in zip(tiles, values[row], strict=True)
-        ]
-    return cells
-
-
-def _words(values: Values, painter: Heatmap) -> Caption:
-    """What the numbers of one map (h, w) are."""
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(values).all():
-        return (Line("not finite"),)
-    if low == high:
-        return (Line("all zero" if high == 0 else f"{high:.2g}" if values.size == 1 else f"all {high:.2g}"),)
-    return (Line(f"{low:.2g} to {high:.2g}" if painter.signed else f"max {high:.2g}"),)
+    def _describe(self, layer: str, channels: Sequence[int], found: LayerActivations) -> str:
+        count, height, width = found.maps.shape[1:]
+        chosen = f", {RANKINGS[self.channels]}" if isinstance(self.channels, str) and len(channels) < count else ""
+        positions = "one position" if height * width == 1 else f"{height}×{width} positions"
+        runs = f"; the layer runs {found.calls} times, this is its last output" if found.calls > 1 else ""
+        return f"{len(channels)} of {count} channels{chosen}; {positions}{runs}"

@@ -1,54 +1,69 @@
-"""The base of all callbacks: their common options, and when to draw."""
+"""VizCallback: the options that all callbacks share, and Lightning's hooks over the runner."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, Never
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_viz.data.batch import Unpack
-from lightning_viz.data.probe import Hardest, Probe
-from lightning_viz.runtime.drawing import Drawing
-from lightning_viz.runtime.lightning_compat import join, pl
-from lightning_viz.runtime.network import Forward
-from lightning_viz.runtime.session import logging_step, session_of
-from lightning_viz.runtime.state import Memory
-from lightning_viz.runtime.validation import (
+from lightning_viz.collect.accumulator import Accumulator
+from lightning_viz.data.arguments import (
+    as_target,
     check_callable,
     check_choice,
     check_count,
     check_flag,
-    check_share,
+    check_fraction,
     check_tag,
-    check_target_argument,
+    describe_value,
 )
+from lightning_viz.data.batch import Unpack
+from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.methods import Target
+from lightning_viz.runtime.artifacts import Artifact
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.data_access import DataAccess
+from lightning_viz.runtime.lightning_compat import Callback, join, pl
+from lightning_viz.runtime.network import Forward
+from lightning_viz.runtime.runner import CallbackRunner
+from lightning_viz.runtime.schedule import Schedule
+from lightning_viz.runtime.session import session_of
+from lightning_viz.runtime.state import CallbackState
+
+from ._options import TargetOption, describe_unknown_option, show_inherited_options
 
 
-class VizCallback(Drawing):
-    """Draws what a network learns while it trains. A subclass says what, in `draw`; the rest is here.
+class VizCallback(Callback):
+    """Draws what a network learns while it trains. A subclass says what, in `draw`.
 
     Args:
         every_n_epochs: draw at the end of every n-th training epoch.
         every_n_train_steps: draw after every n-th training step instead.
         log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
-        probe: the pictures to look at. By default all callbacks of a trainer share one, taken class-balanced from the
-            validation data (from the training data where there are none, which is said). `Probe.hardest()` chooses the
+        probe: the pictures to look at. By default all callbacks of a trainer share class-balanced pictures of the validation
+            data (of the training data where there are no validation data; a warning says so). `Probe.hardest()` chooses the
             validation pictures with the highest loss.
         max_images: how many pictures of the probe to draw.
         tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
         history: columns of the film strip; 0 turns it off.
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
-            picture, or a callable from the model's output to one score per picture.
-        max_overhead: the share of the fit's time, such as 0.05, that the drawing of all callbacks of the trainer may take
-            together; where it would take more, they draw less often. At the start they draw if that takes half of it at most,
-            by the number of pictures that go through the network for it and in the whole fit. What drawing takes is logged as
-            `viz/overhead`, and what each one took as `viz/seconds/...`.
-        on_error: "warn" warns once and switches this callback off, training goes on; "raise" raises.
-        forward: a callable from (LightningModule, images) to the output, where `module(images)` is not it.
-        unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict
-            with the usual keys.
+            picture, or a callable from the model's output to one score per picture (B,).
+        max_overhead: the fraction of the fit's time, in (0, 1], that the drawing of all callbacks of the trainer may take
+            together; where it would take more, they draw less often. Before the first step at most half of it is spent,
+            estimated by the number of images that go through the network. What drawing takes is logged as
+            `viz/overhead` and `viz/seconds/...`.
+        on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
+        forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
+        unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict with the
+            usual keys.
 
-    Raises ValueError or TypeError for an argument that cannot be meant, at once.
+    Raises ValueError or TypeError for an invalid argument, at once.
     """
+
+    #: What survives a resume. A callback that remembers more derives its own dataclass.
+    State: ClassVar[type[CallbackState]] = CallbackState
+    #: The fields of the state that the first process shares with the others before a loop is recorded.
+    PINNED: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -60,131 +75,186 @@ class VizCallback(Drawing):
         max_images: int = 8,
         tag: str | None = None,
         history: int = 8,
-        target: None | int | list[int] | Literal["label"] | Callable[[Any], Tensor] = None,
+        target: TargetOption = None,
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
         forward: Forward | None = None,
         unpack: Unpack | None = None,
+        **unknown: Never,
     ) -> None:
         super().__init__()
         join()
-        for name, value, least in (
-            ("every_n_epochs", every_n_epochs, 1),
-            ("every_n_train_steps", every_n_train_steps, 1),
-            ("max_images", max_images, 1),
-            ("history", history, 0),
-        ):
-            check_count(name, value, least, optional=name == "every_n_train_steps")
-        check_choice("on_error", on_error, ("warn", "raise"))
-        check_flag("log_at_start", log_at_start)
-        check_target_argument(target)
-        check_share("max_overhead", max_overhead)
-        check_callable("forward", forward)
-        check_callable("unpack", unpack)
-        check_tag(tag)
+        if unknown:
+            raise TypeError(describe_unknown_option(type(self), next(iter(unknown))))
         if probe is not None and not isinstance(probe, Probe | Hardest):
-            raise TypeError(f"probe is {type(probe).__name__}; give a Probe(images, labels), or Probe.hardest()")
-        self.every_n_epochs = every_n_epochs
-        self.every_n_train_steps = every_n_train_steps
-        self.log_at_start = log_at_start
+            raise TypeError(
+                f"probe={describe_value(probe)} is {type(probe).__name__}; give a Probe(images, labels), or Probe.hardest()"
+            )
+        self.every_n_epochs = check_count("every_n_epochs", every_n_epochs, 1)
+        self.every_n_train_steps = check_count("every_n_train_steps", every_n_train_steps, 1, optional=True)
+        self.log_at_start = check_flag("log_at_start", log_at_start)
         self.probe = probe
-        self.max_images = max_images
-        self.tag = tag
-        self.history = history
-        self.target = target
-        self.max_overhead = max_overhead
-        self.on_error = on_error
-        self.forward = forward
-        self.unpack = unpack
-        self._memory = Memory()
+        self.max_images = check_count("max_images", max_images, 1)
+        self.tag = check_tag(tag)
+        self.history = check_count("history", history, 0)
+        self.target: TargetOption = as_target(target)
+        self.max_overhead = check_fraction("max_overhead", max_overhead)
+        self.on_error = check_choice("on_error", on_error, ("warn", "raise"))
+        self.forward = check_callable("forward", forward)
+        self.unpack = check_callable("unpack", unpack)
+        self.runner = CallbackRunner(self)
 
-    # Hooks, in the order of a run.
+    def __init_subclass__(cls) -> None:
+        """Show all options in the signature: to `help()`, editors, jsonargparse and Hydra."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            show_inherited_options(cls)
+
+    # What a subclass says.
+
+    @abstractmethod
+    def draw(self, ctx: DrawContext) -> Iterator[Artifact]:
+        """Compute, and yield what to log now. Runs in evaluation mode, with gradients possible."""
+
+    def check(self, network: nn.Module) -> None:
+        """Raise ValueError for arguments that do not fit the network, such as an unknown layer. Before training."""
+
+    def check_images(self, ctx: DrawContext) -> None:
+        """Before the first step: raise ValueError for arguments that do not fit the images; pin what stays the same."""
+
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
+        """How many images the first drawing of these images sends forward and backward through the network; forward only
+        counts a third. A budget goes by it until it has seen what a drawing takes."""
+        return len(images)
+
+    def accumulators(self, data: DataAccess, state: Any) -> Sequence[Accumulator]:
+        """What to record in a validation or test loop that is drawn next; new ones each time."""
+        return []
+
+    def tag_fields(self) -> dict[str, Any]:
+        """The arguments that are part of the tags."""
+        return {}
+
+    def target_of(self, ctx: DrawContext) -> Target:
+        """`target` for the pictures of the probe, as the methods expect it."""
+        probe = ctx.probe
+        if self.target != "label":
+            target: Target = self.target[: len(probe)] if isinstance(self.target, list) else self.target  # type: ignore[assignment]
+            return target
+        if probe.labels is None or (probe.labels < 0).any():
+            raise ValueError(
+                "target='label' needs a label for each picture of the probe; give target=None for the predicted class"
+            )
+        return probe.labels
+
+    # Lightning's hooks, in the order of a run.
+
+    @property
+    def schedule(self) -> Schedule:
+        """When to draw."""
+        return Schedule(self.every_n_epochs, self.every_n_train_steps, self.log_at_start)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        session = session_of(trainer)
-        self._memory = session.memory(self.state_key, pl_module)
-        if stage == "fit":
-            session.begin_fit()
+        self.runner = session_of(trainer).attach(self, trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._prepare(trainer, pl_module)
+        self.runner.check_arguments(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._memory.started = False
-        self._memory.global_step = trainer.global_step
+        self.runner.start_training(trainer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self._memory.started:  # not in on_train_start: a probe from a stream needs the first batch
-            self._memory.started = True
-            session_of(trainer).plan(trainer)
-            self._pin_probe(trainer, pl_module, "fit", batch, "training")
-            if self.log_at_start and not self._memory.last_steps:
-                self._log(trainer, pl_module, "fit")
+        self.runner.before_train_batch(trainer, pl_module, batch)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every = self.every_n_train_steps
-        stepped = trainer.global_step > self._memory.global_step  # false within accumulated batches
-        self._memory.global_step = trainer.global_step
-        session_of(trainer).count(trainer)
-        session_of(trainer).tell_overhead(trainer, logging_step(trainer))
-        if every and stepped and (logging_step(trainer) + 1) % every == 0:
-            self._log(trainer, pl_module, "fit")
+        self.runner.after_train_batch(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.every_n_train_steps is None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            # Lightning has counted on already, and logs the epoch's scalars at the step before.
-            self._log(trainer, pl_module, "fit", logging_step(trainer) - 1)
+        self.runner.after_train_epoch(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        session = session_of(trainer)
-        with session.budget.spending():
-            session.flush()
-        session.tell_overhead(trainer)
-        session.warn_of_left_out()
+        if self._leads(trainer):
+            session_of(trainer).end_fit(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
-            self._prepare(trainer, pl_module)
+            self.runner.check_arguments(trainer, pl_module)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if self._leads(trainer):
+            session_of(trainer).before_eval_batch(trainer, pl_module, "validation", batch, batch_idx, dataloader_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._leads(trainer):
+            session_of(trainer).after_eval_batch(trainer.val_dataloaders, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._gather(trainer, pl_module, "fit")
+        if self._leads(trainer):
+            session_of(trainer).after_eval_loop(trainer, pl_module, "validation")
         if trainer.state.fn == "validate":
-            self._log(trainer, pl_module, "fit")
+            self.runner.draw(trainer, pl_module, "validation")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._prepare(trainer, pl_module)
+        self.runner.check_arguments(trainer, pl_module)
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if self._leads(trainer):
+            session_of(trainer).before_eval_batch(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._leads(trainer):
+            session_of(trainer).after_eval_batch(trainer.test_dataloaders, batch, dataloader_idx)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._gather(trainer, pl_module, "test")
-        self._log(trainer, pl_module, "test")
+        if self._leads(trainer):
+            session_of(trainer).after_eval_loop(trainer, pl_module, "test")
+        self.runner.draw(trainer, pl_module, "test")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop_listening()
-        session_of(trainer).tell_overhead(trainer)
-        session_of(trainer).flush()
+        if self._leads(trainer):
+            session_of(trainer).abort(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        session_of(trainer).flush()
-        self._memory.harvest = None
-        self._settle(trainer)
+        if self._leads(trainer):
+            session_of(trainer).flush()
+        self.runner.finish()
+
+    def _leads(self, trainer: pl.Trainer) -> bool:
+        return session_of(trainer).leads(trainer, self)
 
     # What survives a resume.
 
     @property
     def state_key(self) -> str:
-        """Two callbacks of a class stand side by side if their tags differ."""
-        return self._generate_state_key(tag=self.tag, **self.distinction())
-
-    def distinction(self) -> dict[str, Any]:
-        """The arguments that are part of the tags."""
-        return {}
+        """Two callbacks of a class need different tags."""
+        return self._generate_state_key(tag=self.tag, **self.tag_fields())
 
     def state_dict(self) -> dict[str, Any]:
-        return self._memory.state_dict()
+        return self.runner.state.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._memory.load_state_dict(state_dict)
+        self.runner.load_state(state_dict)

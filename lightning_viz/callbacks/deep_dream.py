@@ -1,25 +1,30 @@
-"""DeepDreamLogger: the probe's pictures with more of what a layer finds in them."""
+"""DeepDreamLogger: the probe's pictures, changed so that a layer is more active."""
 
 import inspect
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.data.arguments import as_options, check_count, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.methods.synthesis.deep_dream import response
+from lightning_viz.methods.synthesis.deep_dream import deep_dream_passes, response
 from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
 from lightning_viz.runtime.artifacts import Panel
-from lightning_viz.runtime.network import verdicts
-from lightning_viz.runtime.validation import check_count, check_layer, check_options
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
 
+from ._options import CommonOptions
 from .base import VizCallback
+
+DEPTH = 0.75  # of the network, at which the default layer lies
 
 OPTIONS = {
     name: one.default
@@ -28,16 +33,23 @@ OPTIONS = {
 }
 
 
+@dataclass
+class DeepDreamState(CallbackState):
+    """The default layer, found at the first drawing."""
+
+    layer: str | None = None
+
+
 class DeepDreamLogger(VizCallback):
-    """The probe's pictures dreamt through a layer (Mordvintsev et al. 2015): `deepdream/layer3` and
-    `deepdream/layer3/history`, or of one channel `deepdream/layer3/12` and `deepdream/layer3/12/history`.
+    """DeepDream of the probe's pictures (Mordvintsev et al. 2015): `deepdream/layer3` and `deepdream/layer3/history`, or of
+    one channel `deepdream/layer3/12` and `deepdream/layer3/12/history`.
 
-    Each picture stands beside its dream: the same picture, changed by gradient ascent so that the layer answers more. What it
-    changes into is what the layer knows: edges and textures early, parts of objects late. Under it stands by how much the L2
-    norm of the layer's output rose, or from what to what the mean of the channel did.
+    Beside each picture stands the same picture, changed by gradient ascent so that the layer's activation grows. The change
+    shows which features the layer detects: edges and textures early, parts of objects late. The line below says by which
+    factor the L2 norm of the layer's output grew, or the mean of the channel before and after.
 
-    A drawing costs 24 forward and backward passes of the probe up to the layer, as much as 13 at full size; a network that
-    takes one size of images only dreams in one octave, for 8.
+    A drawing costs 24 forward and backward passes of the probe up to the layer, as much as 13 at full size; for a network
+    that accepts one image size only there is one octave, which costs 8.
 
     Args:
         layer: dotted name of the layer; by default one at three quarters of the network's depth: layer3 of ResNet.
@@ -46,88 +58,85 @@ class DeepDreamLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
+    State = DeepDreamState
+
     def __init__(
         self,
         layer: str | None = None,
         channel: int | None = None,
-        method_options: dict[str, Any] | None = None,
-        **common: Any,
+        method_options: Mapping[str, Any] | None = None,
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        check_layer("layer", layer)
-        check_count("channel", channel, 0, optional=True)
-        check_options("method_options", method_options, "deep_dream", OPTIONS)
-        self.layer = layer
-        self.channel = channel
-        self.method_options = method_options
+        self.layer = check_name("layer", layer)
+        self.channel = check_count("channel", channel, 0, optional=True)
+        self.method_options = as_options("method_options", method_options, "deep_dream", OPTIONS)
 
-    def distinction(self) -> dict[str, Any]:
+    def tag_fields(self) -> dict[str, Any]:
         return {"layer": self.layer, "channel": self.channel}
 
     def check(self, network: nn.Module) -> None:
         if self.layer is not None:
             resolve_layer(network, self.layer)
 
-    def passes(self, count: int) -> float:
-        options = {**OPTIONS, **(self.method_options or {})}
-        sizes = sum(options["octave_scale"] ** (-2 * octave) for octave in range(options["octaves"]))
-        return float(count * options["steps"] * sizes)
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
+        return len(images) * deep_dream_passes({**OPTIONS, **(self.method_options or {})})
 
-    def begin(self, network: nn.Module, probe: Probe) -> None:
+    def check_images(self, ctx: DrawContext) -> None:
         if self.layer is None and self.channel is None and self.method_options is None:
             return
-        steps = min((self.method_options or {}).get("steps", 0), 0)  # none: this is to see what is wrong
-        self._dream(network, probe.head(1), steps=steps)
+        steps = min((self.method_options or {}).get("steps", 0), 0)  # none: this is to find what is wrong
+        self._dream(ctx, ctx.probe.images[:1], steps=steps)
 
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel]:
-        layer, dreams = self._layer(network, probe), self._dream(network, probe)
-        maps = FeatureMaps(network, layer)
-        before, after = (self._answers(maps, images) for images in (probe.images, dreams))
-        rises = [self._rise(*pair) for pair in zip(before, after, strict=True)]
-        part, what, number = "", layer, "how many times its L2 norm grew"
+    def draw(self, ctx: DrawContext) -> Iterator[Panel]:
+        layer, changed = self._layer(ctx), self._dream(ctx, ctx.probe.images)
+        maps = FeatureMaps(ctx.network, layer)
+        before, after = (self._responses(ctx, maps, images) for images in (ctx.probe.images, changed))
+        growth = [self._growth(*pair) for pair in zip(before, after, strict=True)]
+        suffix, what, number = "", layer, "the factor by which the L2 norm of its output grew"
         if self.channel is not None:
-            part, what, number = f"/{self.channel}", f"channel {self.channel} of {layer}", "its mean before and after"
+            suffix, what = f"/{self.channel}", f"channel {self.channel} of {layer}"
+            number = "its mean before and after"
         yield Panel(
-            f"deepdream/{layer}{part}",
-            _shown(probe, dreams),
+            f"deepdream/{layer}{suffix}",
+            _as_shown(ctx.probe, changed),
             Pictures(),
-            beside=probe.pictures,
-            captions=[
-                (*said, rise) for said, rise in zip(verdicts(network, probe, self._memory.portions), rises, strict=True)
-            ],
+            beside=ctx.probe.pictures,
+            captions=[(*said, line) for said, line in zip(ctx.captions, growth, strict=True)],
             notes=(
-                f"changed so that {what} answers more",
-                f"below each {number}",
-                "classes are predicted of the pictures, not of their dreams",
-                probe.note,
+                f"changed by gradient ascent to activate {what}; below each, {number}",
+                "predictions are of the original pictures",
+                ctx.probe.note,
             ),
             common_scale=True,
         )
 
-    def _layer(self, network: nn.Module, probe: Probe) -> str:
-        """The name given, or the one that was found first."""
+    def _layer(self, ctx: DrawContext) -> str:
+        """The given name, or the one found first."""
         if self.layer is not None:
             return self.layer
-        if self._memory.layer is None:
-            layers = layers_over_depth(network, probe.images)
-            self._memory.layer = layers[math.ceil(0.75 * len(layers)) - 1]
-        return self._memory.layer
+        state = ctx.state(DeepDreamState)
+        if state.layer is None:
+            layers = layers_over_depth(ctx.network, ctx.probe.images)
+            state.layer = layers[math.ceil(DEPTH * len(layers)) - 1]
+        return state.layer
 
-    def _dream(self, network: nn.Module, probe: Probe, **options: Any) -> Tensor:
-        mean, std = probe.normalisation
+    def _dream(self, ctx: DrawContext, images: Tensor, **options: Any) -> Tensor:
+        mean, std = ctx.probe.normalisation
         options = {**(self.method_options or {}), **options, "mean": mean, "std": std}
-        layer, images = self._layer(network, probe), probe.images
-        return self._memory.portions(
-            lambda part: deep_dream(network, images[part], layer=layer, channel=self.channel, **options), len(images)
+        layer = self._layer(ctx)
+        return ctx.auto_batch.cat(
+            lambda part: deep_dream(ctx.network, images[part], layer=layer, channel=self.channel, **options),
+            len(images),
         )
 
     @torch.no_grad()
-    def _answers(self, maps: FeatureMaps, images: Tensor) -> list[float]:
-        found = self._memory.portions(lambda part: response(maps, images[part].clone(), self.channel), len(images))
-        answers: list[float] = found.tolist()
-        return answers
+    def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> list[float]:
+        found = ctx.auto_batch.cat(lambda part: response(maps, images[part].clone(), self.channel), len(images))
+        values: list[float] = found.tolist()
+        return values
 
-    def _rise(self, before: float, after: float) -> Line:
+    def _growth(self, before: float, after: float) -> Line:
         if not (math.isfinite(before) and math.isfinite(after)):
             return Line("not finite", WRONG)
         if self.channel is None and before > 0:
@@ -135,8 +144,8 @@ class DeepDreamLogger(VizCallback):
         return Line(f"{before:.2g} → {after:.2g}", GREY)
 
 
-def _shown(probe: Probe, images: Tensor) -> Tensor:
+def _as_shown(probe: Probe, images: Tensor) -> Tensor:
     """Images as a person sees them, (N, 3, H, W), 0 to 1; NaN where they are not finite."""
-    pictures = torch.from_numpy(probe.shown(images)).permute(0, 3, 1, 2) / 255
+    pictures = torch.from_numpy(probe.to_pixels(images)).permute(0, 3, 1, 2) / 255
     finite = images.detach().cpu().isfinite().all(dim=1, keepdim=True)
     return torch.where(finite, pictures, torch.nan)

@@ -1,30 +1,45 @@
-"""FilterLogger: the filters of a convolution, and what training changed in them."""
+"""FilterLogger: the filters of a convolution, and what training changes in them."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from lightning_viz.data.probe import Probe
+from lightning_viz.data.arguments import as_list, as_names, check_count
 from lightning_viz.methods import filters, find_layer
 from lightning_viz.render import Caption, Line, SignedPixels
 from lightning_viz.runtime.artifacts import Panel, Scalar
-from lightning_viz.runtime.validation import check_count
-from lightning_viz.runtime.words import check_layers, named
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
 
+from ._options import CommonOptions
 from .base import VizCallback
 
-FILM_ROWS = 8  # filters that the film strip follows: the strongest at the start
-SLICES = 8  # channels shown of a filter that sees many
+FILM_ROWS = 8  # filters that the film strip follows: those with the largest norm at the start
+SLICES = 8  # channels shown of a filter that has many
+
+
+@dataclass
+class FilterState(CallbackState):
+    """The filters that changes are measured from."""
+
+    start: dict[str, Tensor] = field(default_factory=dict)  #: by layer, (N, C, h, w)
+
+    def start_of(self, network: nn.Module, layer: str) -> Tensor:
+        """The filters before the first step, or when the callback was first used in the run."""
+        if layer not in self.start:
+            self.start[layer] = filters(network, layer).float().cpu()
+        return self.start[layer]
 
 
 class FilterLogger(VizCallback):
-    """Filters as pictures: `filters/conv1`, their change since the start of training, `filters/conv1/change`, both with
-    `.../history`, and as a scalar the size of the change against that of the filters at the start,
-    `filters/conv1/relative_change`.
+    """Filters as pictures: `filters/conv1`, and their change since the start of training, `filters/conv1/change`, both
+    with `.../history`. As a scalar `filters/conv1/relative_change`, the norm of the change over that of the filters at the
+    start.
 
-    Filters that see three channels are colour pictures, zero in mid-grey; those that see one are grey; those that see
-    more, or several groups, are shown slice by slice, one channel a tile, in grey; single weights (1×1) on one scale for all.
+    Filters with three channels are colour pictures, zero in mid-grey; with one channel they are grey. Filters with more
+    channels are shown channel by channel, in grey; single weights (1×1) share one scale.
 
     Args:
         layers: dotted names of convolutions, one or several; by default the first.
@@ -32,57 +47,59 @@ class FilterLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
-    def __init__(self, layers: str | list[str] | None = None, max_filters: int = 64, **common: Any) -> None:
-        super().__init__(**common)
-        check_count("max_filters", max_filters, 1)
-        check_layers(layers)
-        self.layers = layers
-        self.max_filters = max_filters
+    State = FilterState
 
-    def distinction(self) -> dict[str, Any]:
+    def __init__(
+        self, layers: str | Sequence[str] | None = None, max_filters: int = 64, **common: Unpack[CommonOptions]
+    ) -> None:
+        super().__init__(**common)
+        self.layers = as_names("layers", layers)
+        self.max_filters = check_count("max_filters", max_filters, 1)
+
+    def tag_fields(self) -> dict[str, Any]:
         return {"layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
-        for layer in named(self.layers):
+        for layer in as_list(self.layers):
             filters(network, layer)
 
-    def begin(self, network: nn.Module, probe: Probe) -> None:
-        if self.layers is None and not any(isinstance(module, nn.Conv2d) for module in network.modules()):
-            return  # said when it is to be drawn
-        for layer in self._layers(network):
-            self._start(network, layer)
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
+        return 0.0  # it reads weights only
 
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
-        for layer in self._layers(network):
-            start = self._start(network, layer)
-            weights = filters(network, layer).float().cpu()
+    def check_images(self, ctx: DrawContext) -> None:
+        if self.layers is None and not any(isinstance(module, nn.Conv2d) for module in ctx.network.modules()):
+            return  # reported when it is drawn
+        for layer in self._layers(ctx.network):
+            ctx.state(FilterState).start_of(ctx.network, layer)
+
+    def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
+        for layer in self._layers(ctx.network):
+            start = ctx.state(FilterState).start_of(ctx.network, layer)
+            weights = filters(ctx.network, layer).float().cpu()
             change = weights - start
-            tiles, labels = self._tiles(weights)
-            strongest = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()[:FILM_ROWS]
-            shape = "×".join(map(str, weights.shape))
-            common = {
-                "painter": SignedPixels(),
-                "labels": labels,
-                "captions": [()] * len(labels),
-                "film": strongest,
-                "size": 96,
-            }
-            alone = tiles[0, 0].numel() == 1  # a single weight on its own scale is black or white
-            yield Panel(
-                f"filters/{layer}", tiles, common_scale=alone, notes=(f"weights {shape}, zero in mid-grey",), **common
-            )
-            notes = (f"weights now minus at the start; the strongest filter then had {start.abs().max():.3g}",)
-            yield Panel(f"filters/{layer}/change", self._tiles(change)[0], common_scale=True, notes=notes, **common)
+            yield self._panel(layer, weights, start)
+            yield self._change_panel(layer, change, start)
             yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
 
     def _layers(self, network: nn.Module) -> list[str]:
-        return named(self.layers) or [find_layer(network, "first_conv")]
+        return as_list(self.layers) or [find_layer(network, "first_conv")]
 
-    def _start(self, network: nn.Module, layer: str) -> Tensor:
-        """The filters before the first step, or as they were when this callback came to the run."""
-        if layer not in self._memory.kept:
-            self._memory.kept[layer] = filters(network, layer).float().cpu()
-        return self._memory.kept[layer]
+    def _panel(self, layer: str, weights: Tensor, start: Tensor) -> Panel:
+        tiles, labels = self._tiles(weights)
+        single = tiles[0, 0].numel() == 1  # a single weight on its own scale is black or white
+        note = f"weights {'×'.join(map(str, weights.shape))}, zero in mid-grey"
+        return Panel(f"filters/{layer}", tiles, common_scale=single, notes=(note,), **self._common(labels, start))
+
+    def _change_panel(self, layer: str, change: Tensor, start: Tensor) -> Panel:
+        tiles, labels = self._tiles(change)
+        note = f"weights now minus weights at the start, whose largest magnitude was {start.abs().max():.3g}"
+        return Panel(f"filters/{layer}/change", tiles, common_scale=True, notes=(note,), **self._common(labels, start))
+
+    def _common(self, labels: list[Caption], start: Tensor) -> dict[str, Any]:
+        norms = self._tiles(start)[0].flatten(1).norm(dim=1)
+        largest = norms.argsort(descending=True).tolist()[:FILM_ROWS]
+        captions: list[Caption] = [()] * len(labels)
+        return {"painter": SignedPixels(), "labels": labels, "captions": captions, "film": largest, "size": 96}
 
     def _tiles(self, weights: Tensor) -> tuple[Tensor, list[Caption]]:
         """Tiles (N, 1 or 3, h, w) of filters (N, C, h, w), and what each is."""

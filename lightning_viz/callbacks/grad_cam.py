@@ -1,126 +1,158 @@
-"""GradCAMLogger: which places of a layer speak for a class."""
+"""GradCAMLogger: which image regions support a class, at the resolution of a layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.data.probe import Probe
-from lightning_viz.methods import Target, find_layer, grad_cam
-from lightning_viz.methods.attribution.grad_cam import CamMethod
+from lightning_viz.data.arguments import as_list, as_names, as_options, check_callable, check_choice
+from lightning_viz.methods import Target, find_layer
+from lightning_viz.methods.attribution.grad_cam import grad_cams
+from lightning_viz.methods.attribution.registry import CAM_METHODS
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture
-from lightning_viz.methods.model.outputs import logits, target_of
+from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
-from lightning_viz.runtime.validation import check_callable, check_choice
-from lightning_viz.runtime.words import check_layers, explains, named
+from lightning_viz.runtime.captions import describe_target
+from lightning_viz.runtime.context import DrawContext
 
-from .attribution import AttributionLogger, in_words
+from .attribution import AttributionLogger, AttributionOptions, AttributionState, describe_checks
+
+CamMethod = Literal["gradcam", "cam", "gradcam++", "layercam", "hirescam"]
 
 
 class GradCAMLogger(AttributionLogger):
     """Class activation maps of the probe, over its pictures: `gradcam/layer4` and `gradcam/layer4/history`.
 
-    Several layers are shown side by side as well, under `gradcam/layers`. Other methods have their own first part:
-    `cam/layer4`, `gradcam++/layer4`, `layercam/layer4`, `hirescam/layer4`.
+    Several layers are shown side by side as well, under `gradcam/layers`; together they cost one forward pass. Other methods
+    have their own first part: `cam/layer4`, `gradcam++/layer4`, `layercam/layer4`, `hirescam/layer4`.
 
     Args:
         layers: dotted names of the layers, one or several; by default the last one that has a height and a width.
         method: "gradcam" (Selvaraju et al. 2017), "cam" (Zhou et al. 2016), "gradcam++" (Chattopadhay et al. 2018),
             "layercam" (Jiang et al. 2021) or "hirescam" (Draelos and Carin 2020).
-        compare: "predicted" shows, of the pictures that are misclassified, the map of the true class beside that of the
-            predicted one, under `gradcam/layer4/true_and_predicted`.
+        compare: "predicted" shows, of the misclassified pictures, the map of the true class beside that of the predicted
+            class, under `gradcam/layer4/true_and_predicted`.
         reshape: a callable from a layer's output to feature maps (B, C, h, w), for transformers whose tokens are not on
             the image's grid row by row.
+        method_options: options of the method; most have none.
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
     def __init__(
         self,
-        layers: str | list[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         method: CamMethod = "gradcam",
         compare: Literal["predicted"] | None = None,
         reshape: Reshape | None = None,
-        **common: Any,
+        method_options: Mapping[str, Any] | None = None,
+        **common: Unpack[AttributionOptions],
     ) -> None:
         super().__init__(**common)
-        check_choice("method", method, get_args(CamMethod))
-        check_choice("compare", compare, ("predicted", None))
-        check_callable("reshape", reshape)
-        check_layers(layers)
-        self.layers = layers
-        self.method = method
-        self.compare = compare
-        self.reshape = reshape
+        self.layers = as_names("layers", layers)
+        self.method = check_choice("method", method, tuple(CAM_METHODS))
+        self.compare = check_choice("compare", compare, ("predicted", None))
+        self.reshape = check_callable("reshape", reshape)
+        self.method_options = as_options("method_options", method_options, method, CAM_METHODS[method].options)
 
-    def distinction(self) -> dict[str, Any]:
+    def tag_fields(self) -> dict[str, Any]:
         return {"method": self.method, "layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
-        for layer in named(self.layers):
+        for layer in as_list(self.layers):
             resolve_layer(network, layer)
 
-    def begin(self, network: nn.Module, probe: Probe) -> None:
-        for layer in named(self.layers) if self.reshape is None else []:
-            self._memory.portions.each(partial(_check_places, network, probe.images, layer), len(probe))
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
+        method = CAM_METHODS[self.method]
+        options = method.options | (self.method_options or {}) | {"layers": as_list(self.layers)}
+        return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
 
-    def draw(self, network: nn.Module, probe: Probe) -> Iterator[Panel | Scalar]:
-        target = self.settled(network, probe)
-        if self.layers is None and self._memory.layer is None:
-            self._memory.layer = find_layer(network, "last_spatial", probe.images, target)
-        layers = named(self.layers or self._memory.layer)
-        maps = {layer: self._cam(network, probe.images, target, layer) for layer in layers}
-        painter, what = Overlay(probe.pictures), f"{self.method} of {explains(self.target)}"
+    def check_images(self, ctx: DrawContext) -> None:
+        for layer in as_list(self.layers) if self.reshape is None else []:
+            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layer), len(ctx.probe))
+
+    def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
+        target, images = self.fixed_target_of(ctx), ctx.probe.images
+        layers = self._layers(ctx, target)
+        maps = self._maps(ctx, ctx.network, images, target, layers)
+        what = f"{self.method} of {describe_target(self.target)}"
+        wrong = self._misclassified(ctx)
         for layer, cams in maps.items():
-            tag, again = f"{self.method}/{layer}", partial(self._cam, images=probe.images, target=target, layer=layer)
-            scalars = self.checked(tag, network, probe, cams, again)
-            trust = [in_words(scalars)] if scalars else []
-            notes = [f"{what} at {layer}, {'×'.join(map(str, cams.shape[1:]))} places", *trust, probe.note]
-            yield Panel(tag, cams, painter, beside=probe.pictures, notes=notes)
-            yield from scalars
-            if self.compare and probe.labels is not None:
-                yield from self._compared(network, probe, layer)
-        if len(maps) > 1:
-            tag, every = f"{self.method}/layers", [*maps.values()]
-            yield Panel(tag, every, painter, columns=layers, beside=probe.pictures, notes=(what, probe.note))
-
-    def _cam(self, network: nn.Module, images: Tensor, target: Target, layer: str) -> Tensor:
-        def work(part: slice) -> Tensor:
-            some, fitting = images[part], target_of(target, part)
-            return grad_cam(network, some, fitting, layer=layer, method=self.method, reshape=self.reshape)
-
-        return self._memory.portions(work, len(images))
-
-    def _compared(self, network: nn.Module, probe: Probe, layer: str) -> Iterator[Panel]:
-        """True against predicted class, of the pictures where they differ; nothing where there is none."""
-        assert probe.labels is not None
-        with torch.no_grad():
-            predicted = self._memory.portions(lambda part: logits(network(probe.images[part])), len(probe)).argmax(
-                dim=1
+            tag = f"{self.method}/{layer}"
+            scalars = self.checks(
+                ctx,
+                tag,
+                cams,
+                lambda network, layer=layer: self._maps(ctx, network, images, target, [layer])[layer],  # type: ignore[misc]
             )
-        wrong = (predicted != probe.labels).nonzero()[:, 0]
-        if not len(wrong):
-            return
-        maps = [self._cam(network, probe.images[wrong], classes[wrong], layer) for classes in (probe.labels, predicted)]
-        items = wrong.tolist()
-        pictures = probe.pictures[items]
-        yield Panel(
+            size = "×".join(map(str, cams.shape[1:]))
+            notes = [f"{what} at {layer}, {size} positions", *describe_checks(scalars), ctx.probe.note]
+            yield Panel(tag, cams, Overlay(ctx.probe.pictures), beside=ctx.probe.pictures, notes=notes)
+            yield from scalars
+            if len(wrong):
+                yield self._comparison(ctx, layer, wrong)
+        if len(maps) > 1:
+            overlay, notes = Overlay(ctx.probe.pictures), [what, ctx.probe.note]
+            tag, every = f"{self.method}/layers", [*maps.values()]
+            yield Panel(tag, every, overlay, columns=layers, beside=ctx.probe.pictures, notes=notes)
+
+    def _layers(self, ctx: DrawContext, target: Target) -> list[str]:
+        """The given names, or the one found at the first drawing."""
+        if self.layers is not None:
+            return as_list(self.layers)
+        state = ctx.state(AttributionState)
+        if state.layer is None:
+            state.layer = find_layer(ctx.network, "last_spatial", ctx.probe.images, target)
+        return [state.layer]
+
+    def _maps(
+        self, ctx: DrawContext, network: nn.Module, images: Tensor, target: Target, layers: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """The maps (B, h, w) of each layer, with one forward pass."""
+
+        def work(part: slice) -> dict[str, Tensor]:
+            some, options = slice_target(target, part), self.method_options or {}
+            return grad_cams(
+                network, images[part], some, layers=layers, method=self.method, reshape=self.reshape, **options
+            )
+
+        parts = ctx.auto_batch.map(work, len(images))
+        return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
+
+    def _misclassified(self, ctx: DrawContext) -> Tensor:
+        """Which pictures to compare, (n,)."""
+        predicted, labels = ctx.predictions.classes if self.compare else None, ctx.probe.labels
+        if predicted is None or labels is None:
+            return torch.empty(0, dtype=torch.long)
+        return ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]
+
+    def _comparison(self, ctx: DrawContext, layer: str, wrong: Tensor) -> Panel:
+        """True against predicted class of the misclassified pictures."""
+        images, items = ctx.probe.images[wrong], wrong.tolist()
+        maps = [
+            self._maps(ctx, ctx.network, images, classes[wrong], [layer])[layer]
+            for classes in (ctx.probe.labels, ctx.predictions.classes)
+            if classes is not None
+        ]
+        pictures = ctx.probe.pictures[items]
+        return Panel(
             f"{self.method}/{layer}/true_and_predicted",
             maps,
             Overlay(pictures),
-            columns=("the true class", "the predicted class"),
+            columns=("true class", "predicted class"),
             items=items,
             beside=pictures,
-            notes=(f"{self.method} at {layer} of the misclassified", probe.note),
+            notes=(f"{self.method} at {layer} of the misclassified pictures", ctx.probe.note),
         )
 
 
-def _check_places(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
+@torch.no_grad()
+def _check_spatial(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
     """Raise ValueError for a layer whose output for these images has no height and width."""
-    with torch.no_grad(), capture(network, [layer]) as outputs:
+    with capture(network, [layer]) as outputs:
         network(images[part])
     for output in outputs.values():
         feature_maps(output, images[part])

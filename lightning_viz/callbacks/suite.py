@@ -1,7 +1,8 @@
-"""The whole suite in one call."""
+"""The suite: every callback, in the order in which they are attached."""
 
-from typing import Any
+from typing import Unpack
 
+from ._options import CommonOptions
 from .activations import ActivationLogger
 from .base import VizCallback
 from .class_synthesis import ClassSynthesisLogger
@@ -12,21 +13,26 @@ from .grad_cam import GradCAMLogger
 from .saliency import SaliencyLogger
 from .top_patches import TopPatchesLogger
 
+#: The registry of callbacks: the suite, the contract tests and the fuzz tests read it.
+CALLBACKS: tuple[type[VizCallback], ...] = (
+    FilterLogger,
+    ActivationLogger,
+    SaliencyLogger,
+    GradCAMLogger,
+    EmbeddingProjectorLogger,
+    TopPatchesLogger,
+    ClassSynthesisLogger,
+    DeepDreamLogger,
+)
 
-def viz_callbacks(*, max_overhead: float | None = 0.05, **common: Any) -> list[VizCallback]:
+BUDGET = 0.05  # of the fit's time
+
+
+def viz_callbacks(**common: Unpack[CommonOptions]) -> list[VizCallback]:
     """Every callback at its defaults, with these common options (see `VizCallback`), ready for `Trainer(callbacks=...)`.
 
-    So much is drawn that it has a budget, by default a twentieth of the fit's time: in short runs the dear callbacks draw
-    seldom or never, which is said. `max_overhead=None` draws all.
+    The suite draws much, so it has a budget: `max_overhead` is 0.05 here unless given. In short runs the expensive callbacks
+    draw rarely or never, and a warning says so; `max_overhead=None` draws everything.
     """
-    common["max_overhead"] = max_overhead
-    return [
-        FilterLogger(**common),
-        ActivationLogger(**common),
-        SaliencyLogger(**common),
-        GradCAMLogger(**common),
-        EmbeddingProjectorLogger(**common),
-        TopPatchesLogger(**common),
-        ClassSynthesisLogger(**common),
-        DeepDreamLogger(**common),
-    ]
+    options: CommonOptions = {"max_overhead": BUDGET, **common}
+    return [callback(**options) for callback in CALLBACKS]

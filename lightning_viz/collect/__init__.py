@@ -1,0 +1,1 @@
+"""What is recorded from the validation loop's own forward passes."""

@@ -1,190 +1,213 @@
-"""What the validation loop's own forward passes leave: nothing is run a second time, but for compiled networks."""
+"""ForwardRecorder: hooks on the network for one loop, which feed accumulators from the loop's own forward passes."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_viz.data.batch import Unpack
-from lightning_viz.data.distributed import gathered, known_to_all
-from lightning_viz.data.samplers import Places, positions
+from lightning_viz.data.distributed import gather_to_all, gather_to_first
+from lightning_viz.data.samplers import Positions, sample_positions
 from lightning_viz.methods.model.outputs import logits
 
-
-@dataclass(frozen=True)
-class Tap:
-    """A place to listen at: what a module returns, or is given, reduced at once, as it may be overwritten in place."""
-
-    module: nn.Module
-    reduce: Callable[[Tensor, Tensor], Any]  #: from the activation and the images to what is kept until the batch's end
-    of_input: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A batch that the loop has done: its pictures and what the network made of them."""
-
-    images: Tensor
-    labels: Tensor | None
-    logits: Tensor | None  #: (B, classes), where the output holds any
-    taken: Mapping[str, Any]  #: by tap
-    positions: Places  #: in the data's order, (B,); -1 is one that a distributed sampler repeats
-    loader: int = 0
-
-    def at(self, rows: Places) -> "Seen":
-        """These pictures alone."""
-        chosen = torch.from_numpy(rows).to(self.images.device)
-        labels, scores = (None if one is None else one[chosen.to(one.device)] for one in (self.labels, self.logits))
-        taken = {name: values[chosen.to(values.device)] for name, values in self.taken.items()}
-        return Seen(self.images[chosen], labels, scores, taken, self.positions[rows], self.loader)
-
-    @property
-    def losses(self) -> Tensor:
-        """The cross-entropy of each picture, (B,); NaN where there is no label or no such class."""
-        if self.logits is None or self.labels is None:
-            return torch.full((len(self.images),), torch.nan, dtype=torch.float32)
-        scores, labels = self.logits.float(), self.labels
-        known = (labels >= 0) & (labels < scores.shape[1])
-        losses = nn.functional.cross_entropy(scores, labels.where(known, 0), reduction="none")
-        return losses.where(known, torch.nan)
-
-
-class Collector(Protocol):
-    """What makes something of the batches, in every process, and at the end of all processes' shares."""
-
-    def taps(self, network: nn.Module, images: Tensor) -> Mapping[str, Tap]:
-        """Where to listen."""
-
-    def take(self, seen: Seen) -> None: ...
-
-    def share(self) -> Any:
-        """This process's, on the CPU."""
-
-    def merge(self, shares: Sequence[Any]) -> None:
-        """All processes', in the first."""
+from .accumulator import Accumulator, HookPoint, RecordedBatch
 
 
 @dataclass(eq=False)
-class Harvest:
-    """Listens to the modules of a network for the duration of one loop, and feeds collectors."""
+class Recording:
+    """The accumulators of one callback in one loop. An error drops these alone, and the loop goes on."""
 
-    network: nn.Module
-    collectors: list[Collector]
-    unpack: Unpack
-    error: Exception | None = None  #: what broke it; then it listens no more, and the loop goes on
-    whole: bool = True  #: whether the loop sees all the batches that it ever sees
-    seconds: float = 0.0  #: that the loop waited for it
-    #: Where the loop's own passes are compiled: the protection under which each batch is run once more, as it was written.
-    again: Callable[[], AbstractContextManager[None]] | None = None
-    global_step: int | None = None  #: of the network that was listened to, once the loop is over
-    _images: Tensor | None = None
-    _taken: dict[str, Any] = field(default_factory=dict)
-    _logits: Tensor | None = None
-    _outputs: list[nn.Module] = field(default_factory=list)
-    _taps: dict[str, Tap] = field(default_factory=dict)
-    _hooks: list[Any] = field(default_factory=list)
-    _done: dict[int, int] = field(default_factory=dict)
+    accumulators: list[Accumulator] = field(default_factory=list)
+    error: Exception | None = None
+    complete: bool = True  #: whether the loop sees every batch that it ever sees
+    global_step: int | None = None  #: of the weights that were recorded, once the loop is over
+    _points: dict[str, HookPoint] = field(default_factory=dict)
+    _values: dict[str, Any] = field(default_factory=dict)  #: of the current batch
 
-    def open(self, images: Tensor) -> None:
-        """Attach the hooks; runs the first of these images once, to see what the network returns where."""
-        self._outputs = output_modules(self.network, images[:1])
-        self._taps = {name: tap for one in self.collectors for name, tap in one.taps(self.network, images[:1]).items()}
-        if self.again is None:
-            self._attach()
-
-    def start(self, batch: Any) -> None:
-        """Before a batch goes through the network."""
-        self._images, self._logits, self._taken = self.unpack(batch)[0], None, {}
-        if self.again is not None:
-            with self.again(), torch.no_grad():
-                self._attach()
-                self.network(self._images.clone())
-            self.close()
-
-    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, places: Places | None = None) -> None:
-        """After it has. `places` are its samples' in the data, where it is not the loader's next batch."""
-        images, labels = self.unpack(batch)
-        done = self._done.get(loader, 0)
-        self._done[loader] = done + len(images)
-        places = positions(data, done, len(images)) if places is None else places
-        seen = Seen(images, labels, self._logits, self._taken, places, loader)
-        self._images, self._logits, self._taken = None, None, {}
-        for collector in self.collectors:
-            collector.take(seen)
-
-    def attempt(self, work: Callable[..., None], *args: Any) -> None:
-        """Do this part of the work, unless an earlier one broke."""
+    def attempt(self, work: Callable[..., object], *args: Any) -> None:
+        """Do this part of the work, unless an earlier one failed."""
         if self.error is None:
-            start = time.perf_counter()
             try:
                 work(*args)
             except Exception as error:
                 self.error = error
+                self._points, self._values = {}, {}
+
+    def is_fresh(self, global_step: int) -> bool:
+        """The one rule: recorded without error, over a complete loop, with the weights of this step."""
+        return self.error is None and self.complete and self.global_step == global_step
+
+    def find_points(self, network: nn.Module, images: Tensor) -> None:
+        for accumulator in self.accumulators:
+            self._points |= accumulator.hook_points(network, images)
+
+    def update(self, batch: RecordedBatch) -> None:
+        for accumulator in self.accumulators:
+            accumulator.update(batch)
+
+    def merge(self, states: Sequence[Sequence[Any]]) -> None:
+        """`states` are those of each process, which has one for each accumulator."""
+        for index, accumulator in enumerate(self.accumulators):
+            accumulator.merge_state([process[index] for process in states])
+
+
+@dataclass(eq=False)
+class ForwardRecorder:
+    """Records the forward passes of one loop for all recordings.
+
+    Args:
+        network: what returns the scores.
+        unpack: from a batch to images and labels.
+        recordings: one for each callback, in the same order in every process.
+        rerun: where the loop's own passes are compiled and skip hooks: the guard under which each batch is run once more.
+    """
+
+    network: nn.Module
+    unpack: Unpack
+    recordings: Sequence[Recording]
+    rerun: Callable[[], AbstractContextManager[None]] | None = None
+    seconds: float = 0.0  #: that the loop waited
+    _images: Tensor | None = None
+    _scores: Tensor | None = None
+    _outputs: list[nn.Module] = field(default_factory=list)
+    _hooks: list[Any] = field(default_factory=list)
+    _done: dict[int, int] = field(default_factory=dict)
+    _timing: bool = False
+
+    def open(self, batch: Any) -> None:
+        """Attach the hooks. Runs the first image of the batch to find which modules return the scores."""
+        with self._timed(), self._shared():
+            image = self.unpack(batch)[0][:1]
+            self._outputs = modules_returning_scores(self.network, image)
+            for recording in self._active:
+                recording.attempt(recording.find_points, self.network, image)
+            if self.rerun is None:
+                self._attach()
+
+    def start(self, batch: Any) -> None:
+        """Before a batch goes through the network."""
+        if not self._active:
+            return
+        with self._timed(), self._shared():
+            self._images, self._scores = self.unpack(batch)[0], None
+            for recording in self._active:
+                recording._values = {}
+            if self.rerun is not None:
+                with self.rerun(), torch.no_grad():
+                    self._attach()
+                    self.network(self._images.clone())
                 self.close()
-            self.seconds += time.perf_counter() - start
+
+    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, positions: Positions | None = None) -> None:
+        """After it has. `positions` are its samples' in the data, where it is not the loader's next batch."""
+        if not self._active:
+            return
+        with self._timed(), self._shared():
+            images, labels = self.unpack(batch)
+            done = self._done.get(loader, 0)
+            self._done[loader] = done + len(images)
+            positions = sample_positions(data, done, len(images)) if positions is None else positions
+            for recording in self._active:
+                seen = RecordedBatch(images, labels, self._scores, recording._values, positions, loader)
+                recording.attempt(recording.update, seen)
+                recording._values = {}
+            self._images, self._scores = None, None
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
-    def gather(self) -> None:
-        """Bring together what all processes have; every one of them joins, also one that broke, and learns of that."""
+    def merge(self, global_step: int) -> None:
+        """After the loop: remove the hooks and bring the processes together. Every process joins.
+
+        A recording that failed in one process is dropped in all.
+        """
         self.close()
-        own: list[Any] = []
-        self.attempt(lambda: own.extend(one.share() for one in self.collectors))
-        said = None if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        known = known_to_all((said, self.whole))
-        self.whole = all(whole for _, whole in known)
-        causes = [cause for cause, _ in known if cause is not None]
-        if self.error is None and causes:
-            self.error = RuntimeError(f"another process could not listen to its validation loop: {causes[0]}")
-        if not causes:
-            self.attempt(self._merge, gathered(own))
+        states: list[list[Any]] = [[] for _ in self.recordings]
+        for recording, state in zip(self.recordings, states, strict=True):
+            recording.attempt(lambda r=recording, s=state: s.extend(one.state() for one in r.accumulators))
+        own = [(_describe(recording.error), recording.complete) for recording in self.recordings]
+        for recording, reports in zip(self.recordings, zip(*gather_to_all(own), strict=True), strict=True):
+            recording.complete = all(complete for _, complete in reports)
+            causes = [cause for cause, _ in reports if cause is not None]
+            if recording.error is None and causes:
+                recording.error = RuntimeError(f"another process failed to record its validation loop: {causes[0]}")
+        healthy = self._active  # the same in every process, from here on
+        sent = [state for recording, state in zip(self.recordings, states, strict=True) if recording in healthy]
+        gathered = gather_to_first(sent) if healthy else []
+        for index, recording in enumerate(healthy):
+            recording.attempt(recording.merge, [process[index] for process in gathered])
+        for recording in self.recordings:
+            recording.global_step = global_step
+
+    @property
+    def _active(self) -> list[Recording]:
+        """What still records."""
+        return [one for one in self.recordings if one.accumulators and one.error is None]
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """An error in what all recordings share is an error of each, and ends the recording."""
+        try:
+            yield
+        except Exception as error:
+            self.close()
+            for recording in self._active:
+                recording.error = error
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Counts the seconds of the outermost call."""
+        outermost, self._timing, start = not self._timing, True, time.perf_counter()
+        try:
+            yield
+        finally:
+            if outermost:
+                self._timing = False
+                self.seconds += time.perf_counter() - start
 
     def _attach(self) -> None:
         for module in self._outputs:
-            hook = module.register_forward_hook(lambda _m, _i, output: self.attempt(self._take_logits, output))
-            self._hooks.append(hook)
-        for name, tap in self._taps.items():
-            if tap.of_input:
-                hook = tap.module.register_forward_pre_hook(
-                    lambda _m, inputs, name=name, tap=tap: self._take(name, tap, *inputs[:1])
-                )
-            else:
-                hook = tap.module.register_forward_hook(
-                    lambda _m, _i, output, name=name, tap=tap: self._take(name, tap, output)
-                )
-            self._hooks.append(hook)
+            self._hooks.append(module.register_forward_hook(lambda _m, _i, output: self._keep_scores(output)))
+        for recording in self._active:
+            for name, point in recording._points.items():
+                self._hooks.append(self._attach_point(recording, name, point))
 
-    def _merge(self, shares: list[list[Any]]) -> None:
-        for index, collector in enumerate(self.collectors):
-            collector.merge([share[index] for share in shares])
+    def _attach_point(self, recording: Recording, name: str, point: HookPoint) -> Any:
+        def keep(activation: Any) -> None:
+            with self._timed():
+                recording.attempt(self._keep_value, recording, name, point, activation)
 
-    def _take(self, name: str, tap: Tap, activation: Any = None) -> None:
+        if point.of_input:
+            return point.module.register_forward_pre_hook(lambda _m, inputs: keep(inputs[0] if inputs else None))
+        return point.module.register_forward_hook(lambda _m, _i, output: keep(output))
+
+    def _keep_value(self, recording: Recording, name: str, point: HookPoint, activation: Any) -> None:
         images = self._images
         if images is not None and isinstance(activation, Tensor) and activation.shape[:1] == images.shape[:1]:
-            self.attempt(self._keep, name, tap, activation, images)
+            with torch.no_grad():
+                recording._values[name] = point.reduce(activation, images)
 
-    def _keep(self, name: str, tap: Tap, activation: Tensor, images: Tensor) -> None:
-        with torch.no_grad():
-            self._taken[name] = tap.reduce(activation, images)
-
-    def _take_logits(self, output: Any) -> None:
-        with suppress(TypeError):  # the LightningModule's call that runs the whole validation step returns no logits
+    def _keep_scores(self, output: Any) -> None:
+        with self._timed(), suppress(TypeError):  # the LightningModule called for a whole validation step returns none
             scores = logits(output)
             if self._images is not None and scores.ndim == 2 and len(scores) == len(self._images):
-                self._logits = scores.detach()
+                self._scores = scores.detach()
 
 
-def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
-    """The modules that return the network's logits, found with a forward pass: the network, and what it calls last.
+def _describe(error: Exception | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"
+
+
+def modules_returning_scores(network: nn.Module, images: Tensor) -> list[nn.Module]:
+    """The modules that return the network's scores, found with one forward pass: the network, and what it calls last.
 
     Several, because a validation step may call any of these.
     """
@@ -205,6 +228,6 @@ def output_modules(network: nn.Module, images: Tensor) -> list[nn.Module]:
             found.append((module, logits(output)))
     if not found or outputs[-1][0] is not found[-1][0]:
         return []
-    end = found[-1][1]
-    same = [module for module, one in found if one.shape == end.shape and one.data_ptr() == end.data_ptr()]
+    last = found[-1][1]
+    same = [module for module, one in found if one.shape == last.shape and one.data_ptr() == last.data_ptr()]
     return list(dict.fromkeys(same))

@@ -1,4 +1,4 @@
-"""The samples that activate units most."""
+"""The samples with the largest activations of each unit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -6,62 +6,62 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-#: Of each image and channel the largest activation, and the row and the column of its place: (B, U) each.
+#: The largest activation of each image and channel, and its row and column in the map: (B, U) each.
 Peaks = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Top:
-    """Of U units of a layer the n samples each that activate them most, strongest first, (U, n) each."""
+class TopSamples:
+    """The n samples with the largest activations of each of U units, largest first, (U, n) each."""
 
     values: Tensor  #: the largest activation of the sample; -inf where there is no such sample
     positions: Tensor  #: in the data's order; -1 where there is none
-    rows: Tensor  #: of the place that is activated most
+    rows: Tensor  #: of the largest activation in the map
     columns: Tensor
     labels: Tensor  #: -1 where unknown
 
     @classmethod
-    def of(cls, peaks: Peaks, positions: Tensor, labels: Tensor) -> "Top":
-        """A batch, in its order. What is not finite is no activation; position -1 is a repeated sample."""
+    def of(cls, peaks: Peaks, positions: Tensor, labels: Tensor) -> "TopSamples":
+        """A batch, in its order. Values that are not finite, and repeated samples (position -1), do not count."""
         values, rows, columns = (one.T for one in peaks)
-        there = values.isfinite() & (positions >= 0)
-        values = values.where(there, -torch.inf)
-        return cls(values, positions.expand_as(values).where(there, -1), rows, columns, labels.expand_as(rows))
+        valid = values.isfinite() & (positions >= 0)
+        values = values.where(valid, -torch.inf)
+        return cls(values, positions.expand_as(values).where(valid, -1), rows, columns, labels.expand_as(rows))
 
     @classmethod
-    def joined(cls, parts: Sequence["Top"]) -> "Top":
+    def concatenated(cls, parts: Sequence["TopSamples"]) -> "TopSamples":
         """The samples of all parts, of the same units."""
         return cls(*(torch.cat([getattr(part, one.name) for part in parts], dim=1) for one in fields(cls)))
 
-    def strongest(self, count: int) -> "Top":
-        """The `count` largest; of equals those that come first in the data, whatever the order here."""
+    def largest(self, count: int) -> "TopSamples":
+        """The `count` largest; of equal ones those that come first in the data, whatever the order here."""
         order = self._rank.topk(min(count, self.values.shape[1]), dim=1).indices
         return self._map(lambda one: one.gather(1, order))
 
-    def at(self, units: Tensor) -> "Top":
-        """These rows alone."""
+    def at(self, units: Tensor) -> "TopSamples":
+        """These units only."""
         return self._map(lambda one: one[units])
 
-    def cpu(self) -> "Top":
+    def cpu(self) -> "TopSamples":
         return self._map(lambda one: one.cpu())
 
     @property
     def _rank(self) -> Tensor:
-        """A different whole number for each sample, higher the stronger, then the earlier it is; one sort decides by both.
+        """A different integer for each sample: higher the larger its activation, then the earlier it is in the data.
 
-        The bits of a float, read as an integer, are in the order of the floats; those of negative ones backwards.
+        The bits of a float, read as an integer, are in the order of the floats; those of negative ones in reverse order.
         """
         bits = (self.values.float() + 0.0).view(torch.int32).long()  # -0.0 becomes 0.0
         return (bits.where(bits >= 0, bits ^ 0x7FFFFFFF) << 32) - self.positions
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Top":
-        return Top(*(change(getattr(self, one.name)) for one in fields(self)))
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "TopSamples":
+        return TopSamples(*(change(getattr(self, one.name)) for one in fields(self)))
 
     @property
-    def classes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Each unit's most frequent class, how many of its samples are of it, and of how many the class is known: (U,).
+    def majority(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Each unit's most frequent class, the number of its samples in that class, and of labelled samples: (U,) each.
 
-        Of equally frequent classes that of the strongest sample.
+        Of equally frequent classes the one of the largest activation.
         """
         known = (self.labels >= 0) & (self.positions >= 0)
         same = (self.labels[:, :, None] == self.labels[:, None, :]) & known[:, None, :] & known[:, :, None]
@@ -70,6 +70,6 @@ class Top:
 
     @property
     def purity(self) -> Tensor:
-        """The share of the most frequent class, (U,); NaN where no class is known."""
-        _, counts, known = self.classes
+        """The share of the most frequent class among labelled samples, (U,); NaN where none is labelled."""
+        _, counts, known = self.majority
         return counts.double() / known  # 0 / 0 is NaN

@@ -1,4 +1,4 @@
-"""What is in a batch: images and labels, under the names people give them."""
+"""What is in a batch: images and labels, under the usual names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: A user's own way from a batch to (images, labels); labels may be None.
+#: A custom function from a batch to (images, labels); labels may be None.
 Unpack = Callable[[Any], tuple[Tensor, Tensor | None]]
 
 _IMAGES = ("image", "images", "pixel_values", "img", "x", "input", "inputs")
@@ -14,25 +14,28 @@ _LABELS = ("label", "labels", "target", "targets", "y", "class")
 
 
 def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Images (B, C, H, W) and class indices (B,), the latter None where there are none.
+    """Images (B, C, H, W) and class indices (B,), -1 for an unlabelled sample; None where the batch has no such labels.
 
     A batch is a tensor of images, a tuple or list that begins with images and labels, or a dict with the usual keys.
-    Raises ValueError for any other, or where the images are no pictures.
+    Raises ValueError for any other, or where the images are not (B, C, H, W).
     """
     images, labels = _parts(batch)
     if isinstance(images, Tensor) and images.dtype == torch.uint8:
-        images = images.float()  # of a model that normalises by itself
+        images = images.float()  # the model normalises by itself
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         found = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
-            f"the batch holds {found} where images (B, C, H, W) in floating point belong; "
+            f"the batch holds {found} where floating-point images (B, C, H, W) are expected; "
             "give unpack= a callable from a batch to (images, labels), or a probe="
         )
-    if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.is_floating_point():
-        labels = None  # masks, several labels an image, regression: no class indices
-    elif (labels < 0).any():
-        labels = None  # unlabelled
-    return images, labels
+    return images, _class_indices(labels, len(images))
+
+
+def _class_indices(labels: Any, count: int) -> Tensor | None:
+    """Labels that are class indices, negative ones (such as -100) as -1; None for masks, multi-hot labels, regression."""
+    if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.is_floating_point():
+        return None
+    return None if (labels < 0).all() else labels.clamp(min=-1) if (labels < 0).any() else labels
 
 
 def _parts(batch: Any) -> tuple[Any, Any]:

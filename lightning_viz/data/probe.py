@@ -1,5 +1,6 @@
-"""The pinned set of pictures that every callback looks at."""
+"""The pinned pictures that every callback looks at."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,34 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_viz.render import Pixels
-from lightning_viz.runtime.words import shown
+from .arguments import check_flag, describe_value
+
+#: Pictures as a person sees them, (N, H, W, 3).
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Hardest:
-    """The wish for the validation pictures with the highest cross-entropy, see `Probe.hardest`."""
+    """The request for the validation pictures with the highest cross-entropy, see `Probe.hardest`."""
 
     refresh: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.refresh, bool):
-            raise TypeError(f"refresh={shown(self.refresh)} is {type(self.refresh).__name__}; give True or False")
+        check_flag("refresh", self.refresh)
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Pictures to look at all through training, so that step 0 and step 10,000 show the same cat.
+    """Pictures that stay the same throughout training, so that step 0 and step 10,000 show the same cat.
 
     Args:
-        images: (B, C, H, W), floating point, as the model wants them, normalisation included.
-        labels: true class indices, (B,), where there are any.
+        images: (B, C, H, W), floating point, as the model expects them, normalised.
+        labels: true class indices (B,), negative for an unlabelled picture; None where no picture is labelled.
         class_names: a name per class.
-        mean, std: how the images were normalised, per channel or one number for all, to show them in their own
-            colours. Where None, the colours are estimated from the range of the images.
-        origin: where pictures and colours come from, printed under each panel.
+        mean, std: of the normalisation, per channel or one number for all, to show the pictures denormalised. Where
+            None, their colours are scaled from the range of the values.
+        origin: where the pictures come from, printed under each panel.
 
-    Raises TypeError or ValueError for images that are none, labels that do not fit them, or too few class names.
+    Raises TypeError or ValueError where images, labels, class names or normalisation do not fit each other.
     """
 
     images: Tensor
@@ -51,35 +53,37 @@ class Probe:
         if self.class_names is not None:
             object.__setattr__(self, "class_names", _names(self.class_names))
         if self.labels is not None:
-            object.__setattr__(self, "labels", self._checked_labels(self.labels))
+            labels = self._checked_labels(self.labels)
+            object.__setattr__(self, "labels", None if (labels < 0).all() else labels.clamp(min=-1))
         if (self.mean is None) != (self.std is None):
-            raise ValueError(f"mean={shown(self.mean)} and std={shown(self.std)} belong together; give both or neither")
+            given = f"mean={describe_value(self.mean)} and std={describe_value(self.std)}"
+            raise ValueError(f"{given} belong together; give both or neither")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None:
                 _check_normalisation(name, value, self.images.shape[1])
         if not isinstance(self.origin, str):
-            raise TypeError(f"origin={shown(self.origin)} is {type(self.origin).__name__}; give a few words")
+            raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
     def _check_images(self) -> None:
         images = self.images
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
             raise TypeError(
-                f"probe images are {kind}; they must be a floating-point tensor (B, C, H, W), as the model wants it"
+                f"probe images are {kind}; give a floating-point tensor (B, C, H, W), as the model expects it"
             )
         if images.ndim != 4 or 0 in images.shape:
-            raise ValueError(f"probe images have the shape {tuple(images.shape)}; they must be pictures (B, C, H, W)")
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}; give (B, C, H, W)")
 
     def _checked_labels(self, given: object) -> Tensor:
-        remedy = f"they must be {len(self.images)} class indices of 0 and more, one per image"
+        remedy = f"give {len(self.images)} class indices, one per image"
         try:
             labels = torch.as_tensor(given)
         except Exception as error:
-            raise TypeError(f"probe labels={shown(given)} are {type(given).__name__}; {remedy}") from error
+            raise TypeError(f"probe labels={describe_value(given)} are {type(given).__name__}; {remedy}") from error
         whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-        if labels.shape != self.images.shape[:1] or not whole or (labels < 0).any():
+        if labels.shape != self.images.shape[:1] or not whole:
             what = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise ValueError(f"probe labels={shown(given)} are {what}; {remedy}")
+            raise ValueError(f"probe labels={describe_value(given)} are {what}; {remedy}")
         if self.class_names is not None and len(self.class_names) <= int(labels.max()):
             raise ValueError(
                 f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
@@ -89,10 +93,10 @@ class Probe:
 
     @staticmethod
     def hardest(refresh: bool = False) -> "Hardest":
-        """Instead of a probe: the validation pictures with the highest loss, known after the first validation loop.
+        """Instead of a probe: the validation pictures with the highest loss, chosen after the first validation loop.
 
-        They are kept from then on; with `refresh` they are those of the last loop each time, and film strips, which
-        follow a picture over time, are turned off.
+        They stay the same from then on. With `refresh=True` they are chosen again after each loop, and film strips, which
+        follow a picture over time, are off.
         """
         return Hardest(refresh)
 
@@ -101,33 +105,41 @@ class Probe:
 
     def head(self, count: int) -> "Probe":
         """The first `count` pictures."""
-        return self.part(slice(count))
+        return self.subset(slice(count))
 
-    def part(self, places: slice) -> "Probe":
+    def subset(self, rows: slice) -> "Probe":
         """Some of the pictures."""
-        labels = None if self.labels is None else self.labels[places]
-        return replace(self, images=self.images[places], labels=labels)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, images=self.images[rows], labels=labels)
 
     def to(self, device: torch.device) -> "Probe":
         labels = None if self.labels is None else self.labels.to(device)
         return replace(self, images=self.images.to(device), labels=labels)
 
-    def name(self, label: int) -> str:
-        """The class's name, or its index where it has none."""
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its index where it has none."""
         return self.class_names[label] if self.class_names and label < len(self.class_names) else str(label)
+
+    def unique_names(self, labels: Sequence[int]) -> dict[int, str]:
+        """The names of these classes, with the index added where two have the same name."""
+        names = {label: self.class_name(label) for label in labels}
+        counts = Counter(names.values())
+        return {
+            label: name if name and counts[name] == 1 else f"{name} ({label})".strip() for label, name in names.items()
+        }
 
     @cached_property
     def pictures(self) -> Pixels:
-        """The images as a person sees them, (B, H, W, 3): normalisation undone, one channel shown in grey.
+        """The images as a person sees them, (B, H, W, 3): denormalised, one channel in grey.
 
         Of four and more channels the first three are shown; of two, their mean.
         """
-        return self.shown(self.images)
+        return self.to_pixels(self.images)
 
-    def shown(self, images: Tensor | NDArray[np.float32]) -> Pixels:
-        """Other images (N, C, h, w) of the same data, as a person sees them, (N, h, w, 3).
+    def to_pixels(self, images: Tensor | NDArray[np.float32]) -> Pixels:
+        """Other images (N, C, h, w) of the same data as a person sees them, (N, h, w, 3).
 
-        By NumPy: torch, called by the queue's thread, would keep a second set of threads there, which slows training down.
+        In NumPy: torch, called by the queue's thread, would start a second set of threads, which slows training down.
         """
         mean, std, brightest = self._normalisation
         given = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
@@ -137,16 +149,17 @@ class Probe:
         return np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:])).transpose(0, 2, 3, 1))
 
     @staticmethod
-    def visible(pictures: Tensor) -> Tensor:
-        """What is shown of pictures of any number of channels, (N, C, h, w) to (N, 3, h, w)."""
+    def to_rgb(pictures: Tensor) -> Tensor:
+        """The three channels shown of pictures with any number of them: (N, C, h, w) -> (N, 3, h, w)."""
         return pictures[:, :3] if pictures.shape[1] >= 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
 
     @property
     def note(self) -> str:
-        """Where pictures and colours come from, in a line."""
+        """Where the pictures come from and how their colours are shown, in a line."""
         if self.mean is not None:
             return self.origin
-        return f"{self.origin}; colours {'as they are' if self._in_unit_range(self.images) else 'estimated from the range'}"
+        unit = self._in_unit_range(self.images)
+        return f"{self.origin}; {'values 0 to 1 shown as they are' if unit else 'colours scaled from the value range'}"
 
     @property
     def normalisation(self) -> tuple[Tensor, Tensor]:
@@ -156,7 +169,7 @@ class Probe:
 
     @cached_property
     def _normalisation(self) -> tuple[Tensor, Tensor, float]:
-        """Mean, standard deviation, and what is brightest then: some normalise the values 0 to 255."""
+        """Mean, standard deviation, and the value of white after denormalising: 1, or 255 for data in 0 to 255."""
         images = torch.nan_to_num(self.images.detach().float().cpu())
         if self.mean is not None and self.std is not None:
             mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
@@ -174,13 +187,15 @@ class Probe:
 
 
 def _names(given: object) -> tuple[str, ...]:
-    """Class names as texts that a file takes: a folder's name may hold bytes that are none."""
+    """Class names as valid Unicode: a folder's name may hold other bytes."""
     listed = isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
     if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):  # type: ignore[arg-type]
-        raise TypeError(f"class_names={shown(given)} is {type(given).__name__}; give a list of names, one per class")
+        raise TypeError(
+            f"class_names={describe_value(given)} is {type(given).__name__}; give a list of names, one per class"
+        )
     names: list[object] = list(given)  # type: ignore[call-overload]
     if wrong := [name for name in names if not isinstance(name, str | int | np.integer)]:
-        raise TypeError(f"class_names={shown(given)} holds {type(wrong[0]).__name__}; give a name per class")
+        raise TypeError(f"class_names={describe_value(given)} holds {type(wrong[0]).__name__}; give a name per class")
     return tuple(str(name).encode(errors="replace").decode() for name in names)
 
 
@@ -190,13 +205,17 @@ def _check_normalisation(name: str, value: object, channels: int) -> None:
     try:
         numbers = torch.as_tensor(value)
     except Exception as error:
-        raise TypeError(f"{name}={shown(value)} is {type(value).__name__}; {remedy}") from error
+        raise TypeError(f"{name}={describe_value(value)} is {type(value).__name__}; {remedy}") from error
     flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
     if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
-        raise TypeError(f"{name}={shown(value)} is {type(value).__name__} of {numbers.dtype}; {remedy}")
+        raise TypeError(f"{name}={describe_value(value)} is {type(value).__name__} of {numbers.dtype}; {remedy}")
     if numbers.numel() not in (1, channels):
         raise ValueError(
-            f"{name}={shown(value)} has {numbers.numel()} values, and the images {channels} channels; {remedy}"
+            f"{name}={describe_value(value)} has {numbers.numel()} values, and the images {channels} channels; {remedy}"
         )
     if not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
-        raise ValueError(f"{name}={shown(value)} is no {'scale' if name == 'std' else 'colour'}; {remedy}")
+        raise ValueError(
+            f"{name}={describe_value(value)} is not finite and positive; {remedy}"
+            if name == "std"
+            else f"{name}={describe_value(value)} is not finite; {remedy}"
+        )

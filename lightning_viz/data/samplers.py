@@ -1,4 +1,4 @@
-"""The order in which a loader shows its samples."""
+"""The order in which a dataloader returns the samples of its dataset."""
 
 from typing import Any
 
@@ -8,56 +8,63 @@ from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from .distributed import processes
+from .distributed import world_size
 
-Places = NDArray[np.int64]
+#: Positions of samples, in the order of the data or of the dataset, (N,).
+Positions = NDArray[np.int64]
 
 
-def order_of(loader: DataLoader[Any]) -> Any:
-    """What decides the order of a loader's samples: of a batch sampler of one's own, the sampler in that."""
+def sampler_of(loader: DataLoader[Any]) -> Any:
+    """The sampler that decides the order: of a custom batch sampler, the sampler inside it."""
     return getattr(loader.batch_sampler, "sampler", loader.sampler)
 
 
-def part_of(loader: DataLoader[Any]) -> NDArray[np.int64]:
-    """Which samples of its dataset a loader shows: a sampler of a part says so, such as SubsetRandomSampler, and the rest
-    may be training data. In no order to rely on."""
-    sampler = order_of(loader)
-    while isinstance(sampler, DistributedSampler):  # Lightning has wrapped the user's own
+def dataset_indices(loader: DataLoader[Any]) -> Positions:
+    """The indices of its dataset that a loader returns, in no order to rely on.
+
+    A sampler of a part has them as `indices`, such as SubsetRandomSampler; the rest may be training data.
+    """
+    sampler = sampler_of(loader)
+    while isinstance(sampler, DistributedSampler):  # Lightning has wrapped the user's sampler
         sampler = getattr(sampler.dataset, "_sampler", None)
     return np.asarray(getattr(sampler, "indices", range(len(loader.dataset))))  # type: ignore[arg-type]
 
 
 def batch_size_of(loader: DataLoader[Any]) -> int | None:
-    """How many samples a batch has; None where a batch sampler of one's own does not say."""
+    """Samples per batch; None where a custom batch sampler has no `batch_size`."""
     return getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
 
 
-def positions(data: DataLoader[Any] | None, done: int, count: int) -> Places:
-    """Where in the data's order this process's next `count` samples are, after `done` of them; -1 for a repeated one."""
+def sample_positions(loader: DataLoader[Any] | None, done: int, count: int) -> Positions:
+    """Positions in the data's order of this process's next `count` samples after `done`; -1 for a repeated one."""
     own = np.arange(done, done + count)
-    sampler = None if data is None else order_of(data)
+    sampler = None if loader is None else sampler_of(loader)
     if isinstance(sampler, DistributedSampler):
-        places = own * sampler.num_replicas + sampler.rank
-        return np.where(places < len(sampler.dataset), places, -1)  # type: ignore[arg-type]
-    if processes() > 1:
-        return own * processes() + distributed.get_rank()
+        positions = own * sampler.num_replicas + sampler.rank
+        return np.where(positions < len(sampler.dataset), positions, -1)  # type: ignore[arg-type]
+    if world_size() > 1:
+        return own * world_size() + distributed.get_rank()
     return own
 
 
-def is_steady(data: DataLoader[Any] | None) -> bool:
-    """Whether a position is a sample's index in the dataset, hence the same sample each time: not in an order that a
-    sampler of one's own makes, nor where several processes have each its own data. Of a stream nothing else is known than
-    that it comes."""
-    if data is None or isinstance(data.dataset, IterableDataset):
+def has_fixed_order(loader: DataLoader[Any] | None) -> bool:
+    """Whether a position means the same sample in every loop.
+
+    False for a shuffling or custom sampler, and where each of several processes has data of its own. A stream is taken
+    to return its samples in one order.
+    """
+    if loader is None or isinstance(loader.dataset, IterableDataset):
         return True
-    sampler = order_of(data)
+    sampler = sampler_of(loader)
     if isinstance(sampler, DistributedSampler):
-        in_order = not sampler.shuffle and sampler.dataset is data.dataset
+        in_order = not sampler.shuffle and sampler.dataset is loader.dataset
     else:
-        in_order = isinstance(sampler, SequentialSampler) and processes() == 1
-    return in_order and (data.batch_sampler is None or type(data.batch_sampler) is BatchSampler)
+        in_order = isinstance(sampler, SequentialSampler) and world_size() == 1
+    return in_order and (loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler)
 
 
-def is_indexed(data: DataLoader[Any]) -> bool:
-    """Whether the loop's n-th sample is the dataset's n-th."""
-    return is_steady(data) and data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)
+def is_indexable(loader: DataLoader[Any]) -> bool:
+    """Whether the n-th sample of the loop is `dataset[n]`."""
+    return (
+        has_fixed_order(loader) and loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset)
+    )

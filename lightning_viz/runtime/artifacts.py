@@ -1,4 +1,4 @@
-"""What a callback's `draw` yields: panels, scalars, embeddings."""
+"""What a callback's `draw` yields: raw values, and how to render them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from lightning_viz.render import Caption, Cell, Painter, Pixels
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture in the making: a tile per item, on a sheet of its own and as the newest column of its film strip.
+    """One tile per item: on a sheet, and as the newest column of a film strip.
 
     Args:
         tag: TensorBoard's tag, such as "saliency/gradient"; a callback's `tag=` replaces its first part.
-        values: what was measured, raw, for that the film strip can give all steps one scale: maps (N, h, w),
-            pictures (N, C, h, w), or with `columns` maps (N, h, w) for each of these.
-        painter: how values become tiles.
-        columns: names of the maps to show side by side for each item; such a panel has no film strip.
-        items: which pictures of the probe the values are of; all by default.
+        values: raw, so that all steps of the film strip get one scale: maps (N, h, w), pictures (N, C, h, w), or with
+            `columns` maps (N, h, w) for each of these.
+        painter: how values become colours.
+        columns: names of the maps shown side by side for each item; such a panel has no film strip.
+        items: which pictures of the probe the values belong to; all by default.
         beside: pictures (N, H, W, 3) to show next to the tiles.
-        labels: what each tile is, for good; by default the true classes of the probe.
-        captions: what is to say of each tile now; by default the predicted classes and their probabilities.
-        notes: lines to print under the panel.
-        common_scale: one scale for all tiles of the sheet, rather than each tile's own.
-        size: the least side of a tile in pixels; smaller ones are magnified.
+        labels: what each tile is at every step; by default the true classes of the probe.
+        captions: what is to be said of each tile at this step; by default the predicted classes and probabilities.
+        notes: lines below the sheet.
+        common_scale: one colour scale for all tiles of the sheet, rather than one for each tile.
+        size: the smallest side of a tile in pixels; smaller ones are magnified.
         film: which items the film strip follows; all by default, none if empty.
     """
 
@@ -45,43 +45,18 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles:
-    """Ready tiles on a sheet of their own.
+class FilmColumn:
+    """The newest column of the film strip of a `TileGrid`.
 
     Args:
-        tag: TensorBoard's tag.
-        cells: makes the tiles, row by row, when it is painted.
-        headings: what stands above the groups of columns, or above each column.
-        spans: how many columns each group has.
-        notes: lines to print under the sheet.
-        painter: whose colour bar to draw, if any.
-        ends: the words at the two ends of the bar.
+        values: maps, one for each row, (N, h, w), raw, so that all steps get one scale.
+        painter: how values become colours.
+        labels: what each row is at every step.
+        captions: what is to be said of each tile at this step.
+        pictures: (N, H, W, 3), shown before each row.
+        notes: lines below the strip.
     """
 
-    tag: str
-    cells: Callable[[], Sequence[Cell]]
-    headings: Sequence[str]
-    spans: Sequence[int]
-    notes: Sequence[str] = ()
-    painter: Painter | None = None
-    ends: tuple[str, str] = ("", "")
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """The newest column of a film strip, where the sheet is made of `Tiles`.
-
-    Args:
-        tag: that of the sheet.
-        values: maps, a row each (N, h, w), raw, for that all steps have one scale.
-        painter: how values become tiles.
-        labels: what each row is, for good.
-        captions: what is to say of each tile now.
-        pictures: (N, H, W, 3), to show before each row.
-        notes: lines to print under the strip.
-    """
-
-    tag: str
     values: Tensor
     painter: Painter
     labels: Sequence[Caption]
@@ -91,20 +66,45 @@ class Film:
 
 
 @dataclass(frozen=True, eq=False)
+class TileGrid:
+    """Ready tiles in rows and columns on a sheet.
+
+    Args:
+        tag: TensorBoard's tag.
+        cells: makes the tiles, row by row, in the queue's thread.
+        headings: above the groups of columns, or above each column.
+        spans: how many columns each group has.
+        notes: lines below the sheet.
+        painter: whose colour bar is drawn, if any.
+        ends: the texts at the two ends of the colour bar.
+        film: the newest column of its film strip, if it has one.
+    """
+
+    tag: str
+    cells: Callable[[], Sequence[Cell]]
+    headings: Sequence[str]
+    spans: Sequence[int]
+    notes: Sequence[str] = ()
+    painter: Painter | None = None
+    ends: tuple[str, str] = ("", "")
+    film: FilmColumn | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Scatter:
-    """Points in the plane, coloured by class, as a picture of their own and as the newest column of a film strip.
+    """Points in the plane, coloured by class: a picture, and the newest column of a film strip.
 
     Args:
         tag: TensorBoard's tag.
         points: (N, 2).
         shares: the share of the variance along each axis.
         labels: class indices (N,), -1 where unknown; None where all are.
-        correct: whether the network is right, (N,), where that is known.
+        correct: whether each prediction is correct, (N,); None where that is not known.
         name: from a class index to its name.
-        notes: lines to print under the picture.
-        film: the points that the film strip follows, the same each time, (F, 2); NaN for one that is missing.
+        notes: lines below the picture.
+        film: the points that the film strip follows, the same at each step, (F, 2); NaN for a missing one.
         film_labels: their class indices (F,), as `labels`.
-        anew: whether the film strip starts anew, as these points are others than before.
+        restart_film: whether these are other points than before, so that the film strip starts again.
     """
 
     tag: str
@@ -116,7 +116,7 @@ class Scatter:
     notes: Sequence[str]
     film: Tensor
     film_labels: NDArray[np.int64] | None
-    anew: bool = False
+    restart_film: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +126,14 @@ class Embedding:
     Args:
         name: of the Projector's run.
         points: by the name of the entry, (N, D) each.
-        table: columns of N texts.
-        thumbnails: makes the pictures (N, h, w, 3).
+        metadata: columns of N texts.
+        thumbnails: makes the pictures (N, h, w, 3), in the queue's thread.
         max_snapshots: how many stay, spread over the whole run.
     """
 
     name: str
     points: Mapping[str, Tensor]
-    table: Mapping[str, Sequence[str]]
+    metadata: Mapping[str, Sequence[str]]
     thumbnails: Callable[[], Pixels]
     max_snapshots: int
 
@@ -146,4 +146,4 @@ class Scalar:
     value: float
 
 
-Item = Panel | Tiles | Film | Scatter | Embedding | Scalar
+Artifact = Panel | TileGrid | Scatter | Embedding | Scalar

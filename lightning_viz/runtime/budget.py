@@ -1,4 +1,4 @@
-"""How much of a fit's time drawing takes, and how much it may."""
+"""How much of a fit's time drawing takes, and how much it may take."""
 
 import math
 import time
@@ -6,79 +6,83 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-START = 0.5  # of what drawing may take of a fit: what it may take at the start
+START = 0.5  # the part of a budget that may be spent before the first step
 
 
 @dataclass(eq=False)
 class Budget:
-    """The time of a fit, and what the callbacks of its trainer took of it, all together."""
+    """The time of a fit, and what all callbacks of its trainer took of it together."""
 
-    behind: Callable[[], float] = lambda: 0.0  #: seconds that the queue's work took from training
+    queue_seconds: Callable[[], float] = lambda: 0.0  #: seconds that the queue's work took from training
     started: float = field(default_factory=lambda: time.perf_counter())
     blocked: float = 0.0  #: seconds that training waited
-    planned: float = math.inf  #: pictures that the fit will train on, each time anew, where that is known
-    trained: float = 0.0  #: of them so far
-    _begun: float = 0.0  #: pictures that went through the network for the drawings before the first step
-    _refused: dict[str, None] = field(default_factory=dict)  #: callbacks that were not allowed to draw, in order
+    planned: float = math.inf  #: images that the fit will train on, counted in every epoch, where that is known
+    trained: float = 0.0  #: of these so far
+    _start_passes: float = 0.0  #: image passes claimed before the first step
+    _refused: dict[str, None] = field(default_factory=dict)  #: callbacks that were once refused, in order
     _costs: dict[str, float] = field(default_factory=dict)  #: seconds of the last drawing, by callback
-    _drawn: int = -1  #: the step of the last drawing
-    _told: int = -1  #: the step of the last share that was logged
+    _drawn_step: int = -1  #: of the last drawing
+    _logged_step: int = -1  #: of the last share that was logged
 
     @property
     def spent(self) -> float:
-        """Seconds."""
-        return self.blocked + self.behind()
+        """Seconds that drawing took."""
+        return self.blocked + self.queue_seconds()
 
     @property
     def elapsed(self) -> float:
-        """Seconds."""
+        """Seconds since the fit began."""
         return time.perf_counter() - self.started
 
     @contextmanager
     def spending(self) -> Iterator[Callable[[], float]]:
-        """What is done inside is paid for here. Gives a clock of its seconds so far."""
-        start, behind = time.perf_counter(), self.behind()
+        """Counts what is done inside. Gives a clock of its seconds so far."""
+        start, queued = time.perf_counter(), self.queue_seconds()
         try:
             yield lambda: time.perf_counter() - start
         finally:
-            # What the queue does meanwhile makes this take longer, and is paid for so.
-            self.blocked += max(0.0, time.perf_counter() - start - (self.behind() - behind))
+            # The queue's work makes this take longer, and is counted already.
+            self.blocked += max(0.0, time.perf_counter() - start - (self.queue_seconds() - queued))
 
-    def allows(self, name: str, share: float | None, passes: float = 0.0) -> bool:
-        """Whether all drawing stays within this share of the time, if that of this callback costs what it did the last time.
+    def allows(self, name: str, fraction: float | None, passes: float = 0.0) -> bool:
+        """Whether all drawing stays within this fraction of the time, if this callback draws now.
 
-        Of the first one is known how many pictures go through the network for it; and before the first step, when no time
-        has passed, how many will in training.
+        It is expected to cost what it did last time. Before its first drawing, `passes` counts: image passes through the
+        network, against those of training; before the first step, against those that training will make.
         """
-        if share is None:
+        if fraction is None:
             return True
         if not self.trained:
-            room = self._begun + passes <= START * share * self.planned
-            self._begun += passes * room
-        else:
-            cost = self._costs.get(name, passes * (self.elapsed - self.spent) / self.trained)
-            room = self.spent + cost <= share * self.elapsed
-        if not room:
-            self._refused[name] = None
-        return room
+            return self._start_passes + passes <= START * fraction * self.planned
+        cost = self._costs.get(name, passes * (self.elapsed - self.spent) / self.trained)
+        return self.spent + cost <= fraction * self.elapsed
 
-    def drew(self, name: str, step: int, seconds: float) -> None:
-        """What a drawing of a callback took."""
-        self._costs[name], self._drawn = seconds, step
+    def claim(self, passes: float) -> None:
+        """A drawing is made now."""
+        if not self.trained:
+            self._start_passes += passes
+
+    def refuse(self, name: str) -> None:
+        """A drawing is left out."""
+        self._refused[name] = None
+
+    def record(self, name: str, step: int, seconds: float) -> None:
+        """What a drawing took."""
+        self._costs[name], self._drawn_step = seconds, step
 
     @property
-    def left_out(self) -> list[str]:
-        """The callbacks that were never allowed to draw."""
+    def never_drawn(self) -> list[str]:
+        """The callbacks that were refused each time."""
         return [name for name in self._refused if name not in self._costs]
 
-    def tell(self, log: Callable[[int, float], None], step: float) -> None:
-        """Log the step of the last drawing and the share that was spent by then, once, if that is over at this step."""
-        if self._told < self._drawn < step:
-            self._told = self._drawn
-            log(self._told, self.spent / self.elapsed)
+    def log_share(self, log: Callable[[int, float], None], step: float) -> None:
+        """Log the share spent up to the last drawing, once, when training is past its step."""
+        if self._logged_step < self._drawn_step < step:
+            self._logged_step = self._drawn_step
+            log(self._logged_step, self.spent / self.elapsed)
 
-    def tell_all(self, log: Callable[[int, float], None], step: int) -> None:
-        """Log the last step and the share of the whole fit, once, if anything was drawn in it."""
+    def log_total(self, log: Callable[[int, float], None], step: int) -> None:
+        """Log the share of the whole fit at its last step, once, if anything was drawn."""
         if self._costs:
-            self._drawn = max(step, self._drawn)
-            self.tell(log, math.inf)
+            self._drawn_step = max(step, self._drawn_step)
+            self.log_share(log, math.inf)

@@ -1,4 +1,4 @@
-"""Around every drawing: whatever it does, training finds everything as it left it."""
+"""The guard around every drawing: training finds everything as it was before."""
 
 import random
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from lightning_viz.methods.model.modes import evaluating
 
 @contextmanager
 def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
-    """Evaluation mode, gradients possible, the precision plugin's autocast; then random states, buffers and flags restored.
+    """Evaluation mode, gradients possible, autocast as in training; afterwards random states, buffers and flags restored.
 
-    `precision` is the trainer's precision plugin: outside the training step its context is not active by itself.
+    `precision` is the trainer's precision plugin: its autocast is active inside the training step only.
     """
     with ExitStack() as stack:
-        stack.enter_context(same_random_numbers())
-        stack.enter_context(same_buffers(module))
-        stack.enter_context(nothing_logged(module))
+        stack.enter_context(preserved_random_states())
+        stack.enter_context(preserved_buffers(module))
+        stack.enter_context(muted_logging(module))
         stack.enter_context(evaluating(module))
         if precision is not None:
             stack.enter_context(precision.forward_context())
@@ -29,8 +29,8 @@ def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
 
 
 @contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """The random states of Python, NumPy, torch on the CPU and on every CUDA device in use come back."""
+def preserved_random_states() -> Iterator[None]:
+    """Restores the random states of Python, NumPy, torch on the CPU and on every CUDA device in use."""
     python, numpy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
@@ -42,9 +42,11 @@ def same_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def same_buffers(module: nn.Module) -> Iterator[None]:
-    """Buffers come back, the same tensors with the same values: a forward pass may count its calls or track statistics,
-    in place or by assignment, in evaluation mode too."""
+def preserved_buffers(module: nn.Module) -> Iterator[None]:
+    """Restores the buffers, the same tensors with the same values.
+
+    A forward pass may change them in evaluation mode too, in place or by assignment: call counters, statistics.
+    """
     saved = [
         (part, name, buffer, buffer.detach().clone())
         for part in module.modules()
@@ -62,8 +64,8 @@ def same_buffers(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def nothing_logged(module: nn.Module) -> Iterator[None]:
-    """`self.log` in a user's forward does nothing: the probe is none of the data that the metrics are about."""
+def muted_logging(module: nn.Module) -> Iterator[None]:
+    """`self.log` in a user's forward does nothing: metrics are not about the probe."""
     own: dict[str, Any] = {name: module.__dict__[name] for name in ("log", "log_dict") if name in module.__dict__}
     module.__dict__["log"] = module.__dict__["log_dict"] = lambda *args, **options: None
     try:

@@ -1,15 +1,30 @@
 """Lightning as the user has it: `pytorch_lightning`, `lightning.pytorch`, or both. Nothing else here imports either.
 
-They are two copies of the same code, with classes of their own, and a process that has one should not load the other.
+They are two copies of the same code with classes of their own, and a process that has one should not load the other.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Callback", "join", "pl", "rank_zero_warn"]
+__all__ = [
+    "Callback",
+    "is_a",
+    "is_complete_loop",
+    "is_sharded",
+    "join",
+    "logging_step",
+    "pl",
+    "rank_zero_warn",
+    "why_not_logged",
+]
 
 PACKAGES = "pytorch_lightning", "lightning.pytorch"
+
+#: Strategies that shard weights, by name, since each Lightning has classes of its own. DeepSpeed does so in one of its stages.
+_SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy", "XLAFSDPStrategy"}
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -24,9 +39,61 @@ class Callback(pl.Callback):
 
 
 def join() -> None:
-    """Make `Callback` one of those Lightnings, too, that were imported since."""
+    """Make `Callback` a subclass of the callbacks of those Lightnings, too, that were imported since."""
     classes = [getattr(sys.modules.get(name), "Callback", Callback) for name in PACKAGES]
     Callback.__bases__ += tuple(one for one in classes if not issubclass(Callback, one))
 
 
 join()
+
+
+def is_a(name: str, value: Any) -> bool:
+    """Whether the class of `value`, or one it derives from, has this name."""
+    return any(kind.__name__ == name for kind in type(value).__mro__)
+
+
+def is_sharded(trainer: pl.Trainer) -> bool:
+    """Whether each process has a part of the weights only: a forward pass in one process would wait for the others."""
+    return any(is_a(name, trainer.strategy) for name in _SHARDING)
+
+
+def logging_step(trainer: pl.Trainer) -> int:
+    """The step that Lightning gives to scalars logged now; `global_step` would count every optimizer.
+
+    Lightning's LearningRateMonitor reads it here, too: it has no public name.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def is_complete_loop(trainer: pl.Trainer) -> bool:
+    """Whether the validation loop that runs sees every batch that it ever sees: the sanity check rarely does."""
+    return not trainer.sanity_checking or trainer.num_sanity_val_batches == trainer.num_val_batches
+
+
+@contextmanager
+def not_training(trainer: pl.Trainer) -> Iterator[None]:
+    """The trainer's state is "validating", as it is when the pictures are seen next: a user's transforms may ask."""
+    stage = trainer.state.stage
+    if trainer.training:
+        trainer.validating = True
+    try:
+        yield
+    finally:
+        trainer.state.stage = stage
+
+
+def why_not_logged(trainer: pl.Trainer) -> str | None:
+    """Why no picture can be logged; None for a learning-rate finder's logger, which takes nothing on purpose."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return "fast_dev_run has no logger"
+    if is_sharded(trainer):
+        return (
+            f"{type(trainer.strategy).__name__} shards weights, and all of them are needed in one process; train on one "
+            "device or with DDP to see pictures"
+        )
+    if not trainer.loggers:
+        return "the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
+    if any(is_a("DummyLogger", logger) for logger in trainer.loggers):
+        return None
+    kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
+    return f"{kinds} cannot show pictures; add a TensorBoardLogger to Trainer(logger=[...])"

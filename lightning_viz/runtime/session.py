@@ -1,59 +1,76 @@
-"""What the callbacks of one trainer share: the probe, the sink, and what was warned of."""
+"""VizSession: what the callbacks of one trainer share, done once for all of them."""
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import nn
 
-from lightning_viz.data.batch import Unpack, unpack_batch
-from lightning_viz.data.class_balanced import chain, describe, sample_batch
-from lightning_viz.data.dataloaders import first, loaders
-from lightning_viz.data.distributed import is_sharded
+from lightning_viz.collect.recorder import ForwardRecorder
+from lightning_viz.data.dataloaders import first_loader, loaders_in
 from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
-from lightning_viz.sinks import DiskError, Queue
+from lightning_viz.methods.model.modes import is_compiled
+from lightning_viz.sinks import Queue, sinks_of
 
 from .budget import Budget
+from .captions import Predictions, predict, weights_version
+from .context import VizCallbackProtocol
+from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import pl, rank_zero_warn
-from .loggers import is_a, sinks_of
-from .state import Memory
+from .lightning_compat import Callback, is_sharded, logging_step, pl, rank_zero_warn, why_not_logged
+from .network import find_network
+from .probe_source import ProbeSource
+from .runner import CallbackRunner
 
 
-class Session:
-    """One per trainer, kept for as long as the trainer is."""
+class VizSession:
+    """One per trainer, kept for as long as the trainer is. Its first callback leads: it does what is done once."""
 
     def __init__(self) -> None:
-        self._probes: dict[tuple[str, Unpack], Probe] = {}
-        self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
-        self._warned: set[str] = set()
         self.budget = Budget()
+        self.errors = ErrorReporter(rank_zero_warn)
+        self.warn = self.errors.warn
+        self.probes = ProbeSource(self.warn)
+        self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
+        self._runners: dict[str, CallbackRunner] = {}
+        self._recorders: list[ForwardRecorder] = []
+        self._predictions: tuple[tuple[Any, ...], Probe, Predictions] | None = None
         self._batch_size = self._batches_before = 0
-        self._memories: dict[str, tuple[ref[pl.LightningModule], Memory]] = {}
 
-    def memory(self, key: str, module: pl.LightningModule) -> Memory:
-        """What the callback of this key remembers of this trainer's run with this module: another one starts anew."""
-        known, memory = self._memories.get(key, (None, None))
-        if known is None or memory is None or known() is not module:
-            memory = Memory()
-            self._memories[key] = (ref(module), memory)
-        return memory
+    # The callbacks.
 
-    def begin_fit(self) -> None:
-        """Count the time from now on."""
-        before = self._behind()
-        self.budget = Budget(lambda: self._behind() - before)
+    def attach(
+        self, callback: VizCallbackProtocol, trainer: pl.Trainer, module: pl.LightningModule, stage: str
+    ) -> CallbackRunner:
+        """The runner of a callback for the run that begins: the one before, if it is of the same module."""
+        if stage == "fit" and self.leads(trainer, callback):
+            before = self._queue_seconds()
+            self.budget = Budget(lambda: self._queue_seconds() - before)
+        self._predictions = None
+        runner = self._runners.get(callback.state_key)
+        if runner is None or not runner.is_of(callback, module):
+            runner = self._runners[callback.state_key] = CallbackRunner(callback, self, module)
+        runner.begin_run()
+        return runner
+
+    def runners(self, trainer: pl.Trainer) -> list[CallbackRunner]:
+        """Of all callbacks of the trainer, in their order."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return [one.runner for one in callbacks if isinstance(one, Callback)]  # type: ignore[attr-defined]
+
+    def leads(self, trainer: pl.Trainer, callback: VizCallbackProtocol) -> bool:
+        """Whether this is the first callback of the trainer."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return next((one for one in callbacks if isinstance(one, Callback)), None) is callback
+
+    # The budget.
 
     def plan(self, trainer: pl.Trainer) -> None:
-        """Before the first step: how much is to come."""
-        loader, loop = first(loaders(trainer.train_dataloader)), trainer.fit_loop
+        """Before the first step: how much training is to come."""
+        loader, loop = first_loader(trainer.train_dataloader), trainer.fit_loop
         epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
         batches = trainer.num_training_batches * epochs
         if trainer.max_steps >= 0:
@@ -62,57 +79,58 @@ class Session:
         self._batches_before = loop.total_batch_idx
         self.budget.planned = batches * self._batch_size
 
-    def count(self, trainer: pl.Trainer) -> None:
-        """After a batch."""
+    def count_batch(self, trainer: pl.Trainer) -> None:
+        """After a training batch."""
         self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
+        self._log_overhead(trainer, logging_step(trainer))
 
-    def may_draw(self, trainer: pl.Trainer, name: str, share: float | None, passes: float) -> bool:
-        """Whether a callback of this name may draw now, where this share of the fit's time may be spent.
-
-        `passes` are the pictures that go through the network for it.
-        """
-        if trainer.state.fn != "fit" or self.budget.allows(name, share, passes):
+    def may_draw(self, trainer: pl.Trainer, name: str, fraction: float | None, passes: float) -> bool:
+        """Whether a callback may draw now, where drawing may take this fraction of the fit's time."""
+        if fraction is None or trainer.state.fn != "fit":
             return True
+        if self.budget.allows(name, fraction, passes):
+            self.budget.claim(passes)
+            return True
+        self.budget.refuse(name)
         self.warn(
-            f"lightning_viz draws less often than it was asked to: more would take over max_overhead={share} of the fit's "
-            "time; viz/seconds says what takes how long, max_overhead=None draws all"
+            f"lightning_viz draws less often than scheduled: more would exceed max_overhead={fraction} of the fit's time; "
+            "viz/seconds logs what each drawing takes, max_overhead=None draws everything"
         )
         return False
 
-    def warn_of_left_out(self) -> None:
-        """After a fit: say which callbacks never drew."""
-        if self.budget.left_out:
+    def end_fit(self, trainer: pl.Trainer) -> None:
+        """Write everything, log the share of the whole fit, and name the callbacks that never drew."""
+        with self.budget.spending():
+            self.flush()
+        self._log_overhead(trainer)
+        if self.budget.never_drawn:
             self.warn(
-                f"lightning_viz drew nothing of {', '.join(self.budget.left_out)} in this fit, which was too short for it to stay "
-                "within max_overhead; give them more, or max_overhead=None to draw all"
+                f"lightning_viz drew nothing of {', '.join(self.budget.never_drawn)} in this fit: it was too short for that "
+                "within max_overhead; give a larger max_overhead, or None to draw everything"
             )
 
-    def tell_overhead(self, trainer: pl.Trainer, step: int | None = None) -> None:
-        """Log the share of the fit's time that drawing took, with the step drawn last, if that is over at this step; without
-        one, that of the whole fit."""
-        if (sink := self.sink(trainer)) is None:
+    def _log_overhead(self, trainer: pl.Trainer, step: int | None = None) -> None:
+        """The share of the time up to the last drawing, if training is past that step; without a step, of the whole fit."""
+        if (queue := self.queue(trainer)) is None:
             return
+        log = partial(queue.scalar, "viz/overhead")
         try:
             if step is None:
-                self.budget.tell_all(partial(sink.scalar, "viz/overhead"), logging_step(trainer) - 1)
+                self.budget.log_total(log, logging_step(trainer) - 1)
             else:
-                self.budget.tell(partial(sink.scalar, "viz/overhead"), step)
+                self.budget.log_share(log, step)
         except Exception as error:
-            self.warn_of_writing(error)
+            self.errors.disk_failed(error)
 
-    def _behind(self) -> float:
+    def _queue_seconds(self) -> float:
         """Seconds that the queues' work takes from a training that keeps all processors busy."""
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return sum(queue.seconds for queue, _ in self._queues.values() if queue is not None) / processors
 
-    def warn(self, message: str) -> None:
-        """Warn, once per trainer whoever finds it."""
-        if message not in self._warned:
-            self._warned.add(message)
-            rank_zero_warn(message)
+    # The loggers.
 
-    def sink(self, trainer: pl.Trainer) -> Queue | None:
-        """Where to log now. Asked each time: a learning-rate finder swaps in a logger that takes nothing."""
+    def queue(self, trainer: pl.Trainer) -> Queue | None:
+        """To the trainer's loggers of this moment: a learning-rate finder swaps in one that takes nothing."""
         if is_sharded(trainer):
             return None
         key = tuple(map(id, trainer.loggers))
@@ -122,115 +140,109 @@ class Session:
         return self._queues[key][0]
 
     def check_loggers(self, trainer: pl.Trainer) -> None:
-        """Say once why nothing will be drawn, where that is so."""
-        if self.sink(trainer) is not None:
-            return
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self.warn("lightning_viz draws nothing: fast_dev_run has no logger")
-        elif is_sharded(trainer):
-            self.warn(
-                f"lightning_viz draws nothing: {type(trainer.strategy).__name__} shards weights, and it needs all of them in "
-                "one process; train on one device or with DDP to see pictures"
-            )
-        elif not trainer.loggers:
-            self.warn(
-                "lightning_viz draws nothing: the trainer has no logger; give Trainer(logger=TensorBoardLogger(...))"
-            )
-        elif not any(is_a("DummyLogger", logger) for logger in trainer.loggers):
-            kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
-            self.warn(
-                f"lightning_viz draws nothing: {kinds} takes no pictures; add a TensorBoardLogger to Trainer(logger=[...])"
-            )
+        """Warn once why nothing will be drawn, where that is so."""
+        if self.queue(trainer) is None and (reason := why_not_logged(trainer)) is not None:
+            self.warn(f"lightning_viz draws nothing: {reason}")
 
     def flush(self) -> None:
-        """Return when all that was drawn is on disk. A disk that is full or gone is warned of, and stops no run."""
+        """Return when everything drawn is on disk. A disk that is full or gone is warned of, and stops no run."""
         for queue, _ in self._queues.values():
             try:
                 if queue is not None:
                     queue.flush()
             except Exception as error:
-                self.warn_of_writing(error)
+                self.errors.disk_failed(error)
 
-    def warn_of_writing(self, error: Exception) -> None:
-        """Say once that a disk takes no more, whichever callback finds it."""
-        if isinstance(error, DiskError):
-            self.warn(f"lightning_viz draws no more in this run; training goes on. Cause: {error}")
-        else:
-            self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")
+    # The probe.
 
-    def probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
-        """The shared probe of `count` pictures for a stage, "fit" or "test", made when it is first asked for.
+    def predictions(self, network: nn.Module, probe: Probe, runner: CallbackRunner) -> Predictions:
+        """What the network predicts for a probe: one forward pass for all callbacks that draw now."""
+        key = id(probe), id(runner.callback.forward), weights_version(network)
+        if self._predictions is None or self._predictions[0] != key or key[-1] is None:
+            self._predictions = key, probe, predict(network, probe, runner.auto_batch)
+        return self._predictions[2]
 
-        It comes from the dataset by index, or else from `batch`, the one at hand, whose data are of this `kind`.
-        Raises ValueError where the data are no images.
-        """
-        if (stage, unpack) not in self._probes:
-            assert trainer.lightning_module is not None
-            # The user's transforms may be random, and may ask whether this is training.
-            with guard(trainer.lightning_module), not_training(trainer):
-                self._probes[stage, unpack] = self._make_probe(trainer, stage, count, unpack, batch, kind)
-        return self._probes[stage, unpack]
+    # The validation and the test loop.
 
-    def _make_probe(self, trainer: pl.Trainer, stage: str, count: int, unpack: Unpack, batch: Any, kind: str) -> Probe:
-        name = "test" if stage == "test" else "validation"
-        loader = first(loaders(trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders))
-        if loader is None and kind == "training":
-            name, loader = kind, first(loaders(trainer.train_dataloader))
-        try:
-            sample = sample_batch(loader, count, lambda batch: unpack(batch)[1]) if loader is not None else None
-            if sample is not None:
-                sample = trainer.strategy.batch_to_device(sample)
-                if unpack is not unpack_batch:
-                    unpack(sample)
-        except Exception:  # a dataset that can be read by its workers only, or that the loop combines with others
-            sample = None
-        if sample is None:
-            name, sample = kind, batch
-        if name == "training":
-            self.warn(
-                "lightning_viz shows training pictures: there are no validation data that it could read before the first "
-                "step; give probe=Probe(images, labels) to choose your own"
-            )
-        images, labels = unpack(sample)
-        images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
-        return described(trainer, images, labels, loader, f"pictures of the {name} data")
+    def before_eval_batch(
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, index: int, loader: int
+    ) -> None:
+        """With the first batch, pin the probes and attach the recorder's hooks."""
+        if loader == 0:  # in the sanity check before the first step, too
+            for runner in self.runners(trainer):
+                runner.probes.pin(trainer, module, split, batch, split)
+        if loader == index == 0:
+            self._recorders = self._open_recorders(trainer, module, split, batch)
+        for recorder in self._recorders:
+            recorder.start(batch)
 
+    def after_eval_batch(self, data: Any, batch: Any, loader: int) -> None:
+        """`data` are the loop's dataloaders, in whatever structure."""
+        loaders = loaders_in(data)
+        for recorder in self._recorders:
+            recorder.end(batch, loader, loaders[loader] if loader < len(loaders) else None)
 
-def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
-    """On the trainer's device, in its precision."""
-    probe = probe.to(trainer.strategy.root_device)
-    return replace(probe, images=trainer.precision_plugin.convert_input(probe.images))
+    def after_eval_loop(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> None:
+        """Remove the hooks, and bring together what all processes recorded."""
+        recorders, self._recorders = self._recorders, []
+        for recorder in recorders:
+            recorder.merge(trainer.global_step)
+            self.budget.blocked += recorder.seconds
+        if recorders:
+            for runner in self.runners(trainer):
+                runner.after_recording(trainer, split)
 
+    def abort(self, trainer: pl.Trainer) -> None:
+        """After an exception: remove the hooks, and write everything."""
+        for recorder in self._recorders:
+            recorder.close()
+        self._recorders = []
+        self._log_overhead(trainer)
+        self.flush()
 
-def described(
-    trainer: pl.Trainer, images: Tensor, labels: Tensor | None, loader: DataLoader[Any] | None, origin: str
-) -> Probe:
-    """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
-    data = [*(chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
-    return describe(images, labels, origin, [one for one in data if one is not None], trainer.lightning_module)
-
-
-@contextmanager
-def not_training(trainer: pl.Trainer) -> Iterator[None]:
-    """The trainer says that it validates, as it will when the pictures are seen next."""
-    stage = trainer.state.stage
-    if trainer.training:
-        trainer.validating = True
-    try:
-        yield
-    finally:
-        trainer.state.stage = stage
-
-
-def logging_step(trainer: pl.Trainer) -> int:
-    """The step that Lightning gives to scalars logged now: `global_step` would count every optimizer. Lightning's own
-    LearningRateMonitor reads it here, too."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-_SESSIONS: "WeakKeyDictionary[pl.Trainer, Session]" = WeakKeyDictionary()
+    def _open_recorders(
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any
+    ) -> list[ForwardRecorder]:
+        """One, unless callbacks differ in `forward=` or `unpack=`. Every process opens the same ones."""
+        if self.queue(trainer) is None:
+            return []
+        runners = self.runners(trainer)
+        _share_pins(trainer, runners)
+        groups: dict[tuple[int, int], list[CallbackRunner]] = {}
+        for runner in runners:
+            runner.start_recording(trainer, split)
+            groups.setdefault((id(runner.callback.forward), id(runner.unpack)), []).append(runner)
+        protection = partial(guard, module, trainer.precision_plugin)
+        recorders = []
+        for group in groups.values():
+            recordings = [runner.recording for runner in group if runner.recording is not None]
+            if not any(one.accumulators or one.error for one in recordings):
+                continue
+            recorder = ForwardRecorder(module, group[0].unpack, recordings, protection if is_compiled(module) else None)
+            recorders.append(recorder)
+            try:
+                recorder.network = find_network(module, group[0].callback.forward)
+                with protection():
+                    recorder.open(batch)
+            except Exception as error:
+                for recording in recordings:
+                    recording.error = recording.error or error
+        return recorders
 
 
-def session_of(trainer: pl.Trainer) -> Session:
+def _share_pins(trainer: pl.Trainer, runners: list[CallbackRunner]) -> None:
+    """What the first process has pinned, such as the channels to show, every process has. Every process joins."""
+    if trainer.world_size > 1:
+        pins = trainer.strategy.broadcast([runner.pins for runner in runners])
+        for runner, one in zip(runners, pins, strict=True):
+            runner.pins = one
+
+
+_SESSIONS: "WeakKeyDictionary[pl.Trainer, VizSession]" = WeakKeyDictionary()
+
+
+def session_of(trainer: pl.Trainer) -> VizSession:
     """The one session of this trainer."""
-    return _SESSIONS.setdefault(trainer, Session())
+    if (session := _SESSIONS.get(trainer)) is None:
+        session = _SESSIONS[trainer] = VizSession()
+    return session

@@ -1,76 +1,85 @@
-"""What a callback remembers of a run."""
+"""What a callback remembers across a resume: typed fields, stored as plain values and tensors."""
 
-from dataclasses import dataclass, field
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_viz.collect.recorder import Harvest
 from lightning_viz.data.probe import Probe
-from lightning_viz.methods.model.batching import Portions
-from lightning_viz.render import Caption, Frame, Line
+from lightning_viz.render import Frame
+
+FORMAT = 2  # of what is stored in checkpoints
 
 
 @dataclass
-class Memory:
-    """Of one callback in one run. What stands first survives in checkpoints, as plain values and tensors."""
+class CallbackState:
+    """Of one callback in one run. A callback that remembers more derives a dataclass with further fields.
 
-    last_steps: dict[str, int] = field(default_factory=dict)  #: the last step drawn, by stage
-    films: dict[str, tuple[Frame, ...]] = field(default_factory=dict)  #: by tag
-    kept: dict[str, Tensor] = field(default_factory=dict)  #: tensors that a callback pins before the first step
-    layer: str | None = None  #: the layer that a callback found and stays with
-    pictures: str | None = None  #: a fingerprint of the probe that the films are of
+    Fields are numbers, texts, tensors, arrays, or lists, dicts and dataclasses of these.
+    """
 
-    probes: dict[str, Probe] = field(default_factory=dict)  #: by stage, on the device
-    begun: set[str] = field(default_factory=set)  #: the stages whose first batch was seen
-    harvest: Harvest | None = None  #: of the loop that runs, or of the last one
-    global_step: int = 0  #: at the end of the last batch
-    chosen: set[str] = field(default_factory=set)  #: the stages whose hardest pictures are known
-    started: bool = False  #: whether this fit has seen its first batch
-    portions: Portions = field(default_factory=Portions)  #: as many pictures as go through the network at once
-    failures: list[Exception] = field(default_factory=list)  #: filled by the worker, too
-    failed: bool = False
-    said: set[str] = field(default_factory=set)  #: what it has warned of
+    last_steps: dict[str, int] = field(default_factory=dict)  #: the last step drawn, by split
+    films: dict[str, tuple[Frame, ...]] = field(default_factory=dict)  #: the columns of the film strips, by tag
+    probe_digest: str | None = None  #: of the pictures that the film strips show
+    hardest_images: Tensor | None = None  #: chosen by `Probe.hardest()`
+    hardest_labels: Tensor | None = None
 
-    def pin(self, stage: str, probe: Probe) -> bool:
-        """Take the probe for a stage; False where the films so far are of other pictures, and start anew."""
-        self.probes[stage] = probe
-        if stage != "fit":
-            return True
-        before, self.pictures = self.pictures, sha256(probe.pictures.tobytes()).hexdigest()
-        if not self.films or before == self.pictures:
+    def follow(self, probe: Probe) -> bool:
+        """Take this probe for the film strips; False, and empty strips, where they show other pictures."""
+        before, self.probe_digest = self.probe_digest, sha256(probe.pictures.tobytes()).hexdigest()
+        if not self.films or before == self.probe_digest:
             return True
         self.films.clear()
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        films = {tag: [_to_state(frame) for frame in frames] for tag, frames in self.films.items()}
-        return {
-            "last_steps": dict(self.last_steps),
-            "films": films,
-            "kept": dict(self.kept),
-            "layer": self.layer,
-            "pictures": self.pictures,
-        }
+        """Plain values and tensors, which `torch.load(weights_only=True)` reads."""
+        return {"format": FORMAT, **_to_plain(self)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.last_steps = dict(state["last_steps"])
-        self.films = {tag: tuple(_from_state(frame) for frame in frames) for tag, frames in state["films"].items()}
-        self.layer, self.pictures = state["layer"], state["pictures"]
-        self.kept = {name: tensor.cpu() for name, tensor in state["kept"].items()}
-        self.chosen = {"fit"} if "probe/images" in self.kept else set()
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """The state that `state_dict` stored. Raises ValueError for one of another format."""
+        if state.get("format") != FORMAT:
+            raise ValueError(
+                f"the checkpoint's state has the format {state.get('format')}, and this version reads {FORMAT}"
+            )
+        found: Self = _from_plain(cls, state)
+        return found
 
 
-def _to_state(frame: Frame) -> dict[str, Any]:
-    captions = [[(line.text, list(line.colour)) for line in caption] for caption in frame.captions]
-    return {"step": frame.step, "values": torch.from_numpy(frame.values), "peak": frame.peak, "captions": captions}
+def _to_plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _to_plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _to_plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(one) for one in value]
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def _from_state(state: dict[str, Any]) -> Frame:
-    captions: list[Caption] = [
-        tuple(Line(text, (colour[0], colour[1], colour[2])) for text, colour in caption)
-        for caption in state["captions"]
-    ]
-    return Frame(state["step"], state["values"].cpu().numpy(), state["peak"], tuple(captions))
+def _from_plain(kind: Any, value: Any) -> Any:
+    """`value` as the annotation `kind` describes it."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [one for one in arguments if one is not types.NoneType]
+        return None if value is None else _from_plain(kinds[0], value)
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        known = {one.name: one for one in fields(kind) if one.init and one.name in value}
+        return kind(**{name: _from_plain(hints[name], value[name]) for name in known})
+    if origin is not None and isinstance(value, Mapping):
+        return {key: _from_plain(arguments[1], one) for key, one in value.items()}
+    if origin is tuple:
+        each = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        return tuple(_from_plain(one, part) for one, part in zip(each, value, strict=True))
+    if origin is not None and isinstance(value, list):
+        return [_from_plain(arguments[0], one) for one in value]
+    if isinstance(value, Tensor):
+        return value.cpu().numpy() if origin is np.ndarray or kind is np.ndarray else value.cpu()
+    return value

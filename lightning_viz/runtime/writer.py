@@ -1,185 +1,166 @@
-"""From what a callback yields to TensorBoard: sheet, film strip, scalar, each under its tag and step."""
+"""Writer: from what a callback yields to the loggers: sheet, film strip, scalar, each under its tag and step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from hashlib import sha256
 
-import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_viz.collect.samples import shrunk
-from lightning_viz.data.probe import Probe
+from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.render import (
-    Caption,
-    Cell,
     Cloud,
     Frame,
-    Line,
+    MapSheet,
     Pixels,
     Values,
     film,
-    fit_tile,
-    peak,
+    map_film,
+    map_sheet,
     scatter,
     scatter_film,
     sheet,
     thin,
 )
 from lightning_viz.render.film import TILE
+from lightning_viz.render.text import clean
 from lightning_viz.sinks import Queue, Snapshot
 
-from .artifacts import Embedding, Film, Item, Panel, Scalar, Scatter, Tiles
-from .network import truths, verdicts
-from .state import Memory
-from .words import plain_tag
+from .artifacts import Artifact, Embedding, FilmColumn, Panel, Scalar, Scatter, TileGrid
+from .captions import label_captions
+from .context import DrawContext
+from .state import CallbackState
+
+LONGEST_TAG = 200  # characters
 
 
 @dataclass(frozen=True, eq=False)
-class Log:
-    """One drawing of one callback at one step. Tensors are copied here, pictures are painted by the sink's thread."""
+class Writer:
+    """Writes one drawing of one callback. Tensors are copied at once; pictures are rendered in the queue's thread.
 
-    sink: Queue
-    memory: Memory
-    stage: str
-    step: int
+    Args:
+        queue: to the loggers.
+        context: of the drawing.
+        state: whose film strips are continued.
+        prefix: the callback's `tag=`.
+        history: columns of a film strip; 0 for none.
+        failed: gets the errors of the queue's thread.
+    """
+
+    queue: Queue
+    context: DrawContext
+    state: CallbackState
     prefix: str | None
     history: int
-    network: nn.Module
-    probe: Probe
+    failed: Callable[[Exception], None]
 
-    def send(self, item: Item) -> None:
-        match item:
+    def write(self, artifact: Artifact) -> None:
+        """Queue one artifact."""
+        match artifact:
             case Panel():
-                self._panel(item)
-            case Tiles():
-                self._tiles(item)
-            case Film():
-                self._film(item)
+                self._panel(artifact)
+            case TileGrid():
+                self._tile_grid(artifact)
             case Scatter():
-                self._scatter(item)
+                self._scatter(artifact)
             case Embedding():
-                self._embedding(item)
+                self._embedding(artifact)
             case Scalar():
-                self.sink.scalar(self._tag(item.tag), self.step, item.value)
+                self.queue.scalar(self._tag(artifact.tag), self.context.step, artifact.value)
+            case _:
+                raise TypeError(
+                    f"draw() yielded {type(artifact).__name__}; yield Panel, TileGrid, Scatter, Embedding or Scalar"
+                )
 
-    def _panel(self, item: Panel) -> None:
-        tag = self._tag(item.tag)
-        maps = [_copied(one) for one in ([item.values] if isinstance(item.values, Tensor) else item.values)]
-        items = range(len(self.probe)) if item.items is None else item.items
-        labels = [self._truths[one] for one in items] if item.labels is None else item.labels
-        captions = [self._verdicts[one] for one in items] if item.captions is None else item.captions
-        self._paint(tag, lambda title: paint_sheet(item, maps, labels, captions, title))
-        values = item.values if isinstance(item.values, Tensor) else item.values[0]
-        rows = list(range(len(values)) if item.film is None else item.film)
-        if self.history and rows and not item.columns and self.stage == "fit":
-            values = shrunk(values if item.film is None else values[rows], TILE)
-            frames = self._filmed(tag, Frame.of(self.step, _copied(values), [captions[row] for row in rows]))
-            self._paint(f"{tag}/history", lambda title: paint_film(item, frames, rows, labels, title))
+    @property
+    def _has_film(self) -> bool:
+        return self.history > 0 and self.context.is_training_split
 
-    def _tiles(self, item: Tiles) -> None:
-        tag = self._tag(item.tag)
-        options: Any = {name: getattr(item, name) for name in ("headings", "spans", "painter", "ends")}
-        self._paint(tag, lambda title: sheet(item.cells(), title, item.notes, **options))
+    def _panel(self, panel: Panel) -> None:
+        tag, probe = self._tag(panel.tag), self.context.probe
+        maps = [_copied(one) for one in ([panel.values] if isinstance(panel.values, Tensor) else panel.values)]
+        items = range(len(probe)) if panel.items is None else panel.items
+        labels = [label_captions(probe)[one] for one in items] if panel.labels is None else panel.labels
+        captions = [self.context.captions[one] for one in items] if panel.captions is None else panel.captions
+        layout = MapSheet(panel.painter, panel.columns, panel.beside, panel.common_scale, panel.size, panel.notes)
+        self._image(tag, lambda title: map_sheet(layout, maps, labels, captions, title))
+        values = panel.values if isinstance(panel.values, Tensor) else panel.values[0]
+        rows = list(range(len(values)) if panel.film is None else panel.film)
+        if self._has_film and rows and not panel.columns:
+            values = downscale(values if panel.film is None else values[rows], TILE)
+            frames = self._extended(tag, Frame.of(self.context.step, _copied(values), [captions[row] for row in rows]))
+            self._image(f"{tag}/history", lambda title: map_film(layout, frames, rows, labels, title))
 
-    def _film(self, item: Film) -> None:
-        if self.history and self.stage == "fit":
-            tag = self._tag(item.tag)
-            frames = self._filmed(tag, Frame.of(self.step, _copied(shrunk(item.values, TILE)), item.captions))
-            rows = item.painter, item.labels, item.pictures
-            self._paint(f"{tag}/history", lambda title: film(frames, title, item.notes, *rows))
+    def _tile_grid(self, grid: TileGrid) -> None:
+        tag = self._tag(grid.tag)
+        self._image(
+            tag,
+            lambda title: sheet(
+                grid.cells(),
+                title,
+                grid.notes,
+                headings=grid.headings,
+                spans=grid.spans,
+                painter=grid.painter,
+                ends=grid.ends,
+            ),
+        )
+        if grid.film is not None and self._has_film:
+            self._film(tag, grid.film)
+
+    def _film(self, tag: str, column: FilmColumn) -> None:
+        values = _copied(downscale(column.values, TILE))
+        frames = self._extended(tag, Frame.of(self.context.step, values, column.captions))
+        rows = column.painter, column.labels, column.pictures
+        self._image(f"{tag}/history", lambda title: film(frames, title, column.notes, *rows))
 
     def _scatter(self, item: Scatter) -> None:
         tag, points = self._tag(item.tag), _copied(item.points)
-        cloud = Cloud(self.step, points, item.shares, item.correct)
-        self._paint(tag, lambda title: scatter(cloud, title, item.notes, item.labels, item.name))
-        if self.history and self.stage == "fit":
-            if item.anew:
-                self.memory.films.pop(tag, None)
-            frames = self._filmed(tag, Frame.of(self.step, _copied(item.film)[None], []))
-            clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
-            notes = [*item.notes, *([f"{len(item.film)} of them here"] if len(item.film) < len(points) else [])]
-            self._paint(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, item.film_labels, item.name))
+        cloud = Cloud(self.context.step, points, item.shares, item.correct)
+        self._image(tag, lambda title: scatter(cloud, title, item.notes, item.labels, item.name))
+        if not self._has_film:
+            return
+        if item.restart_film:
+            self.state.films.pop(tag, None)
+        frames = self._extended(tag, Frame.of(self.context.step, _copied(item.film)[None], []))
+        clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
+        notes = [*item.notes, *([f"{len(item.film)} of them are shown here"] if len(item.film) < len(points) else [])]
+        self._image(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, item.film_labels, item.name))
 
     def _embedding(self, item: Embedding) -> None:
-        name = "-".join(
-            ([self.stage] if self.stage != "fit" else []) + [item.name] + ([self.prefix] if self.prefix else [])
-        )
+        split = [] if self.context.is_training_split else [self.context.split]
+        name = "-".join([*split, item.name, *([self.prefix] if self.prefix else [])])
         points = {title: _copied(values) for title, values in item.points.items()}
-        step = max(self.step, 0)
-        self.sink.embedding(
+        step = max(self.context.step, 0)
+        self.queue.embedding(
             name,
-            lambda: Snapshot(step, points, item.table, item.thumbnails()),
+            lambda: Snapshot(step, points, item.metadata, item.thumbnails()),
             item.max_snapshots,
-            self.memory.failures.append,
+            self.failed,
         )
 
-    def _filmed(self, tag: str, frame: Frame) -> tuple[Frame, ...]:
-        frames = self.memory.films[tag] = thin([*self.memory.films.get(tag, ()), frame], self.history)
+    def _extended(self, tag: str, frame: Frame) -> tuple[Frame, ...]:
+        """The film strip of a tag with its newest column."""
+        frames = self.state.films[tag] = thin([*self.state.films.get(tag, ()), frame], self.history)
         return frames
 
-    def _paint(self, tag: str, paint: Callable[[str], Pixels]) -> None:
-        title = tag if tag.endswith("/history") else f"{tag} · step {self.step}"
-        self.sink.image(tag, self.step, lambda: paint(title), self.memory.failures.append)
+    def _image(self, tag: str, render: Callable[[str], Pixels]) -> None:
+        title = tag if tag.endswith("/history") else f"{tag} · step {self.context.step}"
+        self.queue.image(tag, self.context.step, lambda: render(title), self.failed)
 
     def _tag(self, tag: str) -> str:
-        first, _, rest = tag.partition("/")
-        tag = f"{self.prefix or first}/{rest}"
-        return plain_tag(tag if self.stage == "fit" else f"{self.stage}/{tag}")
-
-    @cached_property
-    def _truths(self) -> Sequence[Caption]:
-        return truths(self.probe)
-
-    @cached_property
-    def _verdicts(self) -> Sequence[Caption]:
-        return verdicts(self.network, self.probe, self.memory.portions)
+        first, slash, rest = tag.partition("/")
+        tag = f"{self.prefix or first}{slash}{rest}"
+        return clean_tag(tag if self.context.is_training_split else f"{self.context.split}/{tag}")
 
 
 def _copied(values: Tensor) -> Values:
-    """Weights go on changing while they are painted."""
+    """A copy on the CPU, float32: weights change while the picture is rendered."""
     return values.detach().float().cpu().numpy().copy()
 
 
-def paint_sheet(
-    panel: Panel, maps: Sequence[Values], labels: Sequence[Caption], captions: Sequence[Caption], title: str
-) -> Pixels:
-    """All tiles of a panel, each beside its picture, with label, caption and, if rescaled by itself, its maximum.
-
-    `maps` are one for each column of the panel, or a single one.
-    """
-    painter = panel.painter
-    largest = max(float(peak(each.reshape(1, -1))[0]) for each in maps)
-    scale = float(painter.peaks(maps[0].reshape(1, -1))[0]) if panel.common_scale else None
-    tiles = [painter(each, scale) for each in maps]
-    cells = []
-    for index in range(len(maps[0])):
-        pictures = [*([] if panel.beside is None else [panel.beside[index]]), *(each[index] for each in tiles)]
-        words = " | ".join(_describe(each[index], painter.signed, largest) for each in maps)
-        extra = () if panel.common_scale else (Line(words),)
-        fitted = tuple(fit_tile(picture, panel.size) for picture in pictures)
-        cells.append(Cell(fitted, (*labels[index], *captions[index], *extra)))
-    if scale is not None:
-        ends = (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g}, the {painter.top} over all tiles")
-    else:
-        ends = (f"-{painter.top}" if painter.signed else "0", f"{painter.top} of each tile")
-    order = ["left to right: " + ", ".join([*(["input"] if panel.beside is not None else []), *panel.columns])]
-    return sheet(cells, title, [*(order if panel.columns else []), *panel.notes], painter=painter, ends=ends)
-
-
-def paint_film(
-    panel: Panel, frames: Sequence[Frame], rows: Sequence[int], labels: Sequence[Caption], title: str
-) -> Pixels:
-    """The strip of these frames; maps keep their painter's pictures, cut to the rows shown."""
-    beside = None if panel.beside is None else panel.beside[rows]
-    return film(frames, title, panel.notes, panel.painter.of(rows), [labels[row] for row in rows], beside)
-
-
-def _describe(values: Values, signed: bool, largest: float) -> str:
-    """The maximum that a tile's colours stand for; what is no picture says so."""
-    top = float(peak((values if signed else np.maximum(values, 0))[None])[0])
-    if not np.isfinite(values).all():
-        return "not finite (magenta)"
-    if top == 0:
-        return "zero everywhere" if not values.any() else "nowhere above zero"
-    return f"max {top:.2g}" if top > 1e-4 * largest else f"≈ 0 ({top:.0e})"
+def clean_tag(text: str) -> str:
+    """A tag for TensorBoard, on one line and of bounded length; different texts get different tags."""
+    tag = clean(text)
+    if tag == text and len(tag) <= LONGEST_TAG:
+        return tag
+    return f"{tag[: LONGEST_TAG - 9]}-{sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"

@@ -1,0 +1,55 @@
+"""The options that all callbacks share, visible in each callback's signature."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from torch import Tensor
+
+from lightning_viz.data.batch import Unpack
+from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.runtime.network import Forward
+
+#: What a map explains, see `VizCallback`.
+TargetOption = None | int | Sequence[int] | Literal["label"] | Callable[[Any], Tensor]
+
+
+class CommonOptions(TypedDict, total=False):
+    """The options that all callbacks share, for type checkers; `VizCallback` documents them and has their defaults."""
+
+    every_n_epochs: int
+    every_n_train_steps: int | None
+    log_at_start: bool
+    probe: Probe | Hardest | None
+    max_images: int
+    tag: str | None
+    history: int
+    target: TargetOption
+    max_overhead: float | None
+    on_error: Literal["warn", "raise"]
+    forward: Forward | None
+    unpack: Unpack | None
+
+
+def show_inherited_options(cls: type) -> None:
+    """Give a constructor that ends in `**common` the signature it has in effect, with the options of its base."""
+    constructor: Any = vars(cls)["__init__"]
+    constructor.__signature__ = inspect.Signature(list(_own_and_inherited(cls, constructor).values()))
+
+
+def _own_and_inherited(cls: type, constructor: Any) -> Mapping[str, inspect.Parameter]:
+    own = inspect.signature(constructor).parameters
+    named = {name: one for name, one in own.items() if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    if len(named) == len(own):
+        return own  # it passes nothing on
+    inherited = inspect.signature(cls.__mro__[1].__init__).parameters.values()  # type: ignore[misc]
+    return named | {one.name: one for one in inherited if one.kind is one.KEYWORD_ONLY and one.name not in named}
+
+
+def describe_unknown_option(cls: type, name: str) -> str:
+    """The error for an option that a callback does not have."""
+    known = [one for one in inspect.signature(cls).parameters if one != "unknown"]
+    close = difflib.get_close_matches(name, known, n=1)
+    remedy = f"closest: {close[0]!r}" if close else f"options: {', '.join(known)}"
+    return f"{cls.__name__} has no option {name!r}; {remedy}"

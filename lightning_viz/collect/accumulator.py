@@ -1,0 +1,74 @@
+"""What collects results from the forward passes of a loop: the protocol, where it listens, what it gets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lightning_viz.data.samplers import Positions
+from lightning_viz.methods.model.outputs import ModelOutput
+
+
+@dataclass(frozen=True)
+class HookPoint:
+    """A module whose output (or input) is reduced at once in every forward pass: it may be overwritten in place later."""
+
+    module: nn.Module
+    reduce: Callable[[Tensor, Tensor], Any]  #: from the activation and the images to what is kept until the batch ends
+    of_input: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedBatch:
+    """A batch after its forward pass: images, labels, the network's scores and the values of the hook points."""
+
+    images: Tensor  #: (B, C, H, W)
+    labels: Tensor | None  #: class indices (B,), negative where unlabelled
+    scores: Tensor | None  #: (B, K), where the network returns such
+    values: Mapping[str, Any]  #: by hook point
+    positions: Positions  #: in the data's order, (B,); -1 for a sample that a distributed sampler repeats
+    loader: int = 0
+
+    def at(self, rows: Positions) -> "RecordedBatch":
+        """These samples only."""
+        chosen = torch.from_numpy(rows).to(self.images.device)
+        labels, scores = (None if one is None else one[chosen.to(one.device)] for one in (self.labels, self.scores))
+        values = {name: value[chosen.to(value.device)] for name, value in self.values.items()}
+        return RecordedBatch(self.images[chosen], labels, scores, values, self.positions[rows], self.loader)
+
+    @cached_property
+    def output(self) -> ModelOutput:
+        """What the scores mean."""
+        return ModelOutput.of(self.scores)
+
+    @property
+    def losses(self) -> Tensor:
+        """The cross-entropy of each sample, (B,), float32; NaN where it has no label, or the network no such class."""
+        if self.labels is None:
+            return torch.full((len(self.images),), torch.nan, dtype=torch.float32)
+        return self.output.losses(self.labels)
+
+
+class Accumulator(Protocol):
+    """Collects something from the batches of a loop, in every process; the words are torchmetrics'.
+
+    `state` and `merge_state` bring the processes together; `compute` gives the result, in the first process.
+    """
+
+    def hook_points(self, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
+        """Where to listen, by a name of its own; found with a single image."""
+
+    def update(self, batch: RecordedBatch) -> None:
+        """Take in a batch."""
+
+    def state(self) -> Any:
+        """What this process has collected, picklable and on the CPU."""
+
+    def merge_state(self, states: Sequence[Any]) -> None:
+        """Replace what was collected by the states of all processes together."""
+
+    def compute(self) -> Any:
+        """The result so far."""

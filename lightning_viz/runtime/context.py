@@ -1,0 +1,187 @@
+"""DrawContext: all that a drawing needs, handed to `draw(ctx)`; and the protocol of what draws with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from lightning_viz.collect.accumulator import Accumulator
+from lightning_viz.collect.indexed_reader import UnreadableError
+from lightning_viz.collect.recorder import Recording
+from lightning_viz.data.batch import Unpack
+from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.data.samplers import Positions
+from lightning_viz.methods import Target
+from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.outputs import slice_target
+from lightning_viz.render import Caption
+
+from .artifacts import Artifact
+from .captions import Predictions
+from .data_access import DataAccess
+from .network import Forward
+from .schedule import Schedule
+from .state import CallbackState
+
+State = TypeVar("State", bound=CallbackState)
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What an accumulator collected, and in a few words from what."""
+
+    accumulator: Any
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
+class DrawContext:
+    """One drawing of one callback: the network in evaluation mode, the pinned pictures, and what was recorded.
+
+    Attributes:
+        network: what returns the scores, on its device, gradients possible.
+        probe: the pinned pictures, on the same device, `max_images` of them.
+        split: "validation" or "test".
+        step: the step that is written to the logger.
+        global_step: optimizer steps taken so far.
+        schedule: when the callback draws.
+        data: the evaluation data, readable by index.
+        auto_batch: halves the batch where memory does not suffice.
+        warn: warns once for each message in a run.
+        cache: what the callback computes once for a run, such as receptive fields.
+    """
+
+    network: nn.Module
+    probe: Probe
+    split: str
+    step: int
+    global_step: int
+    schedule: Schedule
+    data: DataAccess
+    auto_batch: AutoBatch
+    warn: Callable[[str], None]
+    _state: CallbackState
+    _recording: Recording | None
+    _predict: Callable[[], Predictions]
+    cache: dict[Any, Any]
+
+    def state(self, kind: type[State]) -> State:
+        """What survives a resume, as the callback's own dataclass."""
+        if not isinstance(self._state, kind):
+            raise TypeError(f"the callback's state is {type(self._state).__name__}; set State = {kind.__name__}")
+        return self._state
+
+    @property
+    def is_training_split(self) -> bool:
+        """Whether these are the data that film strips and comparisons over time are about."""
+        return self.split == "validation"
+
+    # The network on the probe.
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the network predicts for the probe: one forward pass, shared by all callbacks."""
+        return self._predict()
+
+    @property
+    def captions(self) -> list[Caption]:
+        """The prediction below each picture."""
+        return list(self.predictions.captions)
+
+    def batched(self, method: Callable[..., Tensor], images: Tensor, target: Target = None, **options: Any) -> Tensor:
+        """`method(network, images, target, **options)`, as many images at once as memory allows: (B, ...)."""
+        return self.auto_batch.cat(
+            lambda part: method(self.network, images[part], slice_target(target, part), **options), len(images)
+        )
+
+    # The data.
+
+    def fresh(self, kind: type[Kind]) -> list[Kind]:
+        """The callback's accumulators of this kind, if a complete loop with the weights of this step has filled them."""
+        recording = self._recording
+        if recording is None or not recording.is_fresh(self.global_step):
+            return []
+        return [one for one in recording.accumulators if isinstance(one, kind)]
+
+    def collect(
+        self,
+        recorded: Callable[[Any], bool],
+        make: Callable[[], Accumulator],
+        choose: Callable[[Any], Positions],
+        loader: int = 0,
+        same_order: bool = False,
+    ) -> Collected | None:
+        """The accumulator that the loop has filled; else one filled from samples read by index; else what there is.
+
+        Args:
+            recorded: whether an accumulator of the loop is the one wanted, and holds something.
+            make: an empty accumulator, for the samples read.
+            choose: from the reader to the positions of the samples to read.
+            loader: the dataloader.
+            same_order: whether a position must mean the same sample in every loop.
+
+        None, and one warning, where there is nothing.
+        """
+        known = self._recording.accumulators if self._recording and self._recording.error is None else []
+        found = next((one for one in known if recorded(one)), None)
+        fresh = found is not None and self._recording is not None and self._recording.is_fresh(self.global_step)
+        if fresh and (not same_order or self.data.has_fixed_order(loader)):
+            return Collected(found, f"{self.data.name} data, recorded in the validation loop")
+        if (read := self._read(make, choose, loader)) is not None:
+            return Collected(read, f"{self.data.name} data, read by index for this drawing")
+        if found is not None:
+            return Collected(found, f"{self.data.name} data, those recorded so far")
+        return None
+
+    def _read(
+        self, make: Callable[[], Accumulator], choose: Callable[[Any], Positions], loader: int
+    ) -> Accumulator | None:
+        if (reader := self.data.reader(loader)) is None:
+            return None
+        accumulator = make()
+        try:
+            reader.run(self.network, accumulator, choose(reader), loader)
+        except UnreadableError:
+            return None
+        return accumulator
+
+    def warn_nothing_collected(self, name: str, what: str) -> None:
+        """The data can be neither recorded nor read at this moment."""
+        when = (
+            "draw at the end of epochs (every_n_epochs) instead of steps"
+            if self.schedule.in_steps
+            else "it draws at the end of the next epoch that has a validation loop"
+        )
+        self.warn(
+            f"lightning_viz has no {what} for {name}: the data are a stream, or cannot be read by index, and are recorded "
+            f"in the validation loop only; {when}"
+        )
+
+
+class VizCallbackProtocol(Protocol):
+    """What the runtime needs of a callback: its options, and what it draws."""
+
+    State: ClassVar[type[CallbackState]]
+    PINNED: ClassVar[Sequence[str]]
+    schedule: Schedule
+    probe: Probe | Hardest | None
+    max_images: int
+    tag: str | None
+    history: int
+    target: Any
+    max_overhead: float | None
+    on_error: str
+    forward: Forward | None
+    unpack: Unpack | None
+
+    @property
+    def state_key(self) -> str: ...
+    def check(self, network: nn.Module) -> None: ...
+    def check_images(self, ctx: DrawContext) -> None: ...
+    def estimated_passes(self, network: nn.Module, images: Tensor) -> float: ...
+    def accumulators(self, data: DataAccess, state: Any) -> Sequence[Accumulator]: ...
+    def target_of(self, ctx: DrawContext) -> Any: ...
+    def draw(self, ctx: DrawContext) -> Iterator[Artifact]: ...

@@ -1,0 +1,39 @@
+"""What happens where drawing fails: one warning for all callbacks that share its cause, and the run goes on."""
+
+from collections.abc import Callable
+
+from lightning_viz.sinks import DiskError
+
+
+class ErrorReporter:
+    """Warns once for each message, and once for each cause whichever callback meets it first."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._seen: set[str] = set()
+
+    def warn(self, message: str) -> None:
+        """Warn, unless this message was given before."""
+        if message not in self._seen:
+            self._seen.add(message)
+            self._warn(message)
+
+    def callback_failed(self, name: str, error: Exception) -> None:
+        """A callback is disabled for the rest of the run."""
+        if isinstance(error, DiskError):
+            self.disk_failed(error)
+            return
+        cause = f"{type(error).__name__}: {error}"
+        if cause not in self._seen:
+            self._seen.add(cause)
+            self._warn(
+                f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the "
+                f"same cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)"
+            )
+
+    def disk_failed(self, error: Exception) -> None:
+        """Pictures cannot be written."""
+        if isinstance(error, DiskError):
+            self.warn(f"lightning_viz is disabled for the rest of this run; training goes on. Cause: {error}")
+        else:
+            self.warn(f"lightning_viz could not write all pictures: {type(error).__name__}: {error}")

@@ -1,0 +1,228 @@
+"""Where the pictures come from: `ProbeSource` shares them per trainer, `PinnedProbes` holds those of one callback."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_viz.collect.sample_selector import SampleSelector
+from lightning_viz.data.batch import Unpack, unpack_batch
+from lightning_viz.data.class_balanced import read_balanced_batch
+from lightning_viz.data.dataloaders import first_loader, loaders_in
+from lightning_viz.data.metadata import dataset_chain, describe_probe
+from lightning_viz.data.probe import Hardest, Probe
+
+from .guard import guard
+from .lightning_compat import not_training, pl
+from .network import check_target, runs
+
+if TYPE_CHECKING:
+    from .runner import CallbackRunner
+
+HARDEST = "validation pictures with the highest loss"
+TRAINING_PICTURES = (
+    "lightning_viz shows training pictures: no validation data could be read before the first step; "
+    "give probe=Probe(images, labels) to choose pictures"
+)
+
+
+class ProbeSource:
+    """Makes each shared probe once for a module and a dataset, and converts it once for the device."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._shared: dict[tuple[str, int], tuple[tuple[Any, ...], Probe]] = {}
+        self._converted: dict[tuple[str, int, int], tuple[Probe, Probe]] = {}
+
+    def shared(
+        self, trainer: pl.Trainer, split: str, counts: tuple[int, int], unpack: Unpack, batch: Any, source: str
+    ) -> Probe:
+        """The first pictures of the shared probe of a split, on the device.
+
+        Args:
+            trainer: whose loaders are looked at.
+            split: "validation" or "test".
+            counts: how many pictures are wanted, and how many the largest callback wants.
+            unpack: from a batch to images and labels.
+            batch: the batch at hand, taken where the dataset cannot be read by index.
+            source: which data the batch is from.
+
+        Raises ValueError where the data are not images.
+        """
+        count, largest = counts
+        key = split, id(unpack)
+        loader, name = self._loader(trainer, split, source)
+        # Kept for comparison: another module, or other data, gets pictures of its own.
+        identity = trainer.lightning_module, unpack, None if loader is None else loader.dataset, largest
+        known = self._shared.get(key)
+        if known is None or not all(
+            one is other or one == largest for one, other in zip(known[0], identity, strict=True)
+        ):
+            with guard(trainer.lightning_module), not_training(trainer):  # the user's transforms may be random
+                probe = self._read(trainer, (loader, name), largest, unpack, batch, source)
+            known = self._shared[key] = identity, probe
+        return self._head(trainer, key, known[1], count)
+
+    def _head(self, trainer: pl.Trainer, key: tuple[str, int], probe: Probe, count: int) -> Probe:
+        """The same object each time, so that what is predicted for it can be shared."""
+        whole, converted = self._converted.get((*key, count), (None, None))
+        if converted is None or whole is not probe:
+            converted = convert(probe.head(count), trainer)
+            self._converted[(*key, count)] = probe, converted
+        return converted
+
+    def _loader(self, trainer: pl.Trainer, split: str, source: str) -> tuple[DataLoader[Any] | None, str]:
+        """The loader to read from, and which data it has."""
+        loader = first_loader(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
+        if loader is None and source == "training":
+            return first_loader(trainer.train_dataloader), source
+        return loader, split
+
+    def _read(
+        self,
+        trainer: pl.Trainer,
+        data: tuple[DataLoader[Any] | None, str],
+        count: int,
+        unpack: Unpack,
+        batch: Any,
+        source: str,
+    ) -> Probe:
+        loader, name = data
+        sample = None
+        try:
+            if loader is not None:
+                sample = read_balanced_batch(loader, count, lambda batch: unpack(batch)[1])
+            if sample is not None:
+                sample = trainer.strategy.batch_to_device(sample)
+                if unpack is not unpack_batch:
+                    unpack(sample)
+        except Exception:  # a dataset that only its workers can read, or that the loop combines with others
+            sample = None
+        if sample is None:
+            name, sample = source, batch
+        if name == "training":
+            self._warn(TRAINING_PICTURES)
+        images, labels = unpack(sample)
+        images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
+        return describe(trainer, images, labels, loader, f"pictures of the {name} data")
+
+
+class PinnedProbes:
+    """The pictures of one callback, by split, pinned at the first batch of a run."""
+
+    def __init__(self, runner: "CallbackRunner") -> None:
+        self._runner = runner
+        self._probes: dict[str, Probe] = {}
+        self._pinned: set[str] = set()  #: the splits whose first batch this run has seen
+        self._hardest: set[str] = set()  #: the splits whose hardest pictures are known
+
+    def __contains__(self, split: str) -> bool:
+        return split in self._probes
+
+    def __getitem__(self, split: str) -> Probe:
+        return self._probes[split]
+
+    @property
+    def refresh(self) -> bool:
+        """Whether the pictures are others after each loop."""
+        wanted = self._runner.callback.probe
+        return isinstance(wanted, Hardest) and wanted.refresh
+
+    def begin_run(self) -> None:
+        """Its data may be others than before."""
+        self._pinned.clear()
+
+    def restore(self) -> None:
+        """After a resume."""
+        self._hardest = set() if self._runner.state.hardest_images is None else {"validation"}
+
+    def needs_hardest(self, split: str) -> bool:
+        """Whether the next loop is to find the pictures with the highest loss."""
+        wanted = isinstance(self._runner.callback.probe, Hardest)
+        return wanted and (self.refresh or split not in self._hardest)
+
+    def pin(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, source: str) -> None:
+        """Pin the pictures at the first batch of a run. Raises ValueError where the data are not images."""
+        runner = self._runner
+        if split in self._pinned or not trainer.is_global_zero or runner.session.queue(trainer) is None:
+            return
+        self._pinned.add(split)
+        with runner.session.budget.spending():
+            probe = self._choose(trainer, split, batch, source)
+            with guard(module, trainer.precision_plugin):
+                self._check(trainer, module, split, probe)
+            runner.settle()
+            if not isinstance(runner.callback.probe, Hardest):
+                self._follow(split, probe)
+            elif runner.state.hardest_images is not None:
+                images, labels = runner.state.hardest_images, runner.state.hardest_labels
+                self._follow(split, convert(replace(probe, images=images, labels=labels, origin=HARDEST), trainer))
+            elif source == "training" and not loaders_in(trainer.val_dataloaders):
+                raise ValueError(
+                    "probe=Probe.hardest() needs a validation loop, and there is none; give a probe, or None"
+                )
+
+    def pin_hardest(self, trainer: pl.Trainer, split: str, selector: SampleSelector) -> None:
+        """The pictures with the highest losses become the probe."""
+        self._hardest.add(split)  # also where it fails: all processes record the same in the next loop
+        if not trainer.is_global_zero:
+            return
+        if (hardest := selector.ranked()) is None:
+            raise ValueError(
+                "probe=Probe.hardest() found no loss in the validation loop: it needs class indices in the batch and scores "
+                "(B, classes) from the network, not all of them NaN; give unpack=, or a probe"
+            )
+        with torch.inference_mode(False):  # in which the loop may be: gradients need ordinary tensors
+            images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels)
+        if split == "validation" and not self.refresh:
+            self._runner.state.hardest_images, self._runner.state.hardest_labels = images, labels
+        loader = first_loader(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
+        self._follow(split, convert(describe(trainer, images, labels, loader, HARDEST), trainer))
+
+    def _choose(self, trainer: pl.Trainer, split: str, batch: Any, source: str) -> Probe:
+        runner = self._runner
+        count = runner.callback.max_images
+        if isinstance(runner.callback.probe, Probe):
+            return convert(runner.callback.probe.head(count), trainer)
+        peers = [one.callback for one in runner.session.runners(trainer)]
+        largest = max(one.max_images for one in peers if one.unpack is runner.callback.unpack)
+        return runner.session.probes.shared(trainer, split, (count, largest), runner.unpack, batch, source)
+
+    def _check(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe) -> None:
+        """Raise for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
+        runner = self._runner
+        ctx = runner.context(trainer, module, split, -1, probe)
+        try:
+            if runner.callback.target is not None:
+                check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
+            runner.callback.check_images(ctx)
+        except Exception as error:
+            if isinstance(error, ValueError | TypeError) and runs(ctx.network, probe.images[:1]):
+                raise
+            runner.failures.append(error)
+
+    def _follow(self, split: str, probe: Probe) -> None:
+        self._probes[split] = probe
+        if split == "validation" and not self._runner.state.follow(probe) and not self.refresh:
+            self._runner.session.warn(
+                "lightning_viz starts its film strips again: the pictures of the probe are others than before; "
+                "give a probe=, or split your data with a fixed seed, to see the same pictures throughout"
+            )
+
+
+def convert(probe: Probe, trainer: pl.Trainer) -> Probe:
+    """On the trainer's device, in its precision."""
+    probe = probe.to(trainer.strategy.root_device)
+    return replace(probe, images=trainer.precision_plugin.convert_input(probe.images))
+
+
+def describe(
+    trainer: pl.Trainer, images: Tensor, labels: Tensor | None, loader: DataLoader[Any] | None, origin: str
+) -> Probe:
+    """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
+    sources = [*(dataset_chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
+    known = [one for one in sources if one is not None]
+    return describe_probe(images, labels, origin, known, trainer.lightning_module)

@@ -1,0 +1,238 @@
+"""CallbackRunner: one callback in one run. It pins the probe, opens guard and budget, draws, and settles errors."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from lightning_viz.collect.accumulator import Accumulator
+from lightning_viz.collect.recorder import Recording
+from lightning_viz.collect.sample_selector import SampleSelector, by_loss
+from lightning_viz.data.batch import Unpack, unpack_batch
+from lightning_viz.data.probe import Probe
+from lightning_viz.methods.model.batching import AutoBatch
+
+from .context import DrawContext, VizCallbackProtocol
+from .data_access import DataAccess
+from .guard import guard
+from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
+from .network import check_probe, find_network
+from .probe_source import PinnedProbes, convert
+from .writer import Writer, clean_tag
+
+if TYPE_CHECKING:
+    from .session import VizSession
+
+
+class CallbackRunner:
+    """One callback with one module of one trainer."""
+
+    def __init__(
+        self,
+        callback: VizCallbackProtocol,
+        session: "VizSession | None" = None,
+        module: pl.LightningModule | None = None,
+    ) -> None:
+        self.callback = callback
+        self.state = callback.State()
+        self.auto_batch = AutoBatch()
+        self.probes = PinnedProbes(self)
+        self.cache: dict[Any, Any] = {}  #: what the callback computes once for a run
+        self.recording: Recording | None = None  #: of the last loop, until it is drawn
+        self.failures: list[Exception] = []  #: also of the queue's thread
+        self.disabled = False
+        self._session = session
+        self._module = None if module is None else ref(module)
+        self._started = False
+        self._global_step = 0  #: at the end of the last training batch
+
+    @property
+    def session(self) -> "VizSession":
+        if self._session is None:
+            raise RuntimeError(
+                f"{type(self.callback).__name__} is not attached to a trainer; fit, validate or test first"
+            )
+        return self._session
+
+    @property
+    def unpack(self) -> Unpack:
+        return self.callback.unpack or unpack_batch
+
+    def is_of(self, callback: VizCallbackProtocol, module: pl.LightningModule) -> bool:
+        """Whether this is the runner of that callback for that module."""
+        return self.callback is callback and self._module is not None and self._module() is module
+
+    # In the order of a run.
+
+    def begin_run(self) -> None:
+        """Fit, validate or test begins: its data may be others than before."""
+        self.probes.begin_run()
+        self.cache.clear()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; one of another version starts with empty film strips."""
+        try:
+            self.state = self.callback.State.from_state_dict(state)
+        except (ValueError, TypeError, KeyError) as error:
+            if self._session is not None:
+                self._session.warn(f"lightning_viz starts with empty film strips: {error}")
+            return
+        self.probes.restore()
+
+    def check_arguments(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Raise for arguments that do not fit the network, before any work is done."""
+        self.session.check_loggers(trainer)
+        if is_sharded(trainer):
+            return  # its weights are not complete
+        network = find_network(module, self.callback.forward)
+        self.callback.check(network)
+        if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
+            with guard(module, trainer.precision_plugin):
+                check_probe(network, convert(self.callback.probe.head(1), trainer))
+
+    def start_training(self, trainer: pl.Trainer) -> None:
+        self._started = False
+        self._global_step = trainer.global_step
+
+    def before_train_batch(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> None:
+        """With the first batch: a probe from a stream needs one."""
+        if self._started:
+            return
+        self._started = True
+        if self.session.leads(trainer, self.callback):
+            self.session.plan(trainer)
+        self.probes.pin(trainer, module, "validation", batch, "training")
+        if self.callback.schedule.log_at_start and not self.state.last_steps:
+            self.draw(trainer, module, "validation")
+
+    def after_train_batch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.session.leads(trainer, self.callback):
+            self.session.count_batch(trainer)
+        stepped = trainer.global_step > self._global_step  # false within accumulated batches
+        self._global_step = trainer.global_step
+        if stepped and self.callback.schedule.is_due_after_step(logging_step(trainer)):
+            self.draw(trainer, module, "validation")
+
+    def after_train_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.callback.schedule.is_due_after_epoch(trainer.current_epoch):
+            # Lightning has counted on already, and logs the epoch's scalars at the step before.
+            self.draw(trainer, module, "validation", logging_step(trainer) - 1)
+
+    def finish(self, trainer: pl.Trainer) -> None:
+        """At the end, everything is written."""
+        self.recording = None
+        self.settle()
+
+    # The validation and the test loop, see `VizSession`.
+
+    @property
+    def pins(self) -> dict[str, Any]:
+        """The fields of the state that every process needs."""
+        return {name: getattr(self.state, name) for name in self.callback.PINNED}
+
+    @pins.setter
+    def pins(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self.state, name, value)
+
+    def start_recording(self, trainer: pl.Trainer, split: str) -> None:
+        """What this loop is to record."""
+        self.recording = Recording(complete=is_complete_loop(trainer))
+        self.recording.attempt(lambda: self.recording.accumulators.extend(self._accumulators(trainer, split)))  # type: ignore[union-attr]
+
+    def _accumulators(self, trainer: pl.Trainer, split: str) -> list[Accumulator]:
+        found: list[Accumulator] = []
+        if self.disabled and trainer.world_size == 1:  # of several processes only one may know
+            return found
+        if self.probes.needs_hardest(split):
+            found.append(SampleSelector(self.callback.max_images, by_loss))
+        schedule = self.callback.schedule
+        fitting = trainer.state.fn == "fit"
+        if not fitting or schedule.needs_recording(trainer.current_epoch, trainer.sanity_checking):
+            found.extend(self.callback.accumulators(DataAccess.of(trainer, split, self.unpack), self.state))
+        return found
+
+    def after_recording(self, trainer: pl.Trainer, split: str) -> None:
+        """The loop is over, and the processes are merged."""
+        recording = self.recording
+        if recording is None or recording.global_step is None:
+            return
+        for one in recording.accumulators if recording.complete else []:
+            if isinstance(one, SampleSelector) and one.key is by_loss:
+                recording.attempt(self.probes.pin_hardest, trainer, split, one)
+        if recording.error is not None:
+            self.failures.append(recording.error)
+        self.settle()
+
+    # Drawing.
+
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int | None = None) -> None:
+        """Draw and write, once per step; whatever goes wrong ends here."""
+        queue = self.session.queue(trainer)
+        step = logging_step(trainer) if step is None else step
+        if self.disabled or queue is None or split not in self.probes or step <= self.state.last_steps.get(split, -1):
+            return
+        name = self._name(trainer)
+        if self._may_draw(trainer, module, name, split):
+            self.state.last_steps[split] = step
+            try:
+                with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
+                    ctx = self.context(trainer, module, split, step, self.probes[split])
+                    history = 0 if self.probes.refresh else self.callback.history
+                    writer = Writer(queue, ctx, self.state, self.callback.tag, history, self.failures.append)
+                    for artifact in self.callback.draw(ctx):
+                        writer.write(artifact)
+                if trainer.state.fn == "fit":
+                    self.session.budget.record(name, step, seconds())
+                    queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
+            except Exception as error:
+                self.failures.append(error)
+        self.recording = None  # it holds the network
+        self.settle()
+
+    def _may_draw(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> bool:
+        if self.callback.max_overhead is None:
+            return True
+        network = find_network(module, self.callback.forward)
+        passes = self.callback.estimated_passes(network, self.probes[split].images)
+        return self.session.may_draw(trainer, name, self.callback.max_overhead, passes)
+
+    def context(
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
+    ) -> DrawContext:
+        network = find_network(module, self.callback.forward)
+        return DrawContext(
+            network,
+            probe,
+            split,
+            step,
+            trainer.global_step,
+            self.callback.schedule,
+            DataAccess.of(trainer, split, self.unpack),
+            self.auto_batch,
+            self.session.warn,
+            self.state,
+            self.recording,
+            partial(self.session.predictions, network, probe, self),
+            self.cache,
+        )
+
+    def settle(self) -> None:
+        """Failures, also those of the queue's thread: warn once and disable the callback, or raise."""
+        if not self.failures:
+            return
+        error, known = self.failures[0], self.disabled
+        self.disabled, self.failures = True, []  # an exception keeps everything in its frames
+        if known:
+            return
+        if self.callback.on_error == "raise":
+            raise error
+        self.session.errors.callback_failed(type(self.callback).__name__, error)
+
+    def _name(self, trainer: pl.Trainer) -> str:
+        """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
+        names = [(one.callback.tag or type(one.callback).__name__, one) for one in self.session.runners(trainer)]
+        name = self.callback.tag or type(self.callback).__name__
+        same = [one for other, one in names if other == name]
+        number = next((n for n, one in enumerate(same) if one is self), 0)
+        return f"{name}_{number + 1}" if number else name
