@@ -1,4 +1,4 @@
-"""Gradients through ReLUs that are dead, for a search that must leave a place where nothing answers."""
+"""Gradients through dead ReLUs, so that an optimisation can leave a region where a unit's activation is zero."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +13,17 @@ _RELUS: set[Callable[..., Any]] = {
 }  # fmt: skip
 
 
-class LetThrough(TorchFunctionMode):
-    """Within it, a ReLU whose gradient is zero for all of an image lets through what would bring it back to life.
+class RedirectedReLU(TorchFunctionMode):
+    """A context in which a ReLU whose gradient is zero for all of an image passes the gradient that would activate it.
 
-    ReLU, ReLU6 and Hardtanh, as modules, functions and in place. As in Lucid, of Olah et al. 2017: the gradient that
-    would push a unit further beyond its kink stays zero. It is that of a score, which is to rise.
+    For ReLU, ReLU6 and Hardtanh, as modules, functions and in place; as Lucid's redirected ReLU gradient (Olah et al.
+    2017), of a score that is maximised. The gradient that would push a unit further below its threshold stays zero.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        #: Whether a gradient has met a dead one.
-        self.met = False
+        #: Whether a backward pass has reached a dead ReLU.
+        self.redirected = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -33,25 +33,25 @@ class LetThrough(TorchFunctionMode):
         inputs, copy = args[0], args[0].detach().clone()
         outputs = func(copy, *args[1:], **(kwargs or {}))
         if outputs is copy:  # in place
-            return inputs.copy_(_LetThrough.apply(inputs.clone(), outputs, self))
-        return _LetThrough.apply(inputs, outputs, self)
+            return inputs.copy_(_RedirectedGradient.apply(inputs.clone(), outputs, self))
+        return _RedirectedGradient.apply(inputs, outputs, self)
 
 
-class _LetThrough(torch.autograd.Function):
+class _RedirectedGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, outputs: Tensor, mode: LetThrough) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, outputs: Tensor, mode: RedirectedReLU) -> Tensor:
         ctx.mode = mode
         ctx.save_for_backward(outputs - inputs)
         return outputs.view_as(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (lifted,) = ctx.saved_tensors  # by how much the kink has moved the input
+        (clamped_by,) = ctx.saved_tensors  # how far the ReLU has moved its input
         (gradient,) = gradients
-        plain = torch.where(lifted == 0, gradient, 0)
+        plain = torch.where(clamped_by == 0, gradient, 0)
         alive = plain.flatten(1).any(dim=1)
         if alive.all():
             return plain, None, None
-        ctx.mode.met = True
-        helpful = torch.where(lifted * gradient > 0, gradient, plain)
-        return torch.where(alive.reshape(-1, *[1] * (gradient.ndim - 1)), plain, helpful), None, None
+        ctx.mode.redirected = True
+        activating = torch.where(clamped_by * gradient > 0, gradient, plain)
+        return torch.where(alive.reshape(-1, *[1] * (gradient.ndim - 1)), plain, activating), None, None
