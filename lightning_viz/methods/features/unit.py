@@ -1,4 +1,4 @@
-"""A single unit of a network as a model of its own, for every method that explains a score."""
+"""A single unit of a network as a model, for every method that explains a score."""
 
 from torch import Tensor, nn
 
@@ -6,18 +6,18 @@ from lightning_viz.methods.model.feature_maps import FeatureMaps
 
 
 class Unit(nn.Module):
-    """What one channel of a layer answers, for the methods to explain as if it were the model's score.
+    """The activation of one channel of a layer, for the methods to explain as if it were the model's score.
 
-    With `position`, a row and a column of the layer's feature maps, the scores are the activations there, (B,):
+    With `position`, (row, column) in the layer's feature maps, the scores are the activations there, (B,):
 
         guided_backprop(Unit(model, "layer3", 12, position=(4, 5)), images)
 
-    Without, they are those at all places, (B, h·w), row by row, and `target` chooses among places as it does among
-    classes: by default each image's strongest, the place that makes it a top image of the channel. It stays that place
-    while `smoothgrad`, `integrated_gradients` and `occlusion` alter the image. `target=row * w + column`, one or one per
-    image, is any other. A layer that returns vectors (B, K) has one place.
+    Without, they are the activations at all positions, (B, h·w), row by row, and `target` chooses a position as it chooses a
+    class: by default each image's position of maximal activation. It stays the same while `smoothgrad`,
+    `integrated_gradients` and `occlusion` change the image. `target=row * w + column`, one or one per image, chooses another.
+    A layer that returns vectors (B, K) has one position.
 
-    The model runs up to the layer and no further, see `FeatureMaps`; tokens are folded to the images' grid.
+    The model runs up to the layer only, see `FeatureMaps`; tokens are folded to the images' grid.
     Raises ValueError for an unknown layer, and when called where `channel` or `position` is outside the layer's output.
     """
 
@@ -25,8 +25,8 @@ class Unit(nn.Module):
         super().__init__()
         if position is not None and (isinstance(position, Tensor) or len(position) != 2):
             raise ValueError(
-                f"position={position!r} is not one place; give (row, column), or one place per image without position, "
-                "as target=row * w + column"
+                f"position={position!r} is invalid; give one (row, column), or, for one position per image, no position and "
+                "target=row * w + column"
             )
         self.maps = FeatureMaps(model, layer)
         self.channel = channel
@@ -34,19 +34,29 @@ class Unit(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.maps(images)
-        channels, height, width = maps.shape[1:]
-        if not 0 <= self.channel < channels:
-            raise ValueError(
-                f"channel={self.channel} is outside the {channels} channels of layer={self.maps.layer!r}; "
-                f"give one of 0 to {channels - 1}"
-            )
-        places = maps[:, self.channel]
+        check_channel(self.channel, maps, self.maps.layer)
+        activations = maps[:, self.channel]
         if self.position is None:
-            return places.flatten(1)
+            return activations.flatten(1)
+        check_position(self.position, maps, self.maps.layer)
         row, column = self.position
-        if not (0 <= row < height and 0 <= column < width):
-            raise ValueError(
-                f"position={self.position} is outside the map of layer={self.maps.layer!r}, {height}×{width} places; "
-                f"give a row of 0 to {height - 1} and a column of 0 to {width - 1}"
-            )
-        return places[:, row, column]
+        return activations[:, row, column]
+
+
+def check_channel(channel: int, maps: Tensor, layer: str) -> None:
+    """Raises ValueError for a channel that the layer's feature maps (B, C, h, w) do not have."""
+    channels = maps.shape[1]
+    if not 0 <= channel < channels:
+        raise ValueError(
+            f"channel={channel} is outside the {channels} channels of layer={layer!r}; give one of 0 to {channels - 1}"
+        )
+
+
+def check_position(position: tuple[int, int], maps: Tensor, layer: str) -> None:
+    """Raises ValueError for a position (row, column) that the layer's feature maps (B, C, h, w) do not have."""
+    (row, column), (height, width) = position, maps.shape[2:]
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(
+            f"position={position} is outside the map of layer={layer!r}, {height}×{width} positions; "
+            f"give a row of 0 to {height - 1} and a column of 0 to {width - 1}"
+        )

@@ -1,94 +1,97 @@
-"""Gradient ascent on pixels, kept in check by regularisers, each of which can be turned off."""
+"""Gradient ascent on pixels with regularisers, each of which can be turned off."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .fourier_image import Commission
-from .random_views import each_random
+from .random_views import normal_noise
+from .synthesis_task import SynthesisTask
 
 
 @dataclass(frozen=True)
 class Classic:
     """Gradient ascent from a random image with the regularisers of Simonyan et al. 2014 and Yosinski et al. 2015.
 
-    The gradient of each picture is scaled to a root mean square of 1, so that no number here depends on the network.
-    Pixels are counted from the mean colour, in the standard deviations that the network's input is scaled by. With 0 a
-    regulariser is off.
+    Each image's gradient is scaled to a root mean square of 1, so that no parameter depends on the network. Pixels are in
+    the network's input space: 0 is the mean colour, 1 a standard deviation. A regulariser is off at 0.
+
+    Raises ValueError for a parameter out of range.
     """
 
-    #: How far a pixel goes in a step.
+    #: The root mean square change of a pixel in a step.
     learning_rate: float = 0.2
-    #: Standard deviation of the random image.
+    #: Standard deviation of the initial random image.
     deviation: float = 0.1
-    #: The L2 penalty: what share of itself a pixel loses, per unit of learning rate. Simonyan et al., equation 1.
+    #: L2 penalty, the fraction of its value that a pixel loses per unit of learning rate. Simonyan et al., equation 1.
     l2: float = 0.1
     #: Weight of the total variation. Mahendran and Vedaldi 2015.
     tv: float = 0.1
     #: Standard deviation in pixels of a Gaussian blur, ...
     blur: float = 1.0
-    #: ... every so many steps.
+    #: ... applied every so many steps.
     blur_every: int = 4
-    #: The share of pixels, the smallest, that are set to the mean colour at each step.
+    #: The fraction of pixels, those of smallest norm, that are set to the mean colour at each step.
     small_pixels: float = 0.1
-    #: The share of gradients, the smallest, that are set to zero.
+    #: The fraction of pixels, those of smallest gradient, whose gradient is set to zero.
     small_gradients: float = 0.3
-    #: For at most so many steps, and until none is met, gradients pass dead ReLUs, see `LetThrough`.
+    #: The most steps, from the first, with redirected gradients of dead ReLUs; off once none is dead, see `RedirectedReLU`.
     revive: int = 0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 0:
-                raise ValueError(f"{name}={value} is below zero; give 0 or more")
+                raise ValueError(f"{name}={value} is negative; give 0 or more")
             if name.startswith("small") and value >= 1:
-                raise ValueError(f"{name}={value} leaves no pixel; give less than 1")
+                raise ValueError(f"{name}={value} is invalid; give a fraction below 1")
         if self.blur_every < 1:
-            raise ValueError(f"blur_every={self.blur_every} is no number of steps; give 1 or more, or blur=0")
+            raise ValueError(f"blur_every={self.blur_every} is invalid; give 1 or more steps, or blur=0")
 
-    def begin(self, commission: Commission) -> "ClassicPainting":
-        return ClassicPainting(self, commission)
+    def start(self, task: SynthesisTask) -> "ClassicOptimizer":
+        """The optimiser of the task's images."""
+        return ClassicOptimizer(self, task)
 
 
-class ClassicPainting:
-    """Pictures by their pixels in the network's input space, which are shown as they are."""
+class ClassicOptimizer:
+    """Images by their pixels in the network's input space, `variables`."""
 
-    def __init__(self, recipe: Classic, commission: Commission) -> None:
-        self.recipe, self.scale, self.steps = recipe, commission.scale, 0
-        if commission.start is None:
-            generators = [torch.Generator(self.scale.mean.device).manual_seed(seed) for seed in commission.seeds]
-            self.variables = recipe.deviation * each_random(generators, commission.shape[1:])
+    def __init__(self, recipe: Classic, task: SynthesisTask) -> None:
+        self.recipe, self.normalisation, self.steps = recipe, task.normalisation, 0
+        if task.start is None:
+            device = self.normalisation.mean.device
+            generators = [torch.Generator(device).manual_seed(seed) for seed in task.seeds]
+            self.variables = recipe.deviation * normal_noise(generators, task.shape[1:])
         else:
-            self.variables = self.scale.inputs(commission.start)
+            self.variables = self.normalisation.normalise(task.start)
         self.variables.requires_grad_()
 
     def inputs(self) -> Tensor:
-        """What the network is to see at this step (N, C, H, W)."""
-        return self.variables.clone()  # it may write into its input
+        """The network's inputs at this step (N, C, H, W), differentiable."""
+        return self.variables.clone()  # the network may write into its input
 
-    def ascend(self, gradient: Tensor) -> None:
-        """A step of the variables uphill, less what the regularisers take."""
+    def step(self, gradient: Tensor) -> None:
+        """One step of the variables up the gradient, with the regularisers."""
         recipe, pixels = self.recipe, self.variables.detach()
-        height = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-30)
-        uphill = without_small(gradient / height, recipe.small_gradients)
-        downhill = recipe.l2 * pixels + recipe.tv * variation_gradient(pixels)
-        pixels = pixels + recipe.learning_rate * (uphill - downhill)
+        scale = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-30)
+        ascent = zero_smallest(gradient / scale, recipe.small_gradients)
+        penalty = recipe.l2 * pixels + recipe.tv * total_variation_gradient(pixels)
+        pixels = pixels + recipe.learning_rate * (ascent - penalty)
         self.steps += 1
         if recipe.blur and self.steps % recipe.blur_every == 0:
-            pixels = blurred(pixels, recipe.blur)
-        pixels = without_small(pixels, recipe.small_pixels)
-        # What no picture can show is no solution.
-        self.variables = self.scale.inputs(self.scale.pictures(pixels)).requires_grad_()
+            pixels = gaussian_blur(pixels, recipe.blur)
+        pixels = zero_smallest(pixels, recipe.small_pixels)
+        # Values that cannot be displayed are clamped.
+        self.variables = self.normalisation.normalise(self.normalisation.denormalise(pixels)).requires_grad_()
 
-    def pictures(self) -> Tensor:
-        """As they are now, 0 to 1."""
-        return self.scale.pictures(self.variables.detach())
+    def images(self) -> Tensor:
+        """The current images (N, C, H, W), 0 to 1."""
+        return self.normalisation.denormalise(self.variables.detach())
 
 
-def without_small(values: Tensor, share: float) -> Tensor:
-    """The values (N, C, H, W), zero at that share of each picture's places where their norm over channels is smallest."""
+def zero_smallest(values: Tensor, fraction: float) -> Tensor:
+    """The values (N, C, H, W), zero at this fraction of each image's positions: those of the smallest norm over channels."""
     energies = values.square().sum(dim=1, keepdim=True)
-    count = int(share * energies[0].numel())
+    count = int(fraction * energies[0].numel())
     if count == 0:
         return values
     limit = energies.flatten(1).kthvalue(count, dim=1).values
@@ -96,20 +99,20 @@ def without_small(values: Tensor, share: float) -> Tensor:
 
 
 def total_variation(pixels: Tensor) -> Tensor:
-    """The sum over pixels of the length of the colour gradient: (N, C, H, W) -> (N,)."""
+    """The sum over pixels of the norm of the spatial gradient: (N, C, H, W) -> (N,)."""
     down = nn.functional.pad(pixels.diff(dim=2), (0, 0, 0, 1))
     across = nn.functional.pad(pixels.diff(dim=3), (0, 1))
     return (down.square() + across.square() + 1e-8).sqrt().sum(dim=(1, 2, 3))
 
 
-def variation_gradient(pixels: Tensor) -> Tensor:
-    """The gradient of the total variation (N, C, H, W)."""
+def total_variation_gradient(pixels: Tensor) -> Tensor:
+    """The gradient of the total variation: (N, C, H, W) -> (N, C, H, W)."""
     pixels = pixels.detach().requires_grad_()
     return torch.autograd.grad(total_variation(pixels).sum(), pixels)[0]
 
 
-def blurred(pixels: Tensor, deviation: float) -> Tensor:
-    """A Gaussian blur of pictures (N, C, H, W), by a standard deviation in pixels; mirrored at the border."""
+def gaussian_blur(pixels: Tensor, deviation: float) -> Tensor:
+    """Images (N, C, H, W) blurred with a standard deviation of `deviation` pixels; mirrored at the border."""
     radius = min(max(1, round(3 * deviation)), *(side - 1 for side in pixels.shape[2:]))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(pixels) / deviation) ** 2)
     kernel = (kernel / kernel.sum()).expand(pixels.shape[1], 1, -1)

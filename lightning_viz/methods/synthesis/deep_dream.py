@@ -1,19 +1,22 @@
-"""Real images amplified through a layer: of what it finds in them, more."""
+"""DeepDream: images changed by gradient ascent so that the activation of a layer increases."""
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from lightning_viz.methods.features.unit import check_channel
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.modes import evaluating, leaf
 
-SMALLEST = 8  # pixels: the shorter side of the smallest octave
-TINY = 1e-30  # of a gradient of nothing, such as a dead layer's
+from .normalisation import ChannelValues
+from .progress import progress_steps
 
-#: How images were normalised, per channel or one number for all.
-Normalisation = Tensor | Sequence[float] | float | None
+SMALLEST = 8  # pixels: the shorter side of the smallest octave
+TINY = 1e-30  # keeps a zero gradient, as of a dead layer, from dividing by zero
 
 
 def deep_dream(
@@ -27,106 +30,125 @@ def deep_dream(
     steps: int = 8,
     learning_rate: float = 0.015,
     jitter: float = 0.1,
-    mean: Normalisation = None,
-    std: Normalisation = None,
+    mean: ChannelValues = None,
+    std: ChannelValues = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
-    """The images, changed so that a layer answers more: (B, C, H, W) -> (B, C, H, W), in the model's input space.
+    """DeepDream images: (B, C, H, W) -> (B, C, H, W), in the model's input space.
 
     Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on the L2 norm of the layer's
-    output, or on the mean of one `channel`, see `response`; each step changes a pixel by `learning_rate` in the mean, as a
-    share of the range of pictures, whatever the gradient's size.
+    output, or on the mean of one `channel`, see `deep_dream_objective`. Each step changes a pixel by `learning_rate` on
+    average, as a fraction of the range from black to white, whatever the gradient's norm.
 
-    It begins with the images made smaller, and goes on in `octaves`, each `octave_scale` times larger, to their own size:
-    what was dreamt is carried up and added to the image in its full detail. Left out are octaves of a side below 8 pixels,
-    and those that the model does not take: a vision transformer of one size dreams in one octave. In each step the images
-    are rolled by a random part of their sides, `jitter` at most, the same for all images, so that no dream depends on the
-    images beside it. It comes from a generator of its own, seeded by `seed`: global random states stay as they are.
+    The first of `octaves` sizes is the smallest, each next one is `octave_scale` times larger, and the last is the images'
+    own. The change made in one octave is resized and added to the full detail of the image in the next. Octaves with a side
+    below 8 pixels, and sizes that the model does not accept, are left out: a vision transformer of a fixed size has one
+    octave. At each step the images are rolled by a random part of their sides, at most `jitter`, the same for the whole
+    batch, so that an image's result does not depend on the batch. The random numbers come from a generator seeded by `seed`:
+    global random states do not change.
 
-    `mean` and `std` are how the images were normalised: values stay between black and white. Without them each image stays
-    between its own minimum and maximum. `progress` shows a bar for each octave. It costs a forward and a backward pass up to
-    the layer for each of `steps` in each octave; the default is 24, which cost 13 at full size. Zero steps give the images.
-    The model runs in evaluation mode and is left as it was; no `.grad` is touched; no gradient of weights is computed.
+    `mean` and `std` say how the images were normalised: values stay between black and white. Without them each image stays
+    between its own minimum and maximum. `progress` shows a bar for each octave. The cost is that of `deep_dream_passes`, up
+    to the layer only. With zero steps the images are returned unchanged. The model runs in evaluation mode and is left as it
+    was; no `.grad` is changed, and no gradient of the weights is computed.
 
-    Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it has
-    not, a normalisation that does not fit, or numbers that make no dream.
+    Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it does not
+    have, a mean and std that do not fit, or numbers out of range.
     """
     _check_numbers(octaves, octave_scale, steps, learning_rate, jitter)
     with evaluating(model):
         maps = FeatureMaps(model, layer)
         with torch.no_grad():
-            response(maps, images[:1].clone(), channel)  # at full size first, for that what is wrong be said there
-        pictures = images.detach().to(torch.promote_types(images.dtype, torch.float32), copy=True)
-        low, high = _bounds(pictures, mean, std)
+            deep_dream_objective(maps, images[:1].clone(), channel)  # raises what is wrong at the images' own size
+        originals = images.detach().to(torch.promote_types(images.dtype, torch.float32), copy=True)
+        low, high = _black_and_white(originals, mean, std)
         generator = torch.Generator().manual_seed(seed)
-        detail = torch.zeros_like(pictures)
-        for size in _sizes(maps, images, octaves, octave_scale):
-            base = _resized(pictures, size)
-            dream = base + _resized(detail, size)
-            for _ in _counted(steps, size, progress):
-                shift = [_draw(int(jitter * side), generator) for side in size]
-                rolled = dream.roll(shift, dims=(2, 3))
-                gradient = _gradient(maps, rolled, channel, images.dtype).roll([-by for by in shift], dims=(2, 3))
-                gradient = gradient * (high - low)  # that of the picture, black 0 and white 1
+        change = torch.zeros_like(originals)
+        for size in _octave_sizes(maps, images, octaves, octave_scale):
+            base = _resize(originals, size)
+            dream = base + _resize(change, size)
+            for _ in progress_steps(steps, f"DeepDream at {size[0]}×{size[1]}", progress):
+                shift = [_random_shift(int(jitter * side), generator) for side in size]
+                gradient = _rolled_gradient(maps, dream, channel, images.dtype, shift) * (high - low)  # of 0 to 1
                 unit = gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
                 dream = (dream + learning_rate * (high - low) * unit).clamp(low, high)
-            detail = dream - base
+            change = dream - base
     return dream.to(images.dtype)
 
 
-def response(maps: FeatureMaps, images: Tensor, channel: int | None = None) -> Tensor:
-    """What a dream makes more of: the L2 norm of a layer's output for each image, or the mean of a channel, (B,).
+#: The options of `deep_dream` that have nothing to do with the model or the data, with their defaults.
+DEEP_DREAM_OPTIONS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(deep_dream).parameters.items()
+    if name not in ("model", "images", "layer", "channel", "mean", "std")
+}
 
-    Raises ValueError for a channel that the layer has not.
+
+def deep_dream_passes(options: Mapping[str, Any]) -> float:
+    """The cost of `deep_dream` with these options for one image: forward and backward passes at the full size.
+
+    A pass of a smaller octave counts by its area. The default, 24 passes in 3 octaves, costs 13.1.
+    """
+    full = {**DEEP_DREAM_OPTIONS, **options}
+    areas = sum(full["octave_scale"] ** (-2 * octave) for octave in range(full["octaves"]))
+    return float(full["steps"] * areas)
+
+
+def deep_dream_objective(maps: FeatureMaps, images: Tensor, channel: int | None = None) -> Tensor:
+    """What `deep_dream` maximises: the L2 norm of a layer's output for each image, or the mean of a channel, (B,).
+
+    Raises ValueError for a channel that the layer does not have.
     """
     output: Tensor = maps(images)
     output = output.to(torch.promote_types(output.dtype, torch.float32))
     if channel is None:
         norms: Tensor = torch.linalg.vector_norm(output, dim=(1, 2, 3))
         return norms
-    if not 0 <= channel < output.shape[1]:
-        raise ValueError(
-            f"channel={channel} is outside the {output.shape[1]} channels of layer={maps.layer!r}; give one of 0 to "
-            f"{output.shape[1] - 1}, or None for the whole layer"
-        )
+    check_channel(channel, output, maps.layer)
     return output[:, channel].mean(dim=(1, 2))
 
 
-def _gradient(maps: FeatureMaps, images: Tensor, channel: int | None, dtype: torch.dtype) -> Tensor:
-    """Of each image's response with respect to it; `dtype` is what the model takes."""
-    pixels = leaf(images)
-    (gradient,) = torch.autograd.grad(response(maps, pixels.to(dtype), channel).sum(), pixels, allow_unused=True)
+response = deep_dream_objective  # alias: until merged
+
+
+def _rolled_gradient(
+    maps: FeatureMaps, images: Tensor, channel: int | None, dtype: torch.dtype, shift: list[int]
+) -> Tensor:
+    """The gradient of each image's objective, taken at the image rolled by `shift`; the model's input is of `dtype`."""
+    pixels = leaf(images.roll(shift, dims=(2, 3)))
+    objective = deep_dream_objective(maps, pixels.to(dtype), channel)
+    (gradient,) = torch.autograd.grad(objective.sum(), pixels, allow_unused=True)
     if gradient is None:
-        raise ValueError(f"layer={maps.layer!r} does not depend on the images; choose a layer on their way")
-    return gradient
+        raise ValueError(f"layer={maps.layer!r} does not depend on the images; choose one between input and output")
+    return gradient.roll([-by for by in shift], dims=(2, 3))
 
 
-def _sizes(maps: FeatureMaps, images: Tensor, octaves: int, scale: float) -> list[tuple[int, int]]:
+def _octave_sizes(maps: FeatureMaps, images: Tensor, octaves: int, scale: float) -> list[tuple[int, int]]:
     """Height and width of each octave, smallest first; the last is that of the images."""
     height, width = images.shape[2:]
     smaller = [(round(height / scale**power), round(width / scale**power)) for power in range(octaves - 1, 0, -1)]
-    return [*(size for size in smaller if min(size) >= SMALLEST and _takes(maps, images, size)), (height, width)]
+    return [*(size for size in smaller if min(size) >= SMALLEST and _accepts(maps, images, size)), (height, width)]
 
 
 @torch.no_grad()
-def _takes(maps: FeatureMaps, images: Tensor, size: tuple[int, int]) -> bool:
-    """Whether the model goes through with images of this size, up to a layer that then has a place left."""
+def _accepts(maps: FeatureMaps, images: Tensor, size: tuple[int, int]) -> bool:
+    """Whether the model runs on images of this size, and the layer's output has at least one position."""
     try:
-        output: Tensor = maps(_resized(images[:1].float(), size).to(images.dtype))
-    except Exception:  # of whatever kind: the model's own way to refuse
+        output: Tensor = maps(_resize(images[:1].float(), size).to(images.dtype))
+    except Exception:  # models refuse a size in different ways
         return False
     return output.numel() > 0
 
 
-def _bounds(pictures: Tensor, mean: Normalisation, std: Normalisation) -> tuple[Tensor, Tensor]:
-    """The values of black and white, (1, C, 1, 1); or the least and the largest of each image, (B, 1, 1, 1)."""
+def _black_and_white(images: Tensor, mean: ChannelValues, std: ChannelValues) -> tuple[Tensor, Tensor]:
+    """The values of black and white, (1, C, 1, 1); without mean and std each image's minimum and maximum, (B, 1, 1, 1)."""
     if mean is None and std is None:
-        return pictures.amin(dim=(1, 2, 3), keepdim=True), pictures.amax(dim=(1, 2, 3), keepdim=True)
+        return images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     if mean is None or std is None:
         raise ValueError(f"mean={mean} and std={std} belong together; give both or neither")
-    centre, spread = (torch.as_tensor(value).to(pictures).reshape(1, -1, 1, 1) for value in (mean, std))
-    channels = pictures.shape[1]
+    centre, spread = (torch.as_tensor(value).to(images).reshape(1, -1, 1, 1) for value in (mean, std))
+    channels = images.shape[1]
     if not {centre.shape[1], spread.shape[1]} <= {1, channels} or not (spread > 0).all():
         raise ValueError(
             f"mean={mean} and std={std} do not fit images of {channels} channels; give one number or {channels} each, std "
@@ -135,24 +157,15 @@ def _bounds(pictures: Tensor, mean: Normalisation, std: Normalisation) -> tuple[
     return (0 - centre) / spread, (1 - centre) / spread
 
 
-def _resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    if pictures.shape[2:] == size:
-        return pictures
-    return interpolate(pictures, size=size, mode="bilinear", antialias=True)
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[2:] == size:
+        return images
+    return interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
-def _draw(most: int, generator: torch.Generator) -> int:
-    """From -most to most."""
+def _random_shift(most: int, generator: torch.Generator) -> int:
+    """A whole number from -most to most."""
     return int(torch.randint(-most, most + 1, (), generator=generator))
-
-
-def _counted(steps: int, size: tuple[int, int], progress: bool) -> Iterable[int]:
-    if not progress:
-        return range(steps)
-    from tqdm.auto import tqdm  # here, as few want to see it
-
-    bar: Iterable[int] = tqdm(range(steps), desc=f"dreaming at {size[0]}×{size[1]}")
-    return bar
 
 
 def _check_numbers(octaves: int, octave_scale: float, steps: int, learning_rate: float, jitter: float) -> None:
@@ -160,8 +173,8 @@ def _check_numbers(octaves: int, octave_scale: float, steps: int, learning_rate:
         ("octaves", octaves, octaves >= 1, "1 or more"),
         ("octave_scale", octave_scale, octave_scale > 1, "more than 1, such as 1.5"),
         ("steps", steps, steps >= 0, "0 or more"),
-        ("learning_rate", learning_rate, 0 < learning_rate < 1, "a share of the range of pictures, such as 0.015"),
-        ("jitter", jitter, 0 <= jitter <= 1, "a share of the sides, 0 to 1"),
+        ("learning_rate", learning_rate, 0 < learning_rate < 1, "a fraction of the pixel range, such as 0.015"),
+        ("jitter", jitter, 0 <= jitter <= 1, "a fraction of the sides, 0 to 1"),
     ):
         if not fits:
-            raise ValueError(f"{name}={value} makes no dream; give {remedy}")
+            raise ValueError(f"{name}={value} is out of range; give {remedy}")

@@ -1,34 +1,34 @@
-"""The picture that a network imagines: activation maximisation."""
+"""Activation maximisation: the image synthesised for a class, a channel or a layer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.modes import evaluating
 
-from .classic import Classic
-from .fourier import Fourier
-from .fourier_image import Colours, Commission, Scale
-from .objectives import Goal, Objective, Position, class_objective, layer_objective, likeness
-from .relu_gradients import LetThrough
-
-#: How to paint: by name, or with parameters of one's own.
-Recipe = Literal["fourier", "classic"] | Fourier | Classic
-
-_RECIPES: dict[str, Fourier | Classic] = {"fourier": Fourier(), "classic": Classic()}
+from .classic import ClassicOptimizer
+from .colours import ColourStatistics
+from .fourier import FourierOptimizer
+from .normalisation import ChannelValues, Normalisation
+from .objectives import Objective, Position, SynthesisTarget, class_objective, gram_similarity, layer_objective
+from .progress import progress_steps
+from .recipes import Recipe as Recipe
+from .recipes import resolve_recipe
+from .redirected_relu import RedirectedReLU
+from .synthesis_task import SynthesisTask, image_channels, image_seeds, image_size, initial_images
 
 
 def synthesize(
     model: nn.Module,
-    target: Goal = None,
+    target: SynthesisTarget = None,
     *,
     size: int | tuple[int, int],
     steps: int = 128,
-    mean: float | Sequence[float] | Tensor | None = None,
-    std: float | Sequence[float] | Tensor | None = None,
+    mean: ChannelValues = None,
+    std: ChannelValues = None,
     layer: str | None = None,
     unit: int | Sequence[int] | None = None,
     position: Position = None,
@@ -41,154 +41,120 @@ def synthesize(
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
-    """The pictures that a model scores highest: (N, C, H, W), float32, 0 to 1 as a person sees them.
+    """Images that maximise a score of the model: (N, C, H, W), float32, in the display range 0 to 1.
 
-    What is maximised is the score before the softmax of `target`: a class, several (N of them), or a callable from the
-    model's raw output to scores (B,). Or, with the dotted name of a `layer`, what it answers: one or several channels
-    (`unit=`), in the mean over all places or at a `position`, a row and a column or "middle"; without a unit all of it, the
-    mean of its squares. In a layer that returns vectors (B, K) a unit is a neuron.
+    The score is that of `target` before the softmax: a class, several (one image each), or a callable from the model's raw
+    output to scores (B,). Or, with the dotted name of a `layer`, the activation of one or several of its channels (`unit=`),
+    averaged over all positions or at one `position`, (row, column) or "middle"; without a unit the mean square of the whole
+    output. In a layer that returns vectors (B, K) a unit is a neuron.
 
-    `size` is the pictures', (height, width) or a side, in pixels, and that of every input that the model gets. `mean` and
-    `std`, one number or one for each channel, are how it wants them: (picture - mean) / std; by default as they are.
-    Colours begin and vary like those of `images` (B, C, H, W), a sample in the model's input space; without, like
-    ImageNet's where there are three channels. `channels` is needed only where nothing else tells how many there are.
+    `size` is the images' (height, width) or side in pixels; the model's inputs have the same. `mean` and `std`, a number or
+    one per channel, normalise images for the model: (image - mean) / std; by default they are not normalised. The colours
+    are initialised and decorrelated by the statistics of `images` (B, C, H, W), a sample in the model's input space; by
+    default by ImageNet's for three channels. `channels` is needed only where no other argument implies the number.
 
-    `copies` pictures are painted for each target, one after the other; `diversity` is the weight of a term that pushes
-    their features apart. `start` are pictures (N, C, H, W), 0 to 1, to go on from: those of the epoch before need a
-    fraction of the steps. `recipe` is "fourier" (`Fourier`), whose pictures hold from many views and for other networks,
-    or "classic" (`Classic`), the regularised ascent on pixels. `progress` shows a bar.
+    Each target gets `copies` images in a row; `diversity` weights a term that pushes their features apart. `start` are
+    images (N, C, H, W), 0 to 1, to warm-start from: those of the previous epoch need a fraction of the steps. `recipe` is
+    "fourier" (`Fourier`), robust from many views and for other networks, or "classic" (`Classic`), regularised gradient
+    ascent on pixels. `progress` shows a bar. The cost is that of `synthesis_passes`.
 
-    All random numbers come from generators of their own, one for each picture, seeded by `seed`, its target and which copy
-    it is: what is painted for one does not depend on the others, up to rounding. The model runs in evaluation mode, in the
-    autocast that is on, and is left as it was; no gradient of its parameters is computed.
-    A picture whose score or gradient is not finite, as where the network has diverged, is NaN.
+    Each image has its own random generator, seeded by `seed`, its target and its copy: up to rounding an image does not
+    depend on the other targets. The model runs in evaluation mode, under the autocast that is on, and is left as it was; no
+    gradient of its parameters is computed. An image is NaN where its score or gradient is not finite.
     Raises ValueError for arguments that do not fit; TypeError where the output holds no logits.
     """
-    settings, (height, width) = _recipe(recipe), _sides(size)
-    _check(target, layer, unit, position, steps, copies, diversity)
-    device, dtype = _place(model, start, images)
-    channels = _channels(model, channels, start, images, mean, std)
-    precise = torch.autocast(device.type, enabled=False)  # pictures are float32 in any case
+    chosen, (height, width) = resolve_recipe(recipe), image_size(size)
+    _check_arguments(target, layer, unit, position, steps, copies, diversity)
+    device, dtype = _device_and_dtype(model, start, images)
+    channels = image_channels(model, channels, start, images, mean, std)
+    float32 = torch.autocast(device.type, enabled=False)  # images are optimised in float32 in any case
     with evaluating(model):
-        scale = Scale.of(mean, std, channels, device)
+        normalisation = Normalisation.of(mean, std, channels, device)
         if layer is not None:
             objective, numbers = layer_objective(model, layer, unit, position, copies)
         else:
-            example = torch.zeros(1, channels, height, width, device=device, dtype=dtype) if copies > 1 else None
-            objective, numbers = class_objective(model, target, copies, example if diversity else None)
+            compared = copies > 1 and diversity != 0
+            example = torch.zeros(1, channels, height, width, device=device, dtype=dtype) if compared else None
+            objective, numbers = class_objective(model, target, copies, example)
         shape = len(numbers), channels, height, width
-        beginning = None if start is None else _beginning(start, shape).to(device)
-        colours = Colours.usual(channels) if images is None else Colours.of(scale.pictures(images.to(device)))
-        with precise:
-            painting = settings.begin(
-                Commission(shape, steps, scale, colours, beginning, _seeds(seed, numbers, copies))
-            )
-        revive = settings.revive
-        for step in _counted(steps, progress):
-            with precise:
-                inputs = painting.inputs().to(dtype)
-            with LetThrough() if step < revive else nullcontext() as passage:
-                gradient = _gradient(objective, inputs, painting.variables, copies, diversity)
-            with precise:
-                painting.ascend(gradient)
-            if passage is not None and not passage.met:
-                revive = 0  # all are alive; letting gradients through takes time
-        with precise:
-            return painting.pictures()
+        first, seeds = initial_images(start, shape, device), image_seeds(seed, numbers, copies)
+        task = SynthesisTask(shape, steps, normalisation, _colours(images, normalisation, channels), first, seeds)
+        with float32:
+            optimizer = chosen.start(task)
+        gradient = partial(_score_gradient, objective, copies, diversity)
+        _maximise(optimizer, gradient, dtype, chosen.revive, progress_steps(steps, "synthesis", progress))
+        with float32:
+            return optimizer.images()
 
 
-def _gradient(objective: Objective, inputs: Tensor, variables: Tensor, copies: int, diversity: float) -> Tensor:
-    """Of the scores of all pictures, and what keeps copies apart, with respect to the variables that they come from."""
+def synthesis_passes(steps: int, copies: int, count: int) -> float:
+    """The cost of `synthesize` for `count` targets: forward and backward passes of one image."""
+    return float(steps * copies * count)
+
+
+def _maximise(
+    optimizer: FourierOptimizer | ClassicOptimizer,
+    gradient: Callable[[Tensor, Tensor], Tensor],
+    dtype: torch.dtype,
+    revive: int,
+    steps: Iterable[int],
+) -> None:
+    """Gradient ascent; in at most the first `revive` steps with redirected gradients of dead ReLUs."""
+    float32 = torch.autocast(optimizer.variables.device.type, enabled=False)
+    for step in steps:
+        with float32:
+            inputs = optimizer.inputs().to(dtype)
+        with RedirectedReLU() if step < revive else nullcontext() as relus:
+            uphill = gradient(inputs, optimizer.variables)
+        with float32:
+            optimizer.step(uphill)
+        if relus is not None and not relus.redirected:
+            revive = 0  # no ReLU is dead: redirecting only takes time
+
+
+def _score_gradient(objective: Objective, copies: int, diversity: float, inputs: Tensor, variables: Tensor) -> Tensor:
+    """The gradient of the images' scores, less the similarity of copies, with respect to the variables."""
     scores, features = objective(inputs)
     if len(scores) != len(variables) or not scores.requires_grad:
         raise ValueError(
-            f"{len(scores)} scores of {len(variables)} pictures cannot be raised; give a target= that returns one for each "
-            "and can be differentiated"
+            f"target= gives {len(scores)} scores for {len(variables)} images, or none that can be differentiated; return one "
+            "differentiable score per image"
         )
     total = scores.float().sum()
     if features is not None and copies > 1:
-        total = total - diversity * likeness(features, copies).sum()
-    with torch.autocast(inputs.device.type, enabled=False):  # as precise as the way there
+        total = total - diversity * gram_similarity(features, copies).sum()
+    with torch.autocast(inputs.device.type, enabled=False):  # the backward pass of float32 operations
         (gradient,) = torch.autograd.grad(total, variables)
     return gradient
 
 
-def _recipe(recipe: Recipe) -> Fourier | Classic:
-    if isinstance(recipe, Fourier | Classic):
-        return recipe
-    if recipe not in _RECIPES:
-        raise ValueError(
-            f"recipe={recipe!r} is not known; choose one of {', '.join(map(repr, _RECIPES))}, or give Fourier(...) or Classic(...)"
-        )
-    return _RECIPES[recipe]
+def _colours(images: Tensor | None, normalisation: Normalisation, channels: int) -> ColourStatistics:
+    if images is None:
+        return ColourStatistics.default(channels)
+    return ColourStatistics.of(normalisation.denormalise(images.to(normalisation.mean.device)))
 
 
-def _check(
-    target: Goal, layer: str | None, unit: object, position: Position, steps: int, copies: int, diversity: float
+def _check_arguments(
+    target: SynthesisTarget,
+    layer: str | None,
+    unit: object,
+    position: Position,
+    steps: int,
+    copies: int,
+    diversity: float,
 ) -> None:
-    """Raises ValueError for arguments that are wrong whatever the model is."""
+    """Raises ValueError for arguments that are wrong for every model."""
     if (target is None) == (layer is None):
-        raise ValueError(f"target={target!r} and layer={layer!r}: give one of them, and only one")
+        raise ValueError(f"target={target!r} and layer={layer!r}: give exactly one of them")
     if layer is None and (unit is not None or position is not None):
-        raise ValueError(f"unit={unit!r}, position={position!r} are those of a layer; give its name as layer=")
+        raise ValueError(f"unit={unit!r} and position={position!r} need a layer; give its name as layer=")
     for name, value, least in (("steps", steps, 0), ("copies", copies, 1), ("diversity", diversity, 0)):
         if value < least:
-            raise ValueError(f"{name}={value} is too few; give {least} or more")
+            raise ValueError(f"{name}={value} is too small; give {least} or more")
 
 
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 2 for side in sides):
-        raise ValueError(f"size={size!r} is no size in pixels; give one side or (height, width), each 2 or more")
-    return sides[0], sides[1]
-
-
-def _place(model: nn.Module, start: Tensor | None, images: Tensor | None) -> tuple[torch.device, torch.dtype]:
-    """Where the model is, and what it takes."""
-    known = (one for one in (*model.parameters(), *model.buffers(), start, images) if one is not None)
+def _device_and_dtype(model: nn.Module, *others: Tensor | None) -> tuple[torch.device, torch.dtype]:
+    """Those of the first floating-point parameter or buffer; in a model without any, of these tensors."""
+    known = (one for one in (*model.parameters(), *model.buffers(), *others) if one is not None)
     first = next((one for one in known if one.is_floating_point()), torch.zeros(()))
     return first.device, first.dtype
-
-
-def _channels(
-    model: nn.Module, channels: int | None, start: Tensor | None, images: Tensor | None, *per_channel: object
-) -> int:
-    """How many channels the pictures have: what is given must agree; without, what the first convolution reads."""
-    told = {} if channels is None else {"channels": channels}
-    for name, pictures in (("start", start), ("images", images)):
-        if pictures is not None and pictures.ndim != 4:
-            raise ValueError(f"{name}= of the shape {tuple(pictures.shape)} are no pictures; give (N, C, H, W)")
-        if pictures is not None:
-            told[name] = pictures.shape[1]
-    for name, values in zip(("mean", "std"), per_channel, strict=True):
-        if values is not None and torch.as_tensor(values).numel() > 1:
-            told[name] = torch.as_tensor(values).numel()
-    if len(set(told.values())) > 1:
-        raise ValueError(f"channels do not agree: {', '.join(f'{name}= has {n}' for name, n in told.items())}")
-    convolutions = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
-    count = next(iter(told.values()), None) or next(convolutions, None)
-    if count is None:
-        raise ValueError(f"{type(model).__name__} has no convolution that tells how many channels; give channels=")
-    return count
-
-
-def _beginning(start: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
-    if tuple(start.shape) != shape:
-        raise ValueError(f"start= has the shape {tuple(start.shape)}, not that of what is painted; give {shape}")
-    if not start.isfinite().all() or start.min() < 0 or start.max() > 1:
-        raise ValueError("start= goes beyond 0 to 1, as a person sees pictures; undo the normalisation")
-    return start.detach().float()
-
-
-def _seeds(seed: int, numbers: Sequence[int], copies: int) -> list[int]:
-    """One for each picture, from its target's number and which copy it is, whatever is painted beside it."""
-    return [(((seed << 20) + number << 10) + n % copies) % 2**63 for n, number in enumerate(numbers)]
-
-
-def _counted(steps: int, progress: bool) -> Iterable[int]:
-    if not progress:
-        return range(steps)
-    from tqdm import tqdm  # comes with Lightning
-
-    bar: Iterable[int] = tqdm(range(steps), desc="synthesis")
-    return bar

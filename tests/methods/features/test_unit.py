@@ -15,7 +15,7 @@ from ..references import assert_close, calibrated
 
 pytestmark = pytest.mark.filterwarnings("ignore:(Input Tensor 0 did not|Setting backward hooks)")
 
-#: A layer in the middle of each network; right after most of them a ReLU works in place.
+#: A layer in the middle of each network; most of them are followed by an in-place ReLU.
 LAYERS = {
     "alexnet": "features.8", "densenet121": "features.denseblock2", "mnasnet0_5": "layers.9", "regnet_y_400mf": "stem.1",
     "resnet18": "layer2.1.bn2", "shufflenet_v2_x0_5": "stage3", "squeezenet1_1": "features.6", "vgg11": "features.8",
@@ -23,7 +23,7 @@ LAYERS = {
 
 
 def strongest(model, images, layer):
-    """Channel, row and column of a unit that is not dead, and captum's network, which must not work in place."""
+    """Channel, row and column of an active unit, and a copy of the model for captum, which needs no in-place layers."""
     model = copy.deepcopy(model)
     for module in model.modules():
         if hasattr(module, "inplace"):
@@ -35,6 +35,11 @@ def strongest(model, images, layer):
     maps = outputs[-1].mean(dim=0)
     channel, row, column = torch.unravel_index(maps.argmax(), maps.shape)
     return (int(channel), int(row), int(column)), model
+
+
+@pytest.fixture
+def images():
+    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -68,7 +73,7 @@ def test_a_position_is_one_activation_of_each_image():
     assert torch.equal(Unit(model, "1", 4, (2, 5))(pictures), model[:2](pictures)[:, 4, 2, 5])
 
 
-def test_without_one_all_places_are_scores_row_by_row():
+def test_without_a_position_all_are_scores_row_by_row():
     model, pictures = small_network().eval(), torch.rand(3, 3, 8, 12)
     assert torch.equal(Unit(model, "3", 4)(pictures), model[:4](pictures)[:, 4].reshape(3, 4 * 6))
 
@@ -77,8 +82,8 @@ METHODS = [saliency, smoothgrad, guided_backprop, integrated_gradients, occlusio
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_target_is_the_place_of_each_image(method):
-    """Also where the batches that the network sees are of as many images, but others."""
+def test_target_is_the_position_in_each_image(method):
+    """Also where a method's own batches have as many images as the target has entries."""
     model, pictures = small_network().eval(), torch.rand(3, 3, 12, 12)
     options = {"fill": 0.5, "batch_size": 3} if method is occlusion else {}
     maps = method(Unit(model, "5", 4), pictures, torch.tensor([0, 8, 35]), **options)
@@ -88,13 +93,13 @@ def test_target_is_the_place_of_each_image(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_by_default_it_is_the_strongest_place_of_the_unaltered_image(method):
+def test_default_target_is_the_position_of_maximal_activation_in_the_original_image(method):
     model, pictures = small_network().eval(), torch.rand(3, 3, 12, 12)
-    places = model[:4](pictures)[:, 2].flatten(1).argmax(dim=1)
-    assert torch.equal(method(Unit(model, "3", 2), pictures), method(Unit(model, "3", 2), pictures, places))
+    positions = model[:4](pictures)[:, 2].flatten(1).argmax(dim=1)
+    assert torch.equal(method(Unit(model, "3", 2), pictures), method(Unit(model, "3", 2), pictures, positions))
 
 
-def test_a_vector_is_one_place():
+def test_a_vector_has_one_position():
     model, pictures = small_network().eval(), torch.rand(3, 3, 8, 8)
     assert torch.equal(saliency(Unit(model, "9", 3), pictures), saliency(model, pictures, 3))
     assert torch.equal(Unit(model, "9", 3, (0, 0))(pictures), model(pictures)[:, 3])
@@ -108,7 +113,7 @@ def test_a_vector_is_one_place():
     ],
     ids=["tokens", "channels last"],
 )
-def test_transformers_have_places_too(model, layer):
+def test_transformers_have_positions_too(model, layer):
     pictures, outputs = torch.rand(2, 3, 32, 32), []
     model.eval().get_submodule(f"encoder.layers.{layer}" if "encoder" in layer else layer).register_forward_hook(
         lambda _m, _i, output: outputs.append(output)
@@ -148,10 +153,10 @@ def test_network_is_left_as_it_was():
         (("nope", 0), "layer='nope' is not in Sequential"),
         (("3", 8), "channel=8 is outside the 8 channels of layer='3'; give one of 0 to 7"),
         (("3", -1), "channel=-1 is outside"),
-        (("3", 0, (4, 0)), r"position=\(4, 0\) is outside the map of layer='3', 4×4 places; give a row of 0 to 3"),
+        (("3", 0, (4, 0)), r"position=\(4, 0\) is outside the map of layer='3', 4×4 positions; give a row of 0 to 3"),
         (("3", 0, (0, -1)), r"position=\(0, -1\) is outside"),
-        (("9", 0, (0, 1)), r"position=\(0, 1\) is outside the map of layer='9', 1×1 places"),
-        (("3", 0, torch.zeros(2, 2)), "is not one place.*target=row"),
+        (("9", 0, (0, 1)), r"position=\(0, 1\) is outside the map of layer='9', 1×1 positions"),
+        (("3", 0, torch.zeros(2, 2)), r"position=tensor.* is invalid.*target=row"),
     ],
 )
 def test_wrong_arguments(arguments, message):

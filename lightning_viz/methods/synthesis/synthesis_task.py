@@ -1,0 +1,77 @@
+"""What images are to be synthesised: their number, size, channels and initial values, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .colours import ColourStatistics
+from .normalisation import ChannelValues, Normalisation
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisTask:
+    """What an optimiser of images starts from."""
+
+    shape: tuple[int, int, int, int]  #: of the images, (N, C, H, W)
+    steps: int
+    normalisation: Normalisation
+    colours: ColourStatistics
+    start: Tensor | None  #: initial images (N, C, H, W), 0 to 1, or None for random ones
+    seeds: Sequence[int]  #: one per image
+
+
+def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels. Raises ValueError for anything but one side or two, each 2 or more."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 2 for side in sides):
+        raise ValueError(f"size={size!r} is invalid; give one side or (height, width) in pixels, each 2 or more")
+    return sides[0], sides[1]
+
+
+def image_channels(
+    model: nn.Module,
+    channels: int | None,
+    start: Tensor | None,
+    images: Tensor | None,
+    mean: ChannelValues,
+    std: ChannelValues,
+) -> int:
+    """The number of channels that these arguments imply; without any, that of the first convolution's input.
+
+    Raises ValueError where the arguments disagree, or nothing implies a number.
+    """
+    implied = {} if channels is None else {"channels": channels}
+    for name, batch in (("start", start), ("images", images)):
+        if batch is not None and batch.ndim != 4:
+            raise ValueError(f"{name}= has the shape {tuple(batch.shape)}; give images (N, C, H, W)")
+        if batch is not None:
+            implied[name] = batch.shape[1]
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None and torch.as_tensor(values).numel() > 1:
+            implied[name] = torch.as_tensor(values).numel()
+    if len(set(implied.values())) > 1:
+        counts = ", ".join(f"{name}= has {count}" for name, count in implied.items())
+        raise ValueError(f"the numbers of channels differ: {counts}; give the same number in each")
+    convolutions = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
+    count = next(iter(implied.values()), None) or next(convolutions, None)
+    if count is None:
+        raise ValueError(f"{type(model).__name__} has no nn.Conv2d to read the number of channels from; give channels=")
+    return count
+
+
+def initial_images(start: Tensor | None, shape: tuple[int, int, int, int], device: torch.device) -> Tensor | None:
+    """`start` as float32 on the device. Raises ValueError for another shape, or values outside 0 to 1."""
+    if start is None:
+        return None
+    if tuple(start.shape) != shape:
+        raise ValueError(f"start= has the shape {tuple(start.shape)}; give {shape}, an image for each target and copy")
+    if not start.isfinite().all() or start.min() < 0 or start.max() > 1:
+        raise ValueError("start= has values outside 0 to 1; denormalise the images first")
+    return start.detach().float().to(device)
+
+
+def image_seeds(seed: int, numbers: Sequence[int], copies: int) -> list[int]:
+    """One seed per image, a function of its target's number and its copy: it does not depend on the other targets."""
+    return [(((seed << 20) + number << 10) + n % copies) % 2**63 for n, number in enumerate(numbers)]
