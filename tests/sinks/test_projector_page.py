@@ -37,8 +37,8 @@ def snapshot(step, colours):
         np.random.default_rng(step).standard_normal((40, 16), np.float32) + 20 * np.eye(4, 16, dtype=np.float32)[labels]
     )
     thumbnails = np.broadcast_to(colours[labels][:, None, None], (40, 24, 16, 3))
-    table = {"class": [CLASSES[label] for label in labels], "index": [str(index) for index in range(40)]}
-    return Snapshot(step, {NAME: points}, table, thumbnails)
+    metadata = {"class": [CLASSES[label] for label in labels], "index": [str(index) for index in range(40)]}
+    return Snapshot(step, {NAME: points}, metadata, thumbnails)
 
 
 def points_of(page, snapshot):

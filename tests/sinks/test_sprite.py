@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_viz.sinks.sprite import grid, sprite
+from lightning_viz.sinks.sprite import encode_sprite, sprite_grid
 
 
 def cells(thumbnails):
     """The squares of the sprite, (N, side, side, 4), found as the Projector finds them."""
-    sheet = np.asarray(Image.open(io.BytesIO(sprite(thumbnails))))
-    columns, side = grid(*thumbnails.shape[:3])
+    sheet = np.asarray(Image.open(io.BytesIO(encode_sprite(thumbnails))))
+    columns, side = sprite_grid(*thumbnails.shape[:3])
     assert sheet.shape == (columns * side, columns * side, 4)
     places = [divmod(number, columns) for number in range(len(thumbnails))]
     return np.stack([sheet[row * side :, column * side :][:side, :side] for row, column in places])
@@ -51,7 +51,7 @@ def test_a_shrunk_thumbnail_looks_like_itself():
 
 @pytest.mark.parametrize(("count", "side"), [(1, 64), (16_384, 64), (16_385, 63), (100_000, 25)])
 def test_the_sheet_stays_within_what_the_projector_takes(count, side):
-    columns, found = grid(count, 300, 200)
+    columns, found = sprite_grid(count, 300, 200)
     assert found == side
     assert columns * side <= 8192
     assert (columns - 1) ** 2 < count <= columns**2

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_viz.sinks import Queue, TensorBoardSink
+from lightning_viz.sinks import SinkQueue, TensorBoardSink
 
 from ..support import Events
 
@@ -32,7 +32,7 @@ def test_a_closed_writer_is_opened_before_the_worker_writes(tmp_path):
     """As in a second fit: training may write at that moment, too, and a second file would be in no order with the first."""
     writer, painted = SummaryWriter(str(tmp_path)), Event()
     writer.close()
-    queue = Queue([TensorBoardSink(lambda: writer)])
+    queue = SinkQueue([TensorBoardSink(lambda: writer)])
     queue.image("late", 0, lambda: painted.wait() and np.zeros((4, 4, 3), np.uint8), print)
     opened = writer.file_writer
     painted.set()

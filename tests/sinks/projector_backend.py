@@ -12,7 +12,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 
-class Board:
+class ProjectorBackend:
     """A TensorBoard on a folder, which `reload` tells to look again, as its timer does."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from lightning_viz.sinks import Queue
+from lightning_viz.sinks import SinkQueue
 
 
 class Kept:
@@ -25,7 +25,7 @@ class Kept:
 
 def test_all_sinks_get_the_one_painting():
     sinks, painted = [Kept(), Kept()], []
-    queue = Queue(sinks)
+    queue = SinkQueue(sinks)
 
     def paint():
         painted.append(np.zeros((4, 4, 3), np.uint8))
@@ -43,7 +43,7 @@ def test_all_sinks_get_the_one_painting():
 
 def test_an_error_in_painting_is_told_and_the_next_picture_is_written():
     sink, errors = Kept(), []
-    queue = Queue([sink])
+    queue = SinkQueue([sink])
     queue.image("a", 0, lambda: 1 / 0, failed=errors.append)
     queue.image("a", 1, lambda: np.zeros((4, 4, 3), np.uint8), failed=errors.append)
     queue.flush()
@@ -52,7 +52,7 @@ def test_an_error_in_painting_is_told_and_the_next_picture_is_written():
 
 
 def test_an_embedding_without_a_place_is_not_even_made():
-    queue, errors = Queue([Kept()]), []
+    queue, errors = SinkQueue([Kept()]), []
     queue.embedding("features", lambda: 1 / 0, 20, errors.append)
     queue.flush()
     assert errors == []
