@@ -1,4 +1,4 @@
-"""The film strip: what each picture looked like over training, on one colour scale."""
+"""The film strip: the same items at several steps, all on one colour scale."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,51 +7,57 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .colour import Painter, Pixels, Values, peak
-from .sheet import Cell, fit_tile, sheet
+from .colour import Painter, Pixels, Values, max_magnitude
+from .sheet import Cell, fit_tile, render_sheet
 from .text import Caption
 
-TILE = 128  # pixels: what a class name and a probability need
+TILE = 128  # pixels a side: the width that a class name and a probability need
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One column: the values at a step, as parts of their own largest magnitude, `peak`."""
+    """One column of a film strip: the values at one step, divided by their largest magnitude to fit float16."""
 
     step: int
     values: NDArray[np.float16]  #: (N, h, w) or (N, C, h, w), -1 to 1
-    peak: float
-    captions: tuple[Caption, ...]  #: one per row
+    max_magnitude: float
+    captions: tuple[Caption, ...]  #: one per item
 
     @classmethod
     def of(cls, step: int, values: Values, captions: Sequence[Caption]) -> "Frame":
-        """A frame of raw values; maps and pictures need no more than TILE pixels a side."""
-        top = float(peak(values).max(initial=0))
-        return cls(step, (values / (top or 1)).astype(np.float16), top, tuple(captions))
+        """A frame of raw values, (N, h, w) or (N, C, h, w); more than TILE pixels a side are of no use."""
+        largest = float(max_magnitude(values).max(initial=0))
+        return cls(step, (values / (largest or 1)).astype(np.float16), largest, tuple(captions))
 
     @property
     def raw(self) -> Values:
-        return self.values.astype(np.float32) * self.peak
+        """The raw values, float32."""
+        return self.values.astype(np.float32) * self.max_magnitude
+
+    @property
+    def peak(self) -> float:  # alias: until merged
+        """`max_magnitude`."""
+        return self.max_magnitude
 
 
-class _Stepped(Protocol):
+class _HasStep(Protocol):
     @property
     def step(self) -> int: ...
 
 
-AnyFrame = TypeVar("AnyFrame", bound=_Stepped)
+AnyFrame = TypeVar("AnyFrame", bound=_HasStep)
 
 
 def thin(frames: Sequence[AnyFrame], columns: int) -> tuple[AnyFrame, ...]:
-    """At most `columns` frames that still span the whole run: the first and the last stay, the rest spread evenly."""
-    kept = list(frames)
-    while len(kept) > max(columns, 2):
-        gaps = [after.step - before.step for before, after in zip(kept, kept[2:], strict=False)]
-        del kept[1 + gaps.index(min(gaps))]
-    return tuple(kept[-columns:])
+    """At most `columns` of the frames: the first, the last, and others spread evenly over the steps between."""
+    remaining = list(frames)
+    while len(remaining) > max(columns, 2):
+        gaps = [after.step - before.step for before, after in zip(remaining, remaining[2:], strict=False)]
+        del remaining[1 + gaps.index(min(gaps))]
+    return tuple(remaining[-columns:])
 
 
-def film(
+def render_film_strip(
     frames: Sequence[Frame],
     title: str,
     notes: Sequence[str],
@@ -59,25 +65,29 @@ def film(
     labels: Sequence[Caption],
     pictures: Pixels | None = None,
 ) -> Pixels:
-    """One picture of all frames: a row per item, a column per step, all on one scale, the painter's peak of all values.
+    """One picture (H, W, 3): a row per item, a column per frame, all on one scale: that of all values of all frames.
 
-    `pictures` (N, H, W, 3) and `labels` make the first column; without pictures, the labels stand under each tile.
+    `pictures` (N, H, W, 3) with `labels` (N) below them are the first column; without pictures, each tile has its label.
     """  # fmt: skip
-    scale = float(painter.peaks(np.concatenate([frame.raw.ravel() for frame in frames])[None])[0])
+    scale = float(painter.scales(np.concatenate([frame.raw.ravel() for frame in frames])[None])[0])
     tiles = [painter(frame.raw, scale) for frame in frames]
     cells = []
     for row, label in enumerate(labels):
         if pictures is not None:
-            cells.append(Cell((_tile(pictures[row]),), label))
-        above = label if pictures is None else ()
+            cells.append(Cell((fit_tile(pictures[row], TILE, TILE),), label))
+        shared = label if pictures is None else ()
         cells += [
-            Cell((_tile(column[row]),), (*above, *frame.captions[row]))
+            Cell((fit_tile(column[row], TILE, TILE),), (*shared, *frame.captions[row]))
             for frame, column in zip(frames, tiles, strict=True)
         ]
     headings = [*([] if pictures is None else ["input"]), *(f"step {frame.step}" for frame in frames)]
-    ends = (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g}, the {painter.top} over all steps")
-    return sheet(cells, title, notes, columns=len(headings), headings=headings, painter=painter, ends=ends)
+    ends = scale_labels(painter, scale, "all steps")
+    return render_sheet(cells, title, notes, columns=len(headings), headings=headings, painter=painter, ends=ends)
 
 
-def _tile(picture: Pixels) -> Pixels:
-    return fit_tile(picture, TILE, TILE)
+def scale_labels(painter: Painter, scale: float, over: str) -> tuple[str, str]:
+    """The texts at the two ends of the colour bar of a scale that is shared `over` "all steps", for example."""
+    return (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g} ({painter.scale_name} over {over})")
+
+
+film = render_film_strip  # alias: until merged

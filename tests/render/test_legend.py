@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from lightning_viz.render.legend import SHAPES, UNKNOWN, Key, marks
-from lightning_viz.render.text import GREY, fit, font
+from lightning_viz.render.legend import SHAPES, UNKNOWN, PointMarkers, class_markers
+from lightning_viz.render.text import GREY, font, shorten
 
-from .words import holds
+from .reading import holds
 
 # How the cones' signals mix without one kind of them, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
 VISIONS = {
@@ -18,19 +18,19 @@ VISIONS = {
 }
 
 
-def key(labels, name=str):
-    return Key.of(np.asarray(labels), name, len(labels))
+def markers_of(labels, name=str):
+    return PointMarkers.of(np.asarray(labels), name, len(labels))
 
 
 def legend(labels, name=str, height=470, misclassified=False):
-    return key(labels, name).legend(282, height, misclassified)
+    return markers_of(labels, name).render_legend(282, height, misclassified)
 
 
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize(("count", "least"), [(10, 28), (20, 10)])
 def test_classes_of_one_shape_differ_in_colour_for_every_kind_of_colour_vision(vision, count, least):
-    looks = marks(count)
-    colours = np.array([mark.colour for mark in looks]) / 255
+    looks = class_markers(count)
+    colours = np.array([marker.colour for marker in looks]) / 255
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     seen = (linear @ VISIONS[vision].T).clip(0, 1)
     lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
@@ -40,28 +40,28 @@ def test_classes_of_one_shape_differ_in_colour_for_every_kind_of_colour_vision(v
 
 @pytest.mark.parametrize("count", [1, 2, 10, 11, 20, 21, 50, 200])
 def test_no_two_classes_look_the_same(count):
-    assert len(set(marks(count))) == count
+    assert len(set(class_markers(count))) == count
 
 
 def test_neighbours_of_the_rainbow_differ_in_shape():
-    looks = marks(1000)
+    looks = class_markers(1000)
     assert all(one.shape != other.shape for one, other in pairwise(looks))
 
 
 def test_colours_go_by_the_classes_that_occur():
-    assert key([7, 900, 7]).marks[:2] == marks(2)
-    assert key([7, 900, 7]).ranks.tolist() == [0, 1, 0]
+    assert markers_of([7, 900, 7]).markers[:2] == class_markers(2)
+    assert markers_of([7, 900, 7]).indices.tolist() == [0, 1, 0]
 
 
 def test_a_negative_label_is_unknown():
-    points = key([3, -1, 5])
-    assert points.marks[points.ranks[1]] == UNKNOWN
+    points = markers_of([3, -1, 5])
+    assert points.markers[points.indices[1]] == UNKNOWN
     assert points.names == ("3", "5")
 
 
 def test_names_are_cleaned_and_never_empty():
     names = ["$x_1$", "_a\tb", "two\nlines", "", "  "]
-    assert key(range(5), names.__getitem__).names == ("$x_1$", "_a b", "two lines", "3", "4")
+    assert markers_of(range(5), names.__getitem__).names == ("$x_1$", "_a b", "two lines", "3", "4")
 
 
 @pytest.mark.parametrize("count", [1, 10, 23, 24, 25, 30, 48])
@@ -74,7 +74,7 @@ def test_every_class_is_named_that_has_room(count):
 def test_names_are_written_as_they_are_and_cut_to_the_room(name):
     page = legend([0, 1], [name, "b"].__getitem__)
     assert page.shape[1] <= 282
-    assert holds(page, fit(name, 282 - 30, font()))
+    assert holds(page, shorten(name, 282 - 30, font()))
     assert (page[:, -6:] == 255).all()
 
 
@@ -105,13 +105,13 @@ def test_unknown_is_not_explained_where_all_are_known():
 
 
 def test_without_classes_there_is_no_legend():
-    assert Key.of(None, str, 5).legend(282, 470, False) is None
+    assert PointMarkers.of(None, str, 5).render_legend(282, 470, False) is None
 
 
 def test_each_name_has_its_mark_beside_it():
     page = legend([0, 1, 2])
-    for row, mark in enumerate(marks(3)):
-        assert page[3 + row * 19 + 10, 12].tolist() == list(mark.colour)
+    for row, marker in enumerate(class_markers(3)):
+        assert page[3 + row * 19 + 10, 12].tolist() == list(marker.colour)
 
 
 def test_shapes_are_as_many_as_the_spacing_of_the_colours():
