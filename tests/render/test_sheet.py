@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import RIGHT, WRONG, Cell, Line, Overlay, Pictures, fit_tile, render_sheet
-from lightning_viz.render.sheet import BORDER, OUTLINE
-from lightning_viz.render.text import FONT_SIZE, GREY, LINE_HEIGHT, font
+from lightning_viz.render import RIGHT, WRONG, Cell, Heatmap, Line, Overlay, Pictures, fit_tile, render_sheet
+from lightning_viz.render.sheet import BORDER, OUTLINE, TITLE_SIZE
+from lightning_viz.render.text import FONT_SIZE, GREY, LINE_HEIGHT, font, shorten, wrap
 
 from .reading import holds
 
@@ -122,3 +122,61 @@ def test_more_headings_than_spans_stand_above_a_column_each():
         assert holds(page[33:54, left:], heading, GREY)
     rules = np.flatnonzero((page[40:180] == OUTLINE).all(axis=(0, 2)))
     assert rules.tolist() == [168 - 15]
+
+
+NOTE = "the most selective of 512 of 2,048 units, as many as memory keeps pictures of, chosen at the first drawing"
+NARROW = [Cell((black(128, 128),), (Line("tench 0.93"),))]
+
+
+def printed(page, text, colour=GREY):
+    """Whether the words of `text` stand on the page in their order, on lines of the width of the page."""
+    return all(holds(page, line, colour) for line in wrap(text, page.shape[1] - 20, font()))
+
+
+def test_notes_on_a_narrow_sheet_are_wrapped_at_words():
+    notes = [NOTE, "short", NOTE.upper()]
+    page = render_sheet(NARROW, "t", notes)
+    assert page.shape[1] == 420
+    assert all(printed(page, note) for note in notes)
+    lines = sum(len(wrap(note, 400, font())) for note in notes)
+    assert lines >= 6
+    assert len(page) == len(render_sheet(NARROW, "t", notes[1:2])) + (lines - 1) * LINE_HEIGHT
+    assert (page[:, -10:] == 255).all()
+
+
+def test_notes_on_a_wide_sheet_take_one_line():
+    cells = [Cell((black(128, 128),))] * 8
+    one, two = (render_sheet(cells, "t", notes, columns=8) for notes in ([NOTE], [NOTE, "short"]))
+    assert holds(one, NOTE, GREY)
+    assert len(two) == len(one) + LINE_HEIGHT
+
+
+def test_a_word_wider_than_the_sheet_is_shortened():
+    page = render_sheet(NARROW, "t", ["W" * 80])
+    assert holds(page, shorten("W" * 80, 400, font()), GREY)
+
+
+def test_a_long_title_is_wrapped_and_moves_the_cells_down():
+    title = "activations/backbone.layer4 · step 123456 · of the validation data, at the end of training"
+    page, short = (render_sheet(NARROW, text) for text in (title, "t"))
+    lines = len(wrap(title, 400, font(TITLE_SIZE, bold=True)))
+    assert lines == 2
+    assert (page[(lines - 1) * LINE_HEIGHT + 35 :] == short[35:]).all()
+    assert (page[10 + LINE_HEIGHT : 10 + 2 * LINE_HEIGHT, :200] < 128).any()  # the second line
+
+
+def test_the_text_at_the_end_of_a_colour_bar_is_wrapped():
+    text = "largest magnitude of each channel, over these pictures"
+    page = render_sheet(NARROW, "t", [NOTE], painter=Heatmap(signed=True), ends=("-largest", text))
+    low = 10 + round(font().getlength("-largest")) + 8
+    lines = wrap(text, 420 - low - 128 - 10, font())
+    assert len(lines) == 2
+    assert all(holds(page, line, GREY) for line in ["-largest", *lines])
+    assert printed(page, NOTE)
+
+
+def test_captions_on_a_narrow_sheet_stay_on_one_line():
+    text = "black-footed ferret, polecat 0.07"
+    page = render_sheet([Cell((black(128, 128),), (Line(text),))], "t")
+    assert holds(page, shorten(text, 128, font()))
+    assert len(page) == len(render_sheet(NARROW, "t"))
