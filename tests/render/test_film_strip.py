@@ -11,7 +11,7 @@ def frame(step, values=None):
     return Frame.of(step, np.ones((2, 4, 4), np.float32) if values is None else values, [(), ()])
 
 
-def test_thinning_keeps_the_first_and_the_last_and_spreads_the_rest():
+def test_thin_keeps_the_first_and_the_last_and_spreads_the_rest():
     frames = ()
     for step in range(100):
         frames = thin([*frames, frame(step)], 8)
@@ -22,7 +22,7 @@ def test_thinning_keeps_the_first_and_the_last_and_spreads_the_rest():
     assert np.diff(steps).max() <= 3 * 100 / 7
 
 
-def test_nothing_is_thinned_that_fits():
+def test_thin_keeps_all_frames_that_fit():
     assert [one.step for one in thin([frame(0), frame(5), frame(6)], 3)] == [0, 5, 6]
 
 

@@ -29,23 +29,23 @@ def legend(labels, name=str, height=470, misclassified=False):
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize(("count", "least"), [(10, 28), (20, 10)])
 def test_classes_of_one_shape_differ_in_colour_for_every_kind_of_colour_vision(vision, count, least):
-    looks = class_markers(count)
-    colours = np.array([marker.colour for marker in looks]) / 255
+    markers = class_markers(count)
+    colours = np.array([marker.colour for marker in markers]) / 255
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     seen = (linear @ VISIONS[vision].T).clip(0, 1)
     lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
-    alike = [pair for pair in combinations(range(count), 2) if looks[pair[0]].shape == looks[pair[1]].shape]
+    alike = [pair for pair in combinations(range(count), 2) if markers[pair[0]].shape == markers[pair[1]].shape]
     assert min(deltaE_ciede2000(lab[one], lab[other]) for one, other in alike) >= least
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 11, 20, 21, 50, 200])
-def test_no_two_classes_look_the_same(count):
+def test_no_two_classes_have_the_same_marker(count):
     assert len(set(class_markers(count))) == count
 
 
 def test_neighbours_of_the_rainbow_differ_in_shape():
-    looks = class_markers(1000)
-    assert all(one.shape != other.shape for one, other in pairwise(looks))
+    markers = class_markers(1000)
+    assert all(one.shape != other.shape for one, other in pairwise(markers))
 
 
 def test_colours_go_by_the_classes_that_occur():
@@ -65,20 +65,20 @@ def test_names_are_cleaned_and_never_empty():
 
 
 @pytest.mark.parametrize("count", [1, 10, 23, 24, 25, 30, 48])
-def test_every_class_is_named_that_has_room(count):
+def test_every_class_is_named_if_there_is_room(count):
     page = legend(np.arange(count), lambda index: f"class {index}")
     assert all(holds(page, f"class {index}") for index in range(count))
 
 
 @pytest.mark.parametrize("name", ["$\\frac{", "$a$ $b$", "_hidden", "%s {0} \\n", "W" * 200, "i" * 200, "猫" * 90])
-def test_names_are_written_as_they_are_and_cut_to_the_room(name):
+def test_names_are_printed_literally_and_shortened_to_the_width(name):
     page = legend([0, 1], [name, "b"].__getitem__)
     assert page.shape[1] <= 282
     assert holds(page, shorten(name, 282 - 30, font()))
     assert (page[:, -6:] == 255).all()
 
 
-def test_what_is_left_out_is_counted():
+def test_missing_classes_are_counted():
     page = legend(np.arange(200), lambda index: f"class {index:03}")
     named = sum(holds(page, f"class {index:03}") for index in range(200))
     assert named >= 20
@@ -94,17 +94,17 @@ def test_with_too_many_classes_the_most_frequent_of_each_part_of_the_rainbow_is_
 
 
 @pytest.mark.parametrize("count", [0, 3, 30, 1000])
-def test_unknown_and_misclassified_are_always_explained(count):
+def test_unknown_and_misclassified_are_always_in_the_legend(count):
     page = legend([*range(count), -1], misclassified=True)
     assert holds(page, "unknown")
     assert holds(page, "misclassified")
 
 
-def test_unknown_is_not_explained_where_all_are_known():
+def test_unknown_is_not_in_the_legend_if_all_are_known():
     assert not holds(legend([0, 1]), "unknown")
 
 
-def test_without_classes_there_is_no_legend():
+def test_without_labels_there_is_no_legend():
     assert PointMarkers.of(None, str, 5).render_legend(282, 470, False) is None
 
 

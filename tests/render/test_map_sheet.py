@@ -74,8 +74,8 @@ def test_pictures_stand_to_the_left_and_columns_are_named():
 def test_a_map_that_is_not_finite_is_magenta():
     maps = MAPS.copy()
     maps[1] = np.nan
-    page = render_map_sheet(sheet((maps,), size=136), "t")
-    assert (page == NOT_FINITE).all(axis=-1).sum() == 136**2
+    page = render_map_sheet(sheet((maps,), size=160), "t")
+    assert (page == NOT_FINITE).all(axis=-1).sum() == 160**2
     assert holds(page, "not finite (magenta)")
 
 

@@ -37,15 +37,15 @@ def test_a_painter_without_colours_of_its_own_has_no_bar():
 
 @pytest.mark.parametrize("size", [28, 32, 64, 128, 224, 300, 512])
 def test_captions_are_legible_at_every_size(size):
-    """A line of type has its full height, and a class with its probability its full width."""
-    words = "✓ motor scooter"
+    """A caption has its full height, and a class name its full width."""
+    text = "✓ motor scooter"
     tile = fit_tile(black(size, size))
-    page = render_sheet([Cell((tile,), (Line(words),))], "title")
+    page = render_sheet([Cell((tile,), (Line(text),))], "title")
     top = 10 + LINE_HEIGHT + 6 + len(tile) + 2
     below = page[top : top + LINE_HEIGHT + 2, :140].min(axis=2) < 128
     rows, columns = np.flatnonzero(below.any(axis=1)), np.flatnonzero(below.any(axis=0))
     assert np.ptp(rows) + 1 >= 0.7 * FONT_SIZE
-    assert np.ptp(columns) + 1 >= 0.9 * font().getlength(words)
+    assert np.ptp(columns) + 1 >= 0.9 * font().getlength(text)
 
 
 def test_captions_stay_within_their_cell():
@@ -71,7 +71,7 @@ def test_colour_bar_shows_the_painters_colours():
 BORDERED = [Cell((black(128, 128),), (), (RIGHT,)), Cell((black(128, 128),)), Cell((black(128, 128),), (), (WRONG,))]
 
 
-def test_borders_are_drawn_around_pictures_and_hide_nothing():
+def test_borders_are_drawn_around_pictures_and_cover_no_pixel():
     picture = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
     page = render_sheet([Cell((picture, picture), (), (None, RIGHT))], "t")
     top, left = 35 + BORDER, 10 + BORDER + 128 + 2 * BORDER + 2

@@ -5,7 +5,7 @@ import threading
 from lightning_viz.sinks.worker_thread import WorkerThread
 
 
-def test_jobs_are_done_in_order_behind_the_callers_back():
+def test_jobs_are_done_in_order_in_another_thread():
     done, worker, go = [], WorkerThread(), threading.Event()
     worker.submit(go.wait)
     for number in range(5):
