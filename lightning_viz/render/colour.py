@@ -1,4 +1,4 @@
-"""Numbers to colours. Arrays are (N, h, w) or (N, C, h, w) in, uint8 (N, H, W, 3) out."""
+"""Painters: raw values, (N, h, w) or (N, C, h, w), to coloured tiles, uint8 (N, H, W, 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,43 +12,43 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.floating]
 
-AGAINST, FOR = 30, 225  # of the 256 colours from blue to red
-NOT_FINITE = (255, 0, 255)  # NaN and infinity: a colour that no colormap has
+NEGATIVE, POSITIVE = 30, 225  # indices into the 256 colours of RdBu_r, from blue to red
+NOT_FINITE = (255, 0, 255)  # magenta, for NaN and infinity: no colormap here contains it
 
 
 class Painter(Protocol):
-    """How values become tiles. `scale` is the value of the strongest colour; None means each tile's own peak."""
+    """Colours raw values. `scale` is the value that gets the strongest colour; None scales each item by itself."""
 
     @property
     def bar(self) -> Pixels:
-        """The colours from the weakest value to the strongest, (n, 3); none where they are a picture's own."""
+        """The colours of the colour bar from the lowest value to the highest, (n, 3); (0, 3) draws no bar."""
 
     @property
     def signed(self) -> bool:
-        """Whether the colours go from -scale to scale, rather than from 0."""
+        """Whether the colours range from -scale to scale, rather than from 0 to scale."""
 
     @property
-    def top(self) -> str:
-        """What has the strongest colour, in words."""
+    def scale_name(self) -> str:
+        """What `scales` takes of the values, such as "maximum" or "99% quantile"."""
 
-    def peaks(self, values: Values) -> Values:
-        """The magnitude that gets the strongest colour, for each item, (N,)."""
+    def scales(self, values: Values) -> Values:
+        """The magnitude that gets the strongest colour if each item is scaled by itself, (N,)."""
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels: ...
 
-    def of(self, rows: Sequence[int]) -> "Painter":
-        """The painter of these items alone."""
+    def select(self, rows: Sequence[int]) -> "Painter":
+        """The painter for these items only."""
 
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """Heatmaps over their pictures: the picture greyed and dimmed, the colour the stronger the value.
+    """Heatmaps over dimmed grey pictures; the larger a value, the more its colour covers the picture.
 
     Args:
-        pictures: (N, H, W, 3), to whose size the maps are stretched.
-        quantile: the share of a map's values below its strongest colour; less than 1 where single pixels stand out.
-        light: how bright the picture shines through, 0 to 1.
-        signed: red for what is positive, blue for what is negative; otherwise what is negative is left out.
+        pictures: (N, H, W, 3); the maps are resized to their size.
+        quantile: the quantile of a map that gets the strongest colour; below 1 if a few pixels are far above the others.
+        light: brightness of the picture below the heatmap, 0 to 1.
+        signed: red for positive and blue for negative values; otherwise negative values are drawn as 0.
     """
 
     pictures: Pixels
@@ -58,26 +58,26 @@ class Overlay:
 
     @property
     def bar(self) -> Pixels:
-        """Signed ones fade to black in the middle, where the picture is seen instead."""
+        """A signed bar fades to black around 0, where the picture is seen instead."""
         if not self.signed:
             return _colormap("inferno")
         fade = np.abs(np.linspace(-1, 1, 256))[:, None]
-        return (fade * np.repeat(_colormap("RdBu_r")[[AGAINST, FOR]], 128, axis=0)).round().astype(np.uint8)
+        return (fade * np.repeat(_colormap("RdBu_r")[[NEGATIVE, POSITIVE]], 128, axis=0)).round().astype(np.uint8)
 
     @property
-    def top(self) -> str:
+    def scale_name(self) -> str:
         return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
 
-    def of(self, rows: Sequence[int]) -> "Overlay":
+    def select(self, rows: Sequence[int]) -> "Overlay":
         return replace(self, pictures=self.pictures[list(rows)])
 
-    def peaks(self, values: Values) -> Values:
-        return peak(values if self.signed else np.maximum(values, 0), self.quantile)
+    def scales(self, values: Values) -> Values:
+        return max_magnitude(values if self.signed else np.maximum(values, 0), self.quantile)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Maps (N, h, w) at their pictures' size."""
+        """Maps (N, h, w) -> (N, H, W, 3), the size of the pictures."""
         tiles = np.empty_like(self.pictures)
-        units = normalise(values, self.peaks(values) if scale is None else scale)
+        units = normalise(values, self.scales(values) if scale is None else scale)
         for tile, picture, unit in zip(tiles, self.pictures, units, strict=True):
             heat = resize(unit, picture.shape[0], picture.shape[1]).clip(-1 if self.signed else 0, 1)[..., None]
             finite = np.isfinite(heat)
@@ -85,9 +85,9 @@ class Overlay:
             grey = picture.mean(axis=2, keepdims=True)
             if self.signed:
                 strength = np.abs(heat)
-                colour = np.where(heat < 0, _colormap("RdBu_r")[AGAINST], _colormap("RdBu_r")[FOR])
+                colour = np.where(heat < 0, _colormap("RdBu_r")[NEGATIVE], _colormap("RdBu_r")[POSITIVE])
             else:
-                strength = np.sqrt(heat)  # so that the middle of the scale is seen as well
+                strength = np.sqrt(heat)  # brighter middle of the scale
                 colour = _colormap("inferno")[(heat[..., 0] * 255).round().astype(np.uint8)]
             tile[:] = np.where(finite, (1 - strength) * self.light * grey + strength * colour, NOT_FINITE).round()
         return tiles
@@ -95,24 +95,24 @@ class Overlay:
 
 @dataclass(frozen=True)
 class SignedPixels:
-    """Weights as pictures: zero is mid-grey, the sign is kept. One channel is grey, three are red, green and blue."""
+    """Weights as pixels: negative is dark, 0 is mid-grey, positive is bright. One channel is grey, three are RGB."""
 
     signed: ClassVar[bool] = True
-    top: ClassVar[str] = "maximum"
+    scale_name: ClassVar[str] = "maximum"
 
     @property
     def bar(self) -> Pixels:
         return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
-    def of(self, rows: Sequence[int]) -> "SignedPixels":
+    def select(self, rows: Sequence[int]) -> "SignedPixels":
         return self
 
-    def peaks(self, values: Values) -> Values:
-        return peak(values)
+    def scales(self, values: Values) -> Values:
+        return max_magnitude(values)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Values (N, C, h, w) with C of 1 or 3."""
-        unit = np.moveaxis(normalise(values, self.peaks(values) if scale is None else scale), 1, -1)
+        """Values (N, C, h, w), C is 1 or 3 -> (N, h, w, 3)."""
+        unit = np.moveaxis(normalise(values, self.scales(values) if scale is None else scale), 1, -1)
         colours = np.broadcast_to(127.5 + 127.5 * np.nan_to_num(unit), (*unit.shape[:3], 3))
         finite = np.isfinite(unit).all(axis=-1, keepdims=True)
         return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
@@ -120,52 +120,51 @@ class SignedPixels:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Maps in colour, one pixel a place: from black for zero to bright; signed ones red above zero, white at it, blue below."""
+    """Maps in colour, one pixel per position: black at 0 to bright; signed ones blue below 0, white at 0, red above."""
 
     signed: bool = False
-    top: ClassVar[str] = "maximum"
+    scale_name: ClassVar[str] = "maximum"
 
     @property
     def bar(self) -> Pixels:
         if self.signed:
             return _colormap("RdBu_r")
-        shares = np.sqrt(np.linspace(0, 1, 256))  # so that the middle of the scale is seen as well
-        return _colormap("inferno")[(shares * 255).round().astype(np.uint8)]
+        positions = np.sqrt(np.linspace(0, 1, 256))  # brighter middle of the scale
+        return _colormap("inferno")[(positions * 255).round().astype(np.uint8)]
 
-    def of(self, rows: Sequence[int]) -> "Heatmap":
+    def select(self, rows: Sequence[int]) -> "Heatmap":
         return self
 
-    def peaks(self, values: Values) -> Values:
-        return peak(values if self.signed else np.maximum(values, 0))
+    def scales(self, values: Values) -> Values:
+        return max_magnitude(values if self.signed else np.maximum(values, 0))
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Maps (N, h, w)."""
-        unit = normalise(values, self.peaks(values) if scale is None else scale)
-        share = (np.nan_to_num(unit) + 1) / 2 if self.signed else np.nan_to_num(unit).clip(0, 1)
-        colours = self.bar[(share * 255).round().astype(np.uint8)]
+        """Maps (N, h, w) -> (N, h, w, 3)."""
+        unit = normalise(values, self.scales(values) if scale is None else scale)
+        position = (np.nan_to_num(unit) + 1) / 2 if self.signed else np.nan_to_num(unit).clip(0, 1)
+        colours = self.bar[(position * 255).round().astype(np.uint8)]
         return np.where(np.isfinite(unit)[..., None], colours, NOT_FINITE).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures in their own colours, whatever the scale: 0 is black, 1 is white. One channel is grey, three are red, green
-    and blue."""
+    """Pictures in their own colours, whatever the scale: 0 is black, 1 is white. One channel is grey, three are RGB."""
 
     signed: ClassVar[bool] = False
-    top: ClassVar[str] = "white"
+    scale_name: ClassVar[str] = "white"
 
     @property
     def bar(self) -> Pixels:
         return np.empty((0, 3), np.uint8)
 
-    def of(self, rows: Sequence[int]) -> "Pictures":
+    def select(self, rows: Sequence[int]) -> "Pictures":
         return self
 
-    def peaks(self, values: Values) -> Values:
+    def scales(self, values: Values) -> Values:
         return np.ones(len(values), np.float32)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Values (N, C, h, w) with C of 1 or 3."""
+        """Values (N, C, h, w), C is 1 or 3 -> (N, h, w, 3)."""
         unit = np.moveaxis(values, 1, -1)
         finite = np.isfinite(unit).all(axis=-1, keepdims=True)
         colours = np.broadcast_to(255 * np.nan_to_num(unit).clip(0, 1), (*unit.shape[:3], 3))
@@ -173,9 +172,9 @@ class Pictures:
 
 
 def normalise(values: Values, scale: float | Values) -> Values:
-    """`values` divided by `scale`, one for all or one per item, and clipped to -1 to 1.
+    """`values` (N, ...) divided by `scale`, a number or one per item (N,), and clipped to [-1, 1].
 
-    A scale of zero divides by nothing; what is not finite becomes NaN.
+    A scale of 0 leaves the values as they are; values that are not finite become NaN.
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
     scales = np.broadcast_to(np.where(np.asarray(scale) > 0, scale, 1), len(values)).astype(np.float32)
@@ -183,15 +182,15 @@ def normalise(values: Values, scale: float | Values) -> Values:
     return units
 
 
-def peak(values: Values, quantile: float = 1.0) -> Values:
-    """Each item's largest finite magnitude, or this quantile of them, (N,); 0 where it has none."""
+def max_magnitude(values: Values, quantile: float = 1.0) -> Values:
+    """The largest finite magnitude of each item, or this quantile of its magnitudes, (N, ...) -> (N,); 0 if none is finite."""
     flat = np.abs(values.reshape(len(values), -1)).astype(np.float32)
     flat = np.where(np.isfinite(flat), flat, 0)
     return np.asarray(np.quantile(flat, quantile, axis=1) if quantile < 1 else flat.max(axis=1, initial=0))
 
 
 def resize(values: Values, height: int, width: int) -> Values:
-    """One map (h, w), float32, at another size: smooth when stretched, area-averaged when shrunk."""
+    """One map (h, w) -> (height, width), float32: bicubic when enlarged, area-averaged when shrunk."""
     if values.shape == (height, width):
         return values
     smooth = Image.Resampling.BICUBIC if height > values.shape[0] else Image.Resampling.BILINEAR
@@ -203,3 +202,9 @@ def _colormap(name: str) -> Pixels:
     import matplotlib
 
     return (matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+peak = max_magnitude  # alias: until merged
+for _painter in (Overlay, SignedPixels, Heatmap, Pictures):  # alias: until merged
+    for _old, _new in (("peaks", "scales"), ("of", "select"), ("top", "scale_name")):
+        setattr(_painter, _old, _painter.__dict__[_new])

@@ -1,4 +1,4 @@
-"""Classes as colours and shapes, and the legend that names them."""
+"""The colour and shape of each class in a scatter plot, and the legend that names the classes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .colour import Pixels
-from .text import GREY, INK, LINE, Colour, Line, clean, font, write
+from .text import GREY, INK, LINE_HEIGHT, Colour, Line, draw_lines, font, one_line
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.integer]
 
-# Okabe and Ito's colours, with Tol's wine and indigo and a brown for their black, in such an order that two of one
-# shape are far apart for every kind of colour vision: CIEDE2000 of at least 28; 10 among the lighter ones as well.
+# Okabe and Ito's palette, with Tol's wine and indigo and a brown instead of its black. Ordered so that two colours with
+# the same shape differ by a CIEDE2000 of at least 28 for every kind of colour vision, and by 10 with the lighter ones.
 COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
     (230, 159, 0),
@@ -32,119 +32,127 @@ COLOURS: tuple[Colour, ...] = (
     (204, 121, 167),
     (240, 228, 66),
 )
-SHAPES = "os^Dv"  # as matplotlib names its markers
-SWATCH = 22  # pixels from the left of a legend's column to its words
-DPI = 64  # a power of two: sizes in inches are exact, and no pixel is lost
+SHAPES = "os^Dv"  # matplotlib's names of markers
+SWATCH = 22  # pixels from the left of a legend's column to its text
+DPI = 64  # a power of two, so that sizes in inches are exact
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How a point looks: the colour and the shape of its class; hollow if it is misclassified."""
+class Marker:
+    """How a point is drawn: colour and shape of its class; hollow if it is misclassified."""
 
     colour: Colour
     shape: str
     hollow: bool = False
 
 
-PLAIN = Mark(COLOURS[0], "o")
-UNKNOWN = Mark((175, 175, 175), "o")
-MISCLASSIFIED = Mark((130, 130, 130), "o", hollow=True)
+UNLABELLED = Marker(COLOURS[0], "o")
+UNKNOWN = Marker((175, 175, 175), "o")
+MISCLASSIFIED = Marker((130, 130, 130), "o", hollow=True)
 
 
-def marks(count: int) -> tuple[Mark, ...]:
-    """The looks of `count` classes: ten colours, ten lighter ones, and for more than 20 a rainbow by index."""
+def class_markers(count: int) -> tuple[Marker, ...]:
+    """A different marker for each of `count` classes: ten colours, then ten lighter ones; above 20 a rainbow."""
     if count > 2 * len(COLOURS):
         import matplotlib
 
         rainbow = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count), bytes=True)[:, :3].tolist()
-        return tuple(Mark((r, g, b), SHAPES[rank % len(SHAPES)]) for rank, (r, g, b) in enumerate(rainbow))
+        return tuple(Marker((r, g, b), SHAPES[index % len(SHAPES)]) for index, (r, g, b) in enumerate(rainbow))
     lighter = [tuple((part + 255) // 2 for part in colour) for colour in COLOURS]
     colours = (*COLOURS, *lighter)[:count]
     return tuple(
-        Mark((r, g, b), SHAPES[(rank + 2 * (rank // len(COLOURS))) % len(SHAPES)])
-        for rank, (r, g, b) in enumerate(colours)
+        Marker((r, g, b), SHAPES[(index + 2 * (index // len(COLOURS))) % len(SHAPES)])
+        for index, (r, g, b) in enumerate(colours)
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Key:
-    """Which point looks how, and what that means.
+class PointMarkers:
+    """The marker of each point, and what the markers mean.
 
     Args:
-        ranks: for each point the index of its mark, (N,); -1 is the last one, of points of no known class.
-        marks: one per class that occurs, and that of the unknown.
-        names: one per class that occurs; none where there are no classes.
+        indices: index into `markers` of each point, (N,); -1 is the last one: unknown class.
+        markers: one per class that occurs, then that of the unknown class.
+        names: one per class that occurs; empty if there are no labels.
     """
 
-    ranks: NDArray[np.intp]
-    marks: tuple[Mark, ...]
+    indices: NDArray[np.intp]
+    markers: tuple[Marker, ...]
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, labels: Labels | None, name: Callable[[int], str], count: int) -> "Key":
-        """The key to `count` points of these classes; a negative label is an unknown one."""
+    def of(cls, labels: Labels | None, name: Callable[[int], str], count: int) -> "PointMarkers":
+        """The markers of `count` points of classes `labels` (N,), named by `name`; a negative label is unknown."""
         if labels is None:
-            return cls(np.zeros(count, np.intp), (PLAIN, UNKNOWN), ())
+            return cls(np.zeros(count, np.intp), (UNLABELLED, UNKNOWN), ())
         classes = np.unique(labels[labels >= 0])
-        ranks = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
-        names = tuple(clean(str(name(label))) or str(label) for label in classes.tolist())
-        return cls(ranks, (*marks(len(classes)), UNKNOWN), names)
+        indices = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
+        names = tuple(one_line(str(name(label))) or str(label) for label in classes.tolist())
+        return cls(indices, (*class_markers(len(classes)), UNKNOWN), names)
 
-    def legend(self, width: int, height: int, misclassified: bool) -> Pixels | None:
-        """The legend, (height, W, 3), W at most `width`; None if there is nothing to tell.
+    def render_legend(self, width: int, height: int, misclassified: bool) -> Pixels | None:
+        """The legend, (height, W, 3) with W at most `width` pixels, in one or two columns; None if it has no entry.
 
-        In one column or two. Where there are more classes than that, each part of the rainbow is told by its most
-        frequent one, and the legend says how many are left out.
+        If there is no room for all classes, the most frequent class of each part of the rainbow is named, and the legend
+        says how many are missing. `misclassified` adds the hollow marker.
         """
-        others = [(UNKNOWN, "unknown")] if (self.ranks < 0).any() else []
+        others = [(UNKNOWN, "unknown")] if (self.indices < 0).any() else []
         others += [(MISCLASSIFIED, "misclassified")] if misclassified else []
-        classes: list[tuple[Mark | None, str]] = list(zip(self.marks, self.names, strict=False))
-        rows = (height - 6) // LINE
-        columns = 2 if rows < len(classes) + len(others) <= 2 * rows else 1
-        room = rows * columns - len(others)
-        if len(classes) > room:
-            counts = np.bincount(self.ranks[self.ranks >= 0], minlength=len(classes))
-            parts = np.array_split(np.arange(len(classes)), room - 1)
-            left_out = (None, f"… and {len(classes) - len(parts)} more")
-            classes = [*(classes[part[counts[part].argmax()]] for part in parts), left_out]
-        entries = [*classes, *others]
+        rows = (height - 6) // LINE_HEIGHT
+        columns = 2 if rows < len(self.names) + len(others) <= 2 * rows else 1
+        entries = [*self._class_entries(rows * columns - len(others)), *others]
         return _draw_legend(entries, width // columns, height, columns) if entries else None
 
+    def _class_entries(self, room: int) -> "list[LegendEntry]":
+        """At most `room` entries for the classes."""
+        entries: list[LegendEntry] = list(zip(self.markers, self.names, strict=False))
+        if len(entries) <= room:
+            return entries
+        counts = np.bincount(self.indices[self.indices >= 0], minlength=len(entries))
+        parts = np.array_split(np.arange(len(entries)), room - 1)
+        most_frequent = [entries[part[counts[part].argmax()]] for part in parts]
+        return [*most_frequent, (None, f"… and {len(entries) - len(parts)} more")]
 
-def _draw_legend(entries: Sequence[tuple[Mark | None, str]], widest: int, height: int, columns: int) -> Pixels:
-    """Entries in columns as wide as their words, `widest` at most."""
+
+LegendEntry = tuple[Marker | None, str]
+
+
+def _draw_legend(entries: Sequence[LegendEntry], max_width: int, height: int, columns: int) -> Pixels:
+    """Entries in columns as wide as their texts, at most `max_width` pixels."""
     rows = -(-len(entries) // columns)
-    words = min(widest - SWATCH - 8, max(math.ceil(font().getlength(text[:100])) for _, text in entries))
-    column = SWATCH + words + 8
-    places = [(index // rows * column, 3 + index % rows * LINE) for index in range(len(entries))]
-    swatches = [(mark, (x + 12, height - y - 10)) for (x, y), (mark, _) in zip(places, entries, strict=True) if mark]
-    artist = points([mark for mark, _ in swatches], np.array([place for _, place in swatches]), 9)
-    page = Image.fromarray(draw(columns * column, height, [artist]))
+    text_width = min(max_width - SWATCH - 8, max(math.ceil(font().getlength(text[:100])) for _, text in entries))
+    column = SWATCH + text_width + 8
+    corners = [(index // rows * column, 3 + index % rows * LINE_HEIGHT) for index in range(len(entries))]
+    swatches = [
+        (marker, (x + 12, height - y - 10)) for (x, y), (marker, _) in zip(corners, entries, strict=True) if marker
+    ]
+    collection = marker_collection([marker for marker, _ in swatches], np.array([xy for _, xy in swatches]), 9)
+    page = Image.fromarray(rasterise(columns * column, height, [collection]))
     canvas = ImageDraw.Draw(page)
-    for (x, y), (mark, text) in zip(places, entries, strict=True):
-        write(canvas, x + SWATCH, y, words, [Line(text, INK if mark else GREY)])
+    for (x, y), (marker, text) in zip(corners, entries, strict=True):
+        draw_lines(canvas, x + SWATCH, y, text_width, [Line(text, INK if marker else GREY)])
     return np.asarray(page)
 
 
-def points(
-    looks: Sequence[Mark], places: NDArray[np.floating], diameter: float, alpha: float = 1.0
+def marker_collection(
+    markers: Sequence[Marker], positions: NDArray[np.floating], diameter: float, alpha: float = 1.0
 ) -> "PathCollection":
-    """Marks at `places` (N, 2), pixels from the bottom left, drawn one after the other."""
+    """Markers at `positions` (N, 2), in pixels from the bottom left, later ones over earlier ones."""
     from matplotlib.collections import PathCollection
     from matplotlib.markers import MarkerStyle
     from matplotlib.transforms import Affine2D, IdentityTransform
 
     shapes = {}
-    for shape in {mark.shape for mark in looks}:
+    for shape in {marker.shape for marker in markers}:
         style = MarkerStyle(shape)
-        size = diameter * (1.15 if shape in "^v" else 0.9 if shape in "sD" else 1)  # to look alike in size
+        size = diameter * (1.15 if shape in "^v" else 0.9 if shape in "sD" else 1)  # to look equally large
         shapes[shape] = style.get_path().transformed(style.get_transform() + Affine2D().scale(size))
-    colours = np.array([mark.colour for mark in looks]).reshape(-1, 3) / 255
-    hollow = np.array([mark.hollow for mark in looks], bool)[:, None]
-    opacity = np.full((len(looks), 1), alpha)
+    colours = np.array([marker.colour for marker in markers]).reshape(-1, 3) / 255
+    hollow = np.array([marker.hollow for marker in markers], bool)[:, None]
+    opacity = np.full((len(markers), 1), alpha)
     return PathCollection(
-        [shapes[mark.shape] for mark in looks],
-        offsets=places,
+        [shapes[marker.shape] for marker in markers],
+        offsets=positions,
         offset_transform=IdentityTransform(),
         transform=IdentityTransform(),
         facecolors=np.hstack([np.where(hollow, 1, colours), opacity]),
@@ -154,16 +162,16 @@ def points(
     )
 
 
-def draw(width: int, height: int, artists: Sequence["Artist"]) -> Pixels:
-    """Matplotlib's artists, in pixels from the bottom left, on white, (height, width, 3).
+def rasterise(width: int, height: int, artists: Sequence["Artist"]) -> Pixels:
+    """Matplotlib's artists, placed in pixels from the bottom left, on white, (height, width, 3).
 
-    Without pyplot and its axes, and so whatever the user's style sheet says, and in any thread.
+    Without pyplot and axes: it works in any thread, and the user's style sheet has no effect.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor="white", edgecolor="white", linewidth=0)
-    canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no type annotations
     for artist in artists:
         figure.add_artist(artist)
     canvas.draw()

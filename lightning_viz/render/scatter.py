@@ -1,4 +1,4 @@
-"""Points in the plane, coloured by class, at one step or over training."""
+"""Scatter plots of points in the plane, coloured by class, at one step or at several."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,34 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .colour import Pixels
-from .legend import Key, Labels, draw, points
-from .sheet import Cell, sheet
+from .legend import Labels, PointMarkers, marker_collection, rasterise
+from .sheet import Cell, render_sheet
 from .text import GREY, Caption, Line
 
 if TYPE_CHECKING:
     from matplotlib.collections import LineCollection
 
-SIDE, COLUMN = 470, 252  # pixels: of a picture alone, and of one in a strip
-REACH = 2.5  # times as far out as 98 in 100 of the points: where the window ends
-FEW = 10  # points of which none is an outlier
+SIDE, COLUMN = 470, 252  # pixels a side of a single plot, and of one in a film strip
+OUTLIER = 2.5  # times the distance of the 98% quantile from the median: points further away are outliers
+MIN_COUNT = 10  # below this, no point is an outlier
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
-    """Where points are at a step.
+class ScatterFrame:
+    """The points at one step.
 
     Args:
         step: the global step.
-        points: coordinates, (N, 2); a point that is not there has NaN.
-        shares: the share of the variance along each axis, 0 to 1.
-        correct: whether each point is classified correctly, (N,), where that is known.
+        points: coordinates, (N, 2); NaN for a missing point.
+        explained_variance: ratio of the variance along each axis, 0 to 1; NaN if unknown.
+        correct: whether each point is classified correctly, (N,); None if unknown.
 
     Raises ValueError for arrays of another shape.
     """
 
     step: int
     points: NDArray[np.floating]
-    shares: tuple[float, float] | None = None
+    explained_variance: tuple[float, float] | None = None
     correct: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -48,61 +48,61 @@ class Cloud:
             )
 
     @property
-    def there(self) -> NDArray[np.bool_]:
-        """Which points have a place, (N,)."""
+    def present(self) -> NDArray[np.bool_]:
+        """Which points are not missing, (N,)."""
         return np.asarray(~np.isnan(self.points).any(axis=1))
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the plane that is seen: a square, as both axes have one scale."""
+    """The visible part of the plane: a square, since both axes have the same scale."""
 
-    x: float
+    x: float  #: of its centre
     y: float
-    half: float  #: of its side
+    half: float  #: half of its side
 
     @classmethod
-    def of(cls, clouds: Sequence[Cloud]) -> "Window":
-        """The window of all clouds but for what lies far out of its own one."""
-        cores = np.concatenate([_core(cloud.points) for cloud in clouds])
-        if not len(cores):
+    def of(cls, frames: Sequence[ScatterFrame]) -> "Window":
+        """The window of all points of all frames, except each frame's outliers."""
+        inliers = np.concatenate([_inliers(frame.points) for frame in frames])
+        if not len(inliers):
             return cls(0.0, 0.0, 1.0)
-        low, high = cores.min(axis=0), cores.max(axis=0)
+        low, high = inliers.min(axis=0), inliers.max(axis=0)
         x, y = ((low + high) / 2).tolist()
         return cls(x, y, 1.06 * float((high - low).max() / 2) or 1.0)
 
-    def units(self, positions: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Positions (N, 2) in halves of its side from its middle: what is seen lies within -1 and 1."""
-        units: NDArray[np.float64] = (positions.astype(np.float64) - (self.x, self.y)) / self.half
-        return units.clip(-1e30, 1e30)  # infinity has a direction
+    def relative(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Points (N, 2) relative to the window: visible ones are within -1 and 1 on both axes."""
+        relative: NDArray[np.float64] = (points.astype(np.float64) - (self.x, self.y)) / self.half
+        return relative.clip(-1e30, 1e30)  # finite, so that it can be scaled to the edge
 
     @property
     def grid(self) -> float:
-        """A round distance of grid lines, of which there are about six."""
+        """A round distance between grid lines, of which about six are visible."""
         least = self.half / 3
         power = 10.0 ** math.floor(math.log10(least))
         return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
-def scatter(
-    cloud: Cloud,
+def render_scatter(
+    frame: ScatterFrame,
     title: str,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
     name: Callable[[int], str] = str,
 ) -> Pixels:
-    """One picture (H, W, 3) of a cloud, its points coloured by `labels` (N,), with a legend; -1 is an unknown class.
+    """One picture (H, W, 3) of the points, coloured by class `labels` (N,), with a legend; label -1 is unknown.
 
-    Raises ValueError for labels that do not fit the points.
+    Raises ValueError for labels of another shape.
     """
-    key, window = _key([cloud], labels, name), Window.of([cloud])
-    legend = key.legend(SIDE * 3 // 5, SIDE, cloud.correct is not None)
-    pictures = (_plot(cloud, key, window, SIDE), *([] if legend is None else [legend]))
-    return sheet([Cell(pictures, _caption(cloud, window))], title, [_scale(window, "both axes"), *notes])
+    markers, window = _markers([frame], labels, name), Window.of([frame])
+    legend = markers.render_legend(SIDE * 3 // 5, SIDE, frame.correct is not None)
+    pictures = (_plot(frame, markers, window, SIDE), *([] if legend is None else [legend]))
+    return render_sheet([Cell(pictures, _caption(frame, window))], title, [_axes_note("", window), *notes])
 
 
-def scatter_film(
-    clouds: Sequence[Cloud],
+def render_scatter_film(
+    frames: Sequence[ScatterFrame],
     title: str,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
@@ -110,81 +110,90 @@ def scatter_film(
 ) -> Pixels:
     """One picture (H, W, 3) of the same points at several steps, a column for each, all on one scale, and a legend.
 
-    Raises ValueError for labels that do not fit the points.
+    Raises ValueError for frames of different sizes, and for labels of another shape.
     """
-    key, window = _key(clouds, labels, name), Window.of(clouds)
-    cells = [Cell((_plot(cloud, key, window, COLUMN),), _caption(cloud, window)) for cloud in clouds]
-    headings = [f"step {cloud.step}" for cloud in clouds]
-    legend = key.legend(COLUMN, COLUMN, any(cloud.correct is not None for cloud in clouds))
+    markers, window = _markers(frames, labels, name), Window.of(frames)
+    cells = [Cell((_plot(frame, markers, window, COLUMN),), _caption(frame, window)) for frame in frames]
+    headings = [f"step {frame.step}" for frame in frames]
+    legend = markers.render_legend(COLUMN, COLUMN, any(frame.correct is not None for frame in frames))
     if legend is not None:
         cells.append(Cell((legend,)))
-    notes = [_scale(window, "both axes and all steps"), *notes]
-    return sheet(cells, title, notes, columns=len(cells), headings=headings)
+    notes = [_axes_note(" and at all steps", window), *notes]
+    return render_sheet(cells, title, notes, columns=len(cells), headings=headings)
 
 
-def _key(clouds: Sequence[Cloud], labels: Labels | None, name: Callable[[int], str]) -> Key:
-    counts = [len(cloud.points) for cloud in clouds]
+def _markers(frames: Sequence[ScatterFrame], labels: Labels | None, name: Callable[[int], str]) -> PointMarkers:
+    counts = [len(frame.points) for frame in frames]
     if len(set(counts)) != 1:
-        raise ValueError(f"clouds are of {counts} points; give the same points at one step or more")
+        raise ValueError(f"frames have {counts} points; give one frame or more with the same points")
     if labels is not None and labels.shape != (counts[0],):
         raise ValueError(f"labels have the shape {labels.shape}; they must be {(counts[0],)}, one per point")
-    return Key.of(labels, name, counts[0])
+    return PointMarkers.of(labels, name, counts[0])
 
 
-def _core(positions: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The points but for those more than `REACH` times as far from the middle as 98 in 100; all where they are few."""
-    finite: NDArray[np.float64] = positions[np.isfinite(positions).all(axis=1)].astype(np.float64)
-    if len(finite) < FEW:
+def _inliers(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The finite points without outliers."""
+    finite: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)].astype(np.float64)
+    if len(finite) < MIN_COUNT:
         return finite
     distances = np.abs(finite - np.median(finite, axis=0)).max(axis=1)
     most = float(np.quantile(distances, 0.98, method="lower"))
-    return finite[distances <= REACH * most] if most else finite
+    return finite[distances <= OUTLIER * most] if most else finite
 
 
-def _plot(cloud: Cloud, key: Key, window: Window, side: int) -> Pixels:
-    """The points in a random order, so that no class hides the others, the misclassified ones on top."""
-    wrong = np.zeros(len(cloud.points), bool) if cloud.correct is None else ~cloud.correct
+def _plot(frame: ScatterFrame, markers: PointMarkers, window: Window, side: int) -> Pixels:
+    """The points in random order, so that no class covers the others; misclassified ones on top."""
+    wrong = np.zeros(len(frame.points), bool) if frame.correct is None else ~frame.correct
     order = np.random.default_rng(0).permutation(len(wrong))
-    order = order[cloud.there[order]]
+    order = order[frame.present[order]]
     order = order[np.argsort(wrong[order], kind="stable")]
-    crowd = max(len(wrong), 20) / 20
-    diameter = max(3.5, side / 47 * crowd**-0.2)
-    units = window.units(cloud.points[order])
-    units /= np.abs(units).max(axis=1, initial=1, keepdims=True)  # what is outside goes to the edge, in its direction
-    places = side / 2 + units * (side - diameter) / 2
-    marks = [
-        replace(key.marks[rank], hollow=bool(wrong[row])) for row, rank in zip(order, key.ranks[order], strict=True)
+    density = max(len(wrong), 20) / 20
+    diameter = max(3.5, side / 47 * density**-0.2)
+    relative = window.relative(frame.points[order])
+    relative /= np.abs(relative).max(axis=1, initial=1, keepdims=True)  # outliers: at the edge, in their direction
+    drawn = [
+        replace(markers.markers[index], hollow=bool(wrong[row]))
+        for row, index in zip(order, markers.indices[order], strict=True)
     ]
-    return draw(side, side, [_grid(window, side - diameter, side), points(marks, places, diameter, 0.9 * crowd**-0.07)])
+    positions = side / 2 + relative * (side - diameter) / 2
+    points = marker_collection(drawn, positions, diameter, 0.9 * density**-0.07)
+    return rasterise(side, side, [_grid_lines(window, side - diameter, side), points])
 
 
-def _grid(window: Window, span: float, side: int) -> "LineCollection":
+def _grid_lines(window: Window, span: float, side: int) -> "LineCollection":
+    """The grid of a plot of `side` pixels, of which the window takes `span`."""
     from matplotlib.collections import LineCollection
     from matplotlib.transforms import IdentityTransform
 
-    segments, shades = [], []
-    for axis, middle in enumerate((window.x, window.y)):
-        first, last = math.ceil((middle - window.half) / window.grid), math.floor((middle + window.half) / window.grid)
+    segments, greys = [], []
+    for axis, centre in enumerate((window.x, window.y)):
+        first, last = math.ceil((centre - window.half) / window.grid), math.floor((centre + window.half) / window.grid)
         for line in range(first, last + 1):
-            at = side / 2 + (line * window.grid - middle) / window.half * span / 2
+            at = side / 2 + (line * window.grid - centre) / window.half * span / 2
             segments.append([(at, 0), (at, side)] if axis == 0 else [(0, at), (side, at)])
-            shades.append("0.72" if line == 0 else "0.92")
-    return LineCollection(segments, colors=shades, linewidths=1.0, transform=IdentityTransform(), zorder=0)
+            greys.append("0.72" if line == 0 else "0.92")
+    return LineCollection(segments, colors=greys, linewidths=1.0, transform=IdentityTransform(), zorder=0)
 
 
-def _scale(window: Window, what: str) -> str:
-    return f"one scale for {what}; grid lines {window.grid:g} apart, darker at 0"
+def _axes_note(when: str, window: Window) -> str:
+    return f"Same scale on both axes{when}; grid lines every {window.grid:g}, darker at 0."
 
 
-def _caption(cloud: Cloud, window: Window) -> Caption:
-    present = cloud.points[cloud.there]
-    shares = cloud.shares or (math.nan, math.nan)
-    words = [f" ({share:.0%} of variance)" if math.isfinite(share) else "" for share in shares]
-    lines = [Line(f"→ component 1{words[0]}", GREY), Line(f"↑ component 2{words[1]}", GREY)]
-    if len(present) < len(cloud.points) or not len(present):
-        lines.append(Line(f"{len(present)} of {len(cloud.points)} points"))
-    if cloud.correct is not None:
-        lines.append(Line(f"{int((~cloud.correct[cloud.there]).sum())} of {len(present)} misclassified"))
-    if outside := int((np.abs(window.units(present)) > 1).any(axis=1).sum()):
-        lines.append(Line(f"{outside} outside, drawn at the edge"))
+def _caption(frame: ScatterFrame, window: Window) -> Caption:
+    present = frame.points[frame.present]
+    lines = [
+        Line(f"{axis}: component {number}" + (f" ({ratio:.0%} of variance)" if math.isfinite(ratio) else ""), GREY)
+        for axis, number, ratio in zip("xy", (1, 2), frame.explained_variance or (math.nan, math.nan), strict=True)
+    ]
+    if len(present) < len(frame.points) or not len(present):
+        lines.append(Line(f"{len(present)} of {len(frame.points)} points"))
+    if frame.correct is not None:
+        lines.append(Line(f"{int((~frame.correct[frame.present]).sum())} of {len(present)} misclassified"))
+    if outside := int((np.abs(window.relative(present)) > 1).any(axis=1).sum()):
+        lines.append(Line(f"outliers drawn at the edge: {outside}"))
     return tuple(lines)
+
+
+Cloud = ScatterFrame  # alias: until merged
+scatter = render_scatter  # alias: until merged
+scatter_film = render_scatter_film  # alias: until merged

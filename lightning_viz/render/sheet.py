@@ -1,4 +1,4 @@
-"""Tiles laid out on one picture, with captions, a title and a colour bar."""
+"""The sheet: tiles in rows with captions, below a title, above a colour bar and notes."""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +9,37 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .colour import Painter, Pixels
-from .text import GREY, INK, LINE, Caption, Colour, Line, fit, font, write
+from .text import GREY, INK, LINE_HEIGHT, Caption, Colour, Line, draw_lines, font, shorten, wrap
 
+# All in pixels.
 GAP = 10
-TITLE = 15  # pixels
-MIN_CELL = 104  # pixels: what a caption needs to say something
+TITLE_SIZE = 15
+MIN_CELL = 104  # the least width in which a caption can be read
+MIN_WIDTH = 420
+BAR_WIDTH = 120
+BORDER = 3  # wide enough to recognise its colour
+
 BACKGROUND = (255, 255, 255)
 OUTLINE = (200, 200, 200)
-FRAME = 3  # pixels: wide enough for its colour to be told
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, words alone.
+    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, the caption alone.
 
-    `frames` are colours to put around the pictures, in their order; None is for one without.
+    `borders` are the colours of the pictures' borders, in their order; None is a picture without one.
     """
 
     pictures: tuple[Pixels, ...]
     caption: Caption = ()
-    frames: tuple[Colour | None, ...] = ()
+    borders: tuple[Colour | None, ...] = ()
 
 
 def fit_tile(picture: Pixels, smallest: int = 128, largest: int = 256) -> Pixels:
-    """The picture at a size a person can see: small ones magnified by a whole factor, large ones shrunk."""
+    """The picture (H, W, 3) with its longer side from `smallest` to `largest` pixels.
+
+    Small ones are enlarged by a whole factor, so that each pixel stays sharp.
+    """
     height, width = picture.shape[:2]
     longest = max(height, width)
     if longest > largest:
@@ -42,7 +49,7 @@ def fit_tile(picture: Pixels, smallest: int = 128, largest: int = 256) -> Pixels
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def sheet(
+def render_sheet(
     cells: Sequence[Cell],
     title: str,
     notes: Sequence[str] = (),
@@ -53,96 +60,137 @@ def sheet(
     painter: Painter | None = None,
     ends: tuple[str, str] = ("", ""),
 ) -> Pixels:
-    """One picture (H, W, 3) of all cells in rows, under `title`, above the colour bar of `painter`, if it has one, and `notes`.
+    """One picture (H, W, 3) of all cells, row by row.
 
-    `columns` defaults to what comes closest to a square; `headings` stand above the columns, or if there are as many as
-    `spans` each above so many of them, and a rule parts these groups; `ends` are the words at the two ends of the colour bar. Too long
-    words are cut, never wrapped.
-    """  # fmt: skip
-    painter = painter if painter and len(painter.bar) else None
-    edge = FRAME if any(any(cell.frames) for cell in cells) else 0  # for all cells, so that they stay aligned
-    cell_width = max(MIN_CELL, *(_width(cell, edge) for cell in cells))
-    cell_height = max(_height(cell, edge) + len(cell.caption) * LINE + 6 for cell in cells)
-    columns = sum(spans) or columns or _square_columns(len(cells), cell_width, cell_height)
-    lefts = _lefts(columns, cell_width, spans)
-    rows = -(-len(cells) // columns)
-    width = max(lefts[-1] + cell_width + GAP, 420)
-    top = GAP + LINE + 6 + (LINE if headings else 0)
-    bottom = top + rows * (cell_height + GAP)
-    height = bottom + (LINE if painter else 0) + len(notes) * LINE + GAP
-    page = Image.new("RGB", (width, height), BACKGROUND)
+    Title, notes and the right end of the colour bar are wrapped; captions and headings are shortened to their column.
+
+    Args:
+        cells: at least one.
+        title: in bold above the cells.
+        notes: one paragraph each, below the cells.
+        columns: how many; by default so many that the sheet is closest to a square.
+        headings: one above each column, or one above each group of columns if there are as many as `spans`.
+        spans: the number of columns of each group; a line separates the groups.
+        painter: whose colour bar to draw.
+        ends: the texts at the left and the right end of the colour bar.
+    """
+    grid = _Grid.of(cells, columns, spans)
+    title_font, text_width = font(TITLE_SIZE, bold=True), grid.width - 2 * GAP
+    titles = wrap(title, text_width, title_font)
+    footer = [Line(line, GREY) for note in notes for line in wrap(note, text_width, font())]
+    bar = _ColourBar.of(painter.bar, ends, grid.width) if painter and len(painter.bar) else None
+    top = GAP + max(len(titles), 1) * LINE_HEIGHT + 6 + (LINE_HEIGHT if headings else 0)
+    bottom = top + grid.height(len(cells))
+    bar_height = bar.height if bar else 0
+    page = Image.new("RGB", (grid.width, bottom + bar_height + len(footer) * LINE_HEIGHT + GAP), BACKGROUND)
     canvas = ImageDraw.Draw(page)
-    canvas.text((GAP, GAP), fit(title, width - 2 * GAP, font(TITLE, bold=True)), INK, font(TITLE, bold=True))
-    _draw_headings(canvas, headings, spans, lefts, cell_width, top, bottom - GAP)
+    for row, line in enumerate(titles):
+        canvas.text((GAP, GAP + row * LINE_HEIGHT), line, INK, title_font)
+    _draw_headings(canvas, grid, headings, spans, top, bottom - GAP)
     for index, cell in enumerate(cells):
-        above = top + index // columns * (cell_height + GAP)
-        _draw_cell(page, canvas, cell, lefts[index % columns], above, cell_width, edge)
-    if painter:
-        _draw_bar(page, canvas, painter, ends, bottom, width)
-        bottom += LINE
-    write(canvas, GAP, bottom, width - 2 * GAP, [Line(note, GREY) for note in notes])
+        _draw_cell(page, canvas, grid, cell, *grid.corner(index, top))
+    if bar:
+        bar.draw(page, canvas, bottom)
+    draw_lines(canvas, GAP, bottom + bar_height, text_width, footer)
     return np.asarray(page)
 
 
-def _width(cell: Cell, edge: int) -> int:
-    return int(sum(picture.shape[1] + 2 * edge for picture in cell.pictures) + 2 * (len(cell.pictures) - 1))
+@dataclass(frozen=True)
+class _Grid:
+    """Where the cells are, in pixels."""
+
+    lefts: tuple[int, ...]  #: of each column
+    cell_width: int
+    cell_height: int
+    border: int  #: BORDER if any cell has a border: room for one around all pictures, to keep them aligned
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], columns: int | None, spans: Sequence[int]) -> "_Grid":
+        border = BORDER if any(any(cell.borders) for cell in cells) else 0
+        width = max(MIN_CELL, *(_width(cell, border) for cell in cells))
+        height = max(_height(cell, border) + len(cell.caption) * LINE_HEIGHT + 6 for cell in cells)
+        columns = sum(spans) or columns or _square_columns(len(cells), width, height)
+        groups = np.repeat(np.arange(len(spans)), spans) if spans else np.zeros(columns, int)
+        lefts = (GAP + column * (width + GAP) + 2 * GAP * group for column, group in enumerate(groups.tolist()))
+        return cls(tuple(lefts), width, height, border)
+
+    @property
+    def width(self) -> int:
+        return max(self.lefts[-1] + self.cell_width + GAP, MIN_WIDTH)
+
+    def height(self, count: int) -> int:
+        return -(-count // len(self.lefts)) * (self.cell_height + GAP)
+
+    def corner(self, index: int, top: int) -> tuple[int, int]:
+        """Left and top of a cell."""
+        row, column = divmod(index, len(self.lefts))
+        return self.lefts[column], top + row * (self.cell_height + GAP)
 
 
-def _height(cell: Cell, edge: int) -> int:
-    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * edge) if cell.pictures else 0
+def _width(cell: Cell, border: int) -> int:
+    return int(sum(picture.shape[1] + 2 * border for picture in cell.pictures) + 2 * (len(cell.pictures) - 1))
 
 
-def _lefts(columns: int, width: int, spans: Sequence[int]) -> list[int]:
-    """Where each column starts, with a wider gap, for a rule, before each group but the first."""
-    groups = np.repeat(np.arange(len(spans)), spans) if spans else np.zeros(columns, int)
-    return [GAP + column * (width + GAP) + 2 * GAP * int(group) for column, group in enumerate(groups)]
-
-
-def _draw_headings(
-    canvas: ImageDraw.ImageDraw,
-    headings: Sequence[str],
-    spans: Sequence[int],
-    lefts: Sequence[int],
-    width: int,
-    top: int,
-    bottom: int,
-) -> None:
-    first = 0
-    for heading, span in zip(headings, spans if len(spans) == len(headings) else [1] * len(headings), strict=True):
-        right = lefts[first + span - 1] + width
-        write(canvas, lefts[first], top - LINE - 2, right - lefts[first], [Line(heading, GREY)])
-        first += span
-    for start in np.cumsum(spans)[:-1] if headings else []:
-        rule = lefts[start] - 3 * GAP // 2
-        canvas.line((rule, top - LINE, rule, bottom), fill=OUTLINE)
-
-
-def _draw_cell(
-    page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, width: int, edge: int
-) -> None:
-    x, y = left + edge, top + edge
-    for picture, frame in zip_longest(cell.pictures, cell.frames):
-        page.paste(Image.fromarray(picture), (x, y))
-        right, below = x + picture.shape[1], y + picture.shape[0]
-        margin = FRAME if frame else 1  # white pixels end somewhere
-        box = (x - margin, y - margin, right + margin - 1, below + margin - 1)
-        canvas.rectangle(box, outline=frame or OUTLINE, width=margin)
-        x = right + 2 * edge + 2
-    write(canvas, left, top + _height(cell, edge) + 3, width, cell.caption)
-
-
-def _draw_bar(
-    page: Image.Image, canvas: ImageDraw.ImageDraw, painter: Painter, ends: tuple[str, str], top: int, width: int
-) -> None:
-    low = fit(ends[0], width // 3, font())
-    canvas.text((GAP, top), low, GREY, font())
-    left = GAP + round(font().getlength(low)) + 8
-    steps = np.linspace(0, len(painter.bar) - 1, 120).round().astype(int)
-    page.paste(Image.fromarray(np.repeat(painter.bar[None, steps], 11, axis=0)), (left, top + 3))
-    canvas.text((left + 128, top), fit(ends[1], width - left - 128 - GAP, font()), GREY, font())
+def _height(cell: Cell, border: int) -> int:
+    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * border) if cell.pictures else 0
 
 
 def _square_columns(count: int, width: int, height: int) -> int:
-    """Columns for `count` cells whose page is closest to a square, none of them empty."""
+    """Columns for `count` cells of this size so that the sheet is closest to a square and no column is empty."""
     wanted = max(1, min(count, round(math.sqrt(count * (height + GAP) / (width + GAP)))))
     return -(-count // -(-count // wanted))
+
+
+def _draw_headings(
+    canvas: ImageDraw.ImageDraw, grid: _Grid, headings: Sequence[str], spans: Sequence[int], top: int, bottom: int
+) -> None:
+    first = 0
+    for heading, span in zip(headings, spans if len(spans) == len(headings) else [1] * len(headings), strict=True):
+        left, right = grid.lefts[first], grid.lefts[first + span - 1] + grid.cell_width
+        draw_lines(canvas, left, top - LINE_HEIGHT - 2, right - left, [Line(heading, GREY)])
+        first += span
+    for start in np.cumsum(spans)[:-1] if headings else []:
+        x = grid.lefts[start] - 3 * GAP // 2
+        canvas.line((x, top - LINE_HEIGHT, x, bottom), fill=OUTLINE)
+
+
+def _draw_cell(page: Image.Image, canvas: ImageDraw.ImageDraw, grid: _Grid, cell: Cell, left: int, top: int) -> None:
+    x, y = left + grid.border, top + grid.border
+    for picture, border in zip_longest(cell.pictures, cell.borders):
+        page.paste(Image.fromarray(picture), (x, y))
+        right, below = x + picture.shape[1], y + picture.shape[0]
+        margin = BORDER if border else 1  # the outline shows where white pixels end
+        box = (x - margin, y - margin, right + margin - 1, below + margin - 1)
+        canvas.rectangle(box, outline=border or OUTLINE, width=margin)
+        x = right + 2 * grid.border + 2
+    draw_lines(canvas, left, top + _height(cell, grid.border) + 3, grid.cell_width, cell.caption)
+
+
+@dataclass(frozen=True, eq=False)
+class _ColourBar:
+    """A colour bar between the text of its low end and the wrapped text of its high end."""
+
+    colours: Pixels
+    low: str
+    left: int  #: of the bar
+    high: Sequence[str]
+
+    @classmethod
+    def of(cls, colours: Pixels, ends: tuple[str, str], width: int) -> "_ColourBar":
+        low = shorten(ends[0], width // 3, font())
+        left = GAP + round(font().getlength(low)) + 8
+        return cls(colours, low, left, wrap(ends[1], width - left - BAR_WIDTH - 8 - GAP, font()))
+
+    @property
+    def height(self) -> int:
+        return LINE_HEIGHT * max(len(self.high), 1)
+
+    def draw(self, page: Image.Image, canvas: ImageDraw.ImageDraw, top: int) -> None:
+        canvas.text((GAP, top), self.low, GREY, font())
+        steps = np.linspace(0, len(self.colours) - 1, BAR_WIDTH).round().astype(int)
+        page.paste(Image.fromarray(np.repeat(self.colours[None, steps], 11, axis=0)), (self.left, top + 3))
+        for row, line in enumerate(self.high):
+            canvas.text((self.left + BAR_WIDTH + 8, top + row * LINE_HEIGHT), line, GREY, font())
+
+
+sheet = render_sheet  # alias: until merged

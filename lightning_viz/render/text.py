@@ -1,4 +1,4 @@
-"""Words on pictures: the font, what fits, and the verdict under a tile."""
+"""Text on pictures: the font, shortening and wrapping to a width in pixels, and the line that states a prediction."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ GREY: Colour = (110, 110, 110)
 RIGHT: Colour = (0, 110, 80)
 WRONG: Colour = (190, 60, 0)
 
-SIZE = 14  # pixels: legible in TensorBoard at the picture's own size
-LINE = 19
+FONT_SIZE = 14  # pixels: legible in TensorBoard when the picture is not scaled
+LINE_HEIGHT = 19  # pixels
 
 
 @dataclass(frozen=True)
@@ -29,46 +29,66 @@ class Line:
 Caption = tuple[Line, ...]
 
 
-def verdict(true: str | None, predicted: str, probability: float) -> Caption:
-    """What a network says of a picture: the class it predicts and its probability, marked right or wrong.
-
-    Right and wrong differ by a mark as well as by colour; without a true class there is neither.
-    """
-    mark, colour = "", INK
-    if true is not None:
-        mark, colour = ("\N{CHECK MARK} ", RIGHT) if predicted == true else ("\N{BALLOT X} ", WRONG)
-    return (Line(f"{mark}{predicted} {probability:.2f}", colour),)
+def prediction_line(true: str | None, predicted: str, probability: float) -> Line:
+    """Predicted class and probability, marked correct or wrong by a sign and a colour; no mark if `true` is None."""
+    if true is None:
+        return Line(f"{predicted} {probability:.2f}")
+    mark, colour = ("\N{CHECK MARK}", RIGHT) if predicted == true else ("\N{BALLOT X}", WRONG)
+    return Line(f"{mark} {predicted} {probability:.2f}", colour)
 
 
 @lru_cache(maxsize=8)
-def font(size: int = SIZE, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and draws most alphabets."""
+def font(size: int = FONT_SIZE, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and draws most alphabets; `size` in pixels."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
 
 
-def clean(text: str) -> str:
-    """`text` on one line, whatever it holds: control characters and line breaks become spaces."""
+def one_line(text: str) -> str:
+    """`text` on one line: control characters, line breaks and repeated spaces become one space."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def fit(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
-    """`text` cut in its middle to `width` pixels: a class name's end and a probability tell as much as its start."""
-    text = clean(text)
+def shorten(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
+    """`text` on one line of at most `width` pixels. The middle is replaced by "…": a probability at the end stays."""
+    text = one_line(text)
     text = f"{text[:100]}…{text[-100:]}" if len(text) > 201 else text  # longer than any tile is wide
     if face.getlength(text) <= width:
         return text
-    for keep in range(len(text) - 1, 0, -1):
-        head = (keep + 1) // 2
-        short = f"{text[:head].rstrip()}…{text[len(text) - (keep - head) :].lstrip()}"
+    for length in range(len(text) - 1, 0, -1):
+        head = (length + 1) // 2
+        short = f"{text[:head].rstrip()}…{text[len(text) - (length - head) :].lstrip()}"
         if face.getlength(short) <= width:
             return short
     return "…"
 
 
-def write(canvas: ImageDraw.ImageDraw, left: int, top: int, width: int, lines: Iterable[Line]) -> None:
-    """Lines of text, one below the other, each cut to `width`."""
+def wrap(text: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken at spaces; only a single word wider than that is shortened."""
+    lines: list[str] = []
+    for word in one_line(text).split():
+        if lines and face.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(shorten(word, width, face))
+    return lines
+
+
+def draw_lines(canvas: ImageDraw.ImageDraw, left: int, top: int, width: int, lines: Iterable[Line]) -> None:
+    """Draw lines of text, one below the other, each shortened to `width` pixels."""
     for row, line in enumerate(lines):
-        canvas.text((left, top + row * LINE), fit(line.text, width, font()), fill=line.colour, font=font())
+        text = shorten(line.text, width, font())
+        canvas.text((left, top + row * LINE_HEIGHT), text, fill=line.colour, font=font())
+
+
+def verdict(true: str | None, predicted: str, probability: float) -> Caption:  # alias: until merged
+    """`prediction_line` as a caption."""
+    return (prediction_line(true, predicted, probability),)
+
+
+clean = one_line  # alias: until merged
+fit = shorten  # alias: until merged
+write = draw_lines  # alias: until merged
+LINE = LINE_HEIGHT  # alias: until merged

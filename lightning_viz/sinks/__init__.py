@@ -1,22 +1,23 @@
-"""Pictures, scalars and embeddings to loggers; never a model, never Lightning's own classes."""
+"""Pictures, scalars and embeddings to the files of a logger; never a model, never Lightning's own classes."""
 
-from .files import FileSink
-from .mlflow import MLFlowSink
-from .projector import ProjectorSink
-from .queue import Queue
-from .room import DiskError
+from .disk_space import DiskError
+from .file_sink import FileSink
+from .mlflow_sink import MLFlowSink
+from .projector_sink import ProjectorSink
 from .sink import Sink
+from .sink_queue import Queue as Queue  # alias: until merged
+from .sink_queue import SinkQueue
 from .snapshot import Snapshot
-from .tensorboard import TensorBoardSink
-from .wandb import WandbSink
+from .tensorboard_sink import TensorBoardSink
+from .wandb_sink import WandbSink
 
 __all__ = [
     "DiskError",
     "FileSink",
     "MLFlowSink",
     "ProjectorSink",
-    "Queue",
     "Sink",
+    "SinkQueue",
     "Snapshot",
     "TensorBoardSink",
     "WandbSink",

@@ -1,4 +1,4 @@
-"""What a logger's sink can do."""
+"""The interface of a sink: one class that implements it per kind of logger."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,18 +11,20 @@ Picture = NDArray[np.uint8]
 
 
 class Sink(Protocol):
-    """Writes to one logger. Pictures come from a thread of their own, all else from the training's."""
+    """Writes to one logger. `image` is called in the worker thread, all else in the thread of the training."""
 
     def open(self) -> None:
-        """Called before a picture is queued."""
+        """Open files that `image` needs; called before each picture is queued."""
 
-    def image(self, tag: str, picture: Picture, step: int) -> None: ...
+    def image(self, tag: str, picture: Picture, step: int) -> None:
+        """Write a picture. Raises OSError if it cannot be written."""
 
-    def scalar(self, tag: str, value: float, step: int) -> None: ...
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Write a number. Raises OSError if it cannot be written."""
 
     def flush(self) -> None:
         """Return when all is on disk."""
 
     @property
     def projector(self) -> Path | None:
-        """Where the Projector's runs go; None if it has no such place."""
+        """The folder for runs of TensorBoard's Projector; None if this logger shows none."""

@@ -1,4 +1,4 @@
-"""What the Projector is given at one moment of the training, checked."""
+"""The points that TensorBoard's Projector shows for one step, validated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,54 +7,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: TensorBoard sends the browser no more rows than this.
+#: TensorBoard sends at most this many rows to the browser.
 LARGEST_COUNT = 100_000
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The points of one step: where they are, what is known of them, what they look like.
+    """N points at one step.
 
-    `embeddings`: a name for each cloud of the same N points, (N, D), finite. `table`: columns of N texts each. `thumbnails`:
-    (N, h, w, 3), of any aspect ratio, or None. Raises ValueError for anything else.
+    Args:
+        step: the global step.
+        embeddings: coordinates of the points, (N, D) and finite, by name; one entry of the Projector each.
+        metadata: columns of N texts by name.
+        thumbnails: pictures of the points, (N, h, w, 3), of any aspect ratio.
+
+    Raises ValueError for other values or shapes.
     """
 
     step: int
     embeddings: Mapping[str, NDArray[np.floating[Any]]]
-    table: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
     thumbnails: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.step < 0:
             raise ValueError(f"step={self.step} is negative; pass the trainer's global_step")
         if not self.embeddings:
-            raise ValueError("embeddings={} holds nothing to show; pass at least one array, (N, D)")
+            raise ValueError("embeddings={} is empty; pass at least one array, (N, D)")
         for name, embedding in self.embeddings.items():
             _check_embedding(name, embedding)
         first = next(iter(self.embeddings))
         for name, embedding in self.embeddings.items():
             self._check_count(f"embeddings[{name!r}]", len(embedding), first)
-        for name, column in self.table.items():
-            self._check_count(f"table[{name!r}]", len(column), first)
+        for name, column in self.metadata.items():
+            self._check_count(f"metadata[{name!r}]", len(column), first)
         if self.thumbnails is not None:
             _check_thumbnails(self.thumbnails)
             self._check_count("thumbnails", len(self.thumbnails), first)
 
     @property
     def count(self) -> int:
-        """N, the number of points."""
+        """The number of points, N."""
         return len(next(iter(self.embeddings.values())))
 
     @property
     def nbytes(self) -> int:
-        """About as much as it takes on disk, the table aside."""
+        """About its size on disk in bytes, without the metadata."""
         pictures = 0 if self.thumbnails is None else self.thumbnails.nbytes
         return pictures + sum(4 * embedding.size for embedding in self.embeddings.values())
 
     def _check_count(self, name: str, count: int, first: str) -> None:
         if count != self.count:
             raise ValueError(
-                f"{name} has {count} rows, embeddings[{first!r}] has {self.count}; pass one row for each point in all"
+                f"{name} has {count} rows, embeddings[{first!r}] has {self.count}; pass one row for each point"
             )
 
 
@@ -63,7 +68,9 @@ def _check_embedding(name: str, embedding: NDArray[np.floating[Any]]) -> None:
     if embedding.ndim != 2 or 0 in embedding.shape:
         raise ValueError(f"{label} has the shape {embedding.shape}; pass (N, D), one row for each point")
     if len(embedding) > LARGEST_COUNT:
-        raise ValueError(f"{label} has {len(embedding)} rows; TensorBoard shows {LARGEST_COUNT}: choose that many")
+        raise ValueError(
+            f"{label} has {len(embedding)} rows; TensorBoard shows at most {LARGEST_COUNT}; pass a sample of them"
+        )
     if not np.issubdtype(embedding.dtype, np.floating):
         raise ValueError(f"{label} holds {embedding.dtype}; pass floating-point numbers")
     largest = np.abs(embedding).max()  # inf or nan if any is

@@ -5,20 +5,20 @@ import matplotlib.style
 import numpy as np
 import pytest
 
-from lightning_viz.render import Cloud, scatter, scatter_film, thin
-from lightning_viz.render.legend import COLOURS, PLAIN, UNKNOWN
+from lightning_viz.render import ScatterFrame, render_scatter, render_scatter_film, thin
+from lightning_viz.render.legend import COLOURS, UNKNOWN, UNLABELLED
 from lightning_viz.render.scatter import COLUMN, SIDE, Window
 from lightning_viz.render.text import GREY
 
-from .words import holds
+from .reading import holds
 
 LEFT, TOP = 10, 35  # of the plot on the page
 FILM_TOP = TOP + 19
 SQUARE = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
 
 
-def cloud(points, step=0, **options):
-    return Cloud(step, np.asarray(points, np.float32), **options)
+def frame(points, step=0, **options):
+    return ScatterFrame(step, np.asarray(points, np.float32), **options)
 
 
 def normal(count, seed=0, scale=1.0):
@@ -41,7 +41,7 @@ def middle(picture, colour):
 
 
 def test_points_stand_where_they_are_in_the_colour_of_their_class():
-    picture = plot(scatter(cloud(SQUARE), "t", labels=np.arange(4)))
+    picture = plot(render_scatter(frame(SQUARE), "t", labels=np.arange(4)))
     places = [middle(picture, COLOURS[index]) for index in range(4)]
     low, high = np.min(places), np.max(places)
     assert high - low > 0.85 * SIDE
@@ -51,25 +51,25 @@ def test_points_stand_where_they_are_in_the_colour_of_their_class():
 
 
 def test_both_axes_have_one_scale():
-    picture = plot(scatter(cloud([[0, 0], [8, 0], [0, 2]]), "t", labels=np.arange(3)))
+    picture = plot(render_scatter(frame([[0, 0], [8, 0], [0, 2]]), "t", labels=np.arange(3)))
     origin, right, up = (np.array(middle(picture, COLOURS[index])) for index in range(3))
     assert np.linalg.norm(right - origin) == pytest.approx(4 * np.linalg.norm(up - origin), rel=0.03)
 
 
 def test_without_labels_all_have_one_colour():
-    page = scatter(cloud(SQUARE), "t")
-    assert inked(plot(page), PLAIN.colour).sum() > 100
+    page = render_scatter(frame(SQUARE), "t")
+    assert inked(plot(page), UNLABELLED.colour).sum() > 100
     assert not inked(plot(page), COLOURS[1]).any()
 
 
 def test_points_of_no_known_class_are_grey():
-    picture = plot(scatter(cloud(SQUARE), "t", labels=np.array([0, 0, 0, -1])))
+    picture = plot(render_scatter(frame(SQUARE), "t", labels=np.array([0, 0, 0, -1])))
     column, row = middle(picture, UNKNOWN.colour)
     assert column > SIDE / 2 > row
 
 
 def test_misclassified_points_are_hollow_and_counted():
-    page = scatter(cloud(SQUARE, correct=np.array([True, True, True, False])), "t", labels=np.arange(4))
+    page = render_scatter(frame(SQUARE, correct=np.array([True, True, True, False])), "t", labels=np.arange(4))
     picture = plot(page)
     solid, hollow = (inked(picture, COLOURS[index]).sum() for index in (2, 3))
     assert hollow < 0.6 * solid
@@ -79,31 +79,31 @@ def test_misclassified_points_are_hollow_and_counted():
 def test_no_class_hides_the_others():
     """Where two classes share their places, each of them is on top somewhere."""
     places = np.stack(np.meshgrid(range(7), range(7)), axis=-1).reshape(-1, 2)
-    picture = plot(scatter(cloud([*places, *places]), "t", labels=np.repeat([0, 1], 49))).astype(int)
-    pixels = np.round(SIDE / 2 + Window.of([cloud(places)]).units(places) * (SIDE - 7) / 2).astype(int)
+    picture = plot(render_scatter(frame([*places, *places]), "t", labels=np.repeat([0, 1], 49))).astype(int)
+    pixels = np.round(SIDE / 2 + Window.of([frame(places)]).relative(places) * (SIDE - 7) / 2).astype(int)
     centres = [picture[row, column] for row, column in pixels]
     blue = sum(np.abs(centre - COLOURS[0]).sum() < np.abs(centre - COLOURS[1]).sum() for centre in centres)
     assert 15 < blue < 34
 
 
 def test_the_grid_is_behind_the_points():
-    picture = plot(scatter(cloud([*SQUARE, [0, 0]]), "t", labels=np.array([0, 0, 0, 0, 1])))
+    picture = plot(render_scatter(frame([*SQUARE, [0, 0]]), "t", labels=np.array([0, 0, 0, 0, 1])))
     centre = picture[SIDE // 2 - 3 : SIDE // 2 + 3, SIDE // 2 - 3 : SIDE // 2 + 3].astype(int)
     assert np.abs(centre - COLOURS[1]).max() < 40
 
 
 def test_one_point_far_out_does_not_squash_the_others():
     points = np.concatenate([normal(200), [[900, 0]]])
-    page = scatter(cloud(points), "t")
+    page = render_scatter(frame(points), "t")
     rows, columns = np.nonzero(np.ptp(plot(page).astype(int), axis=-1) > 20)
     assert np.ptp(rows) > 0.6 * SIDE
     assert np.ptp(columns) > 0.6 * SIDE
-    assert holds(page, "1 outside, drawn at the edge")
+    assert holds(page, "outliers drawn at the edge: 1")
 
 
 def test_a_point_outside_is_drawn_at_the_edge_in_its_direction():
     points = np.concatenate([np.tile(SQUARE, (4, 1)), [[900, -450]], [[-np.inf, 0]]])
-    picture = plot(scatter(cloud(points), "t", labels=np.repeat([0, 1, 2], [16, 1, 1])))
+    picture = plot(render_scatter(frame(points), "t", labels=np.repeat([0, 1, 2], [16, 1, 1])))
     column, row = middle(picture, COLOURS[1])
     assert column > SIDE - 8
     assert row == pytest.approx(0.75 * SIDE, abs=2)
@@ -114,41 +114,41 @@ def test_a_point_outside_is_drawn_at_the_edge_in_its_direction():
 @pytest.mark.parametrize("kind", ["normal", "uniform", "standard_cauchy", "exponential"])
 def test_all_but_two_in_a_hundred_are_inside(kind, seed):
     points = getattr(np.random.default_rng(seed), kind)(size=(500, 2))
-    window = Window.of([cloud(points)])
-    outside = (np.abs(window.units(points)) > 1).any(axis=1).sum()
+    window = Window.of([frame(points)])
+    outside = (np.abs(window.relative(points)) > 1).any(axis=1).sum()
     assert outside <= (10 if kind == "standard_cauchy" else 0)
 
 
 def test_a_small_far_cluster_is_no_outlier():
     """A class that makes up a twentieth of the points is seen, however tight the rest."""
     points = np.concatenate([normal(190, scale=0.01), 5 + normal(10, scale=0.01)])
-    assert (np.abs(Window.of([cloud(points)]).units(points)) <= 1).all()
+    assert (np.abs(Window.of([frame(points)]).relative(points)) <= 1).all()
 
 
-def test_points_that_are_not_there_are_left_out_and_counted():
+def test_missing_points_are_left_out_and_counted():
     points = SQUARE.copy()
     points[1, 0] = np.nan
-    page = scatter(cloud(points), "t", labels=np.arange(4))
+    page = render_scatter(frame(points), "t", labels=np.arange(4))
     assert holds(page, "3 of 4 points")
     assert not inked(plot(page), COLOURS[1]).any()
 
 
-def test_axes_tell_their_share_of_the_variance():
-    page = scatter(cloud(SQUARE, shares=(0.341, np.nan)), "t")
-    assert holds(page, "→ component 1 (34% of variance)", GREY)
-    assert holds(page, "↑ component 2", GREY)
-    assert not holds(page, "↑ component 2 (", GREY)
+def test_axes_state_their_explained_variance():
+    page = render_scatter(frame(SQUARE, explained_variance=(0.341, np.nan)), "t")
+    assert holds(page, "x: component 1 (34% of variance)", GREY)
+    assert holds(page, "y: component 2", GREY)
+    assert not holds(page, "y: component 2 (", GREY)
 
 
 def test_notes_are_printed_and_the_grid_is_explained():
-    page = scatter(cloud(SQUARE), "t", ["a $note$"])
+    page = render_scatter(frame(SQUARE), "t", ["a $note$"])
     assert holds(page, "a $note$", GREY)
-    assert holds(page, "one scale for both axes; grid lines 0.5 apart, darker at 0", GREY)
+    assert holds(page, "Same scale on both axes; grid lines every 0.5, darker at 0.", GREY)
 
 
 def test_every_column_has_one_scale():
     """The same points stand at the same pixels in a strip's every column, whatever the others hold."""
-    page = scatter_film([cloud(SQUARE), cloud(5 * SQUARE, 1), cloud(SQUARE, 2)], "t", labels=np.arange(4))
+    page = render_scatter_film([frame(SQUARE), frame(5 * SQUARE, 1), frame(SQUARE, 2)], "t", labels=np.arange(4))
     first, second, third = (plot(page, FILM_TOP, COLUMN, column) for column in range(3))
     assert (first == third).all()
     small, large = (np.ptp([middle(one, COLOURS[index]) for index in range(4)]) for one in (first, second))
@@ -156,16 +156,16 @@ def test_every_column_has_one_scale():
 
 
 def test_columns_are_headed_by_their_steps_and_the_legend_stands_at_the_end():
-    clouds = [cloud(SQUARE, step) for step in (0, 12, 130)]
-    page = scatter_film(clouds, "t", labels=np.arange(4), name=lambda index: f"class {index}")
+    frames = [frame(SQUARE, step) for step in (0, 12, 130)]
+    page = render_scatter_film(frames, "t", labels=np.arange(4), name=lambda index: f"class {index}")
     assert all(holds(page[:, LEFT + 262 * index :], f"step {step}", GREY) for index, step in enumerate((0, 12, 130)))
     assert holds(page[:, LEFT + 262 * 3 :], "class 3")
     assert not holds(page[:, : LEFT + 262 * 3], "class 3")
 
 
 def test_strips_are_thinned_like_films():
-    clouds = tuple(cloud(SQUARE, step) for step in range(9))
-    assert [one.step for one in thin(clouds, 3)][::2] == [0, 8]
+    frames = tuple(frame(SQUARE, step) for step in range(9))
+    assert [one.step for one in thin(frames, 3)][::2] == [0, 8]
 
 
 @pytest.mark.parametrize(
@@ -184,25 +184,25 @@ def test_strips_are_thinned_like_films():
 )
 def test_any_points_can_be_drawn(points):
     points = np.asarray(points, np.float32)
-    clouds = [cloud(points, correct=np.zeros(len(points), bool)), cloud(np.full_like(points, np.nan), 1)]
+    frames = [frame(points, correct=np.zeros(len(points), bool)), frame(np.full_like(points, np.nan), 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        page = scatter(clouds[0], "t", labels=np.arange(len(points)) - 1)
-        film = scatter_film(clouds, "t", labels=np.arange(len(points)) - 1)
+        page = render_scatter(frames[0], "t", labels=np.arange(len(points)) - 1)
+        film = render_scatter_film(frames, "t", labels=np.arange(len(points)) - 1)
     there = ~np.isnan(points).any(axis=1)
     coloured = np.ptp(plot(page).astype(int), axis=-1) > 20
     assert coloured.any() == there[1:].any()  # the first label is unknown
     assert film.shape[1] > 2 * COLUMN
 
 
-def test_points_that_differ_little_are_told_apart():
-    picture = plot(scatter(cloud([[1e-30, 0], [0, 1e-30]]), "t", labels=np.arange(2)))
+def test_points_that_differ_little_are_drawn_apart():
+    picture = plot(render_scatter(frame([[1e-30, 0], [0, 1e-30]]), "t", labels=np.arange(2)))
     assert np.ptp([middle(picture, COLOURS[index]) for index in range(2)]) > 0.8 * SIDE
 
 
 def test_same_points_same_picture_in_any_thread_and_style():
     labels = np.arange(300) % 30
-    draw = lambda _: scatter(cloud(normal(300)), "t", labels=labels).tobytes()  # noqa: E731
+    draw = lambda _: render_scatter(frame(normal(300)), "t", labels=labels).tobytes()  # noqa: E731
     with matplotlib.rc_context():
         matplotlib.style.use(["dark_background", "fivethirtyeight"])
         with ThreadPoolExecutor(4) as threads:
@@ -213,26 +213,26 @@ def test_same_points_same_picture_in_any_thread_and_style():
 def test_global_random_state_is_left_alone():
     np.random.seed(0)
     before = np.random.get_state()[1].tolist()
-    scatter(cloud(SQUARE), "t")
+    render_scatter(frame(SQUARE), "t")
     assert np.random.get_state()[1].tolist() == before
 
 
 def test_points_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"points have the shape \(4, 3\)"):
-        cloud(np.zeros((4, 3)))
+        frame(np.zeros((4, 3)))
 
 
 def test_correct_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"correct has the shape \(3,\); it must be \(4,\)"):
-        cloud(SQUARE, correct=np.ones(3, bool))
+        frame(SQUARE, correct=np.ones(3, bool))
 
 
 def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"labels have the shape \(3,\); they must be \(4,\)"):
-        scatter(cloud(SQUARE), "t", labels=np.zeros(3, int))
+        render_scatter(frame(SQUARE), "t", labels=np.zeros(3, int))
 
 
 @pytest.mark.parametrize("counts", [(), (4, 3)])
 def test_steps_of_other_points_are_refused(counts):
-    with pytest.raises(ValueError, match="give the same points"):
-        scatter_film([cloud(SQUARE[:count]) for count in counts], "t")
+    with pytest.raises(ValueError, match="with the same points"):
+        render_scatter_film([frame(SQUARE[:count]) for count in counts], "t")

@@ -1,16 +1,16 @@
-"""Pictures as files, for loggers that are files themselves."""
+"""Pictures as PNG files, for loggers whose log is files, such as Lightning's CSVLogger."""
 
 from collections.abc import Callable
 
 import fsspec
 
-from .names import plain_name
-from .png import png
+from .file_names import safe_name
+from .png_encoder import encode_png
 from .sink import Picture
 
 
 class FileSink:
-    """`<folder>/pictures/<tag>/<step>.png`, on any file system that fsspec knows; scalars as the logger logs its own."""
+    """Writes `<folder>/pictures/<tag>/<step>.png` on any file system that fsspec supports; scalars go to the logger."""
 
     projector = None
 
@@ -18,18 +18,19 @@ class FileSink:
         self._folder = folder
         self._log_metrics = log_metrics
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """Nothing to open."""
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         system, folder = fsspec.url_to_fs(self._folder())
-        folder = "/".join([folder, "pictures", *map(plain_name, tag.split("/"))])
+        folder = "/".join([folder, "pictures", *map(safe_name, tag.split("/"))])
         system.makedirs(folder, exist_ok=True)
         name = f"{folder}/{step:08d}.png"
-        system.pipe_file(f"{name}.part", png(picture))  # all of it or nothing
+        system.pipe_file(f"{name}.part", encode_png(picture))  # a crash leaves no half-written PNG
         system.mv(f"{name}.part", name)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._log_metrics({tag: value}, step)
 
     def flush(self) -> None:
-        """Files are there as soon as they are written."""
+        """Nothing to flush: each picture is on disk when `image` returns."""

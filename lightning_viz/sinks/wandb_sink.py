@@ -1,4 +1,4 @@
-"""Weights & Biases, through Lightning's WandbLogger."""
+"""Pictures and scalars to Weights & Biases, through Lightning's WandbLogger."""
 
 from typing import Any
 
@@ -8,14 +8,15 @@ from .sink import Picture
 
 
 class WandbSink:
-    """Pictures and scalars where the logger logs its own, with the step as `trainer/global_step`."""
+    """Writes pictures and scalars as the logger writes its own, with the step as `trainer/global_step`."""
 
     projector = None
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """Nothing to open."""
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         self._logger.log_image(tag, [Image.fromarray(picture)], step)
@@ -24,4 +25,4 @@ class WandbSink:
         self._logger.log_metrics({tag: value}, step)
 
     def flush(self) -> None:
-        """wandb has a process of its own, which finishes when the run does."""
+        """Nothing to flush: wandb's own process uploads, and finishes with the run."""

@@ -1,4 +1,4 @@
-"""TensorBoard's own projector backend, asked as its page asks it."""
+"""TensorBoard's projector backend, with the requests that its page makes."""
 
 import io
 from pathlib import Path
@@ -12,8 +12,8 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 
-class Board:
-    """A TensorBoard on a folder, which `reload` tells to look again, as its timer does."""
+class ProjectorBackend:
+    """The backend on a folder; `reload` reads it again, as TensorBoard's timer does."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -28,9 +28,9 @@ class Board:
         self._runs.Reload()
 
     def _get(self, route: str, query: str = ""):
-        answer = self._clients[f"/{route}"].get(f"/{route}?{query}")
-        assert answer.status_code == 200, answer.text
-        return answer
+        response = self._clients[f"/{route}"].get(f"/{route}?{query}")
+        assert response.status_code == 200, response.text
+        return response
 
     @property
     def runs(self) -> list[str]:
@@ -38,7 +38,7 @@ class Board:
 
     @property
     def embeddings(self) -> dict[str, dict]:
-        """What the config says of each tensor, by name; of the only run that has any."""
+        """The config's entry of each tensor by name, of the only run."""
         if not self.runs:
             return {}
         (run,) = self.runs
@@ -46,24 +46,26 @@ class Board:
         assert len({entry["tensorName"] for entry in entries}) == len(entries)
         return {entry["tensorName"]: entry for entry in entries}
 
-    def _ask(self, route: str, name: str):
-        # The page puts names into addresses as they are, and the browser encodes what no address may hold.
+    def _get_file(self, route: str, name: str):
+        # The page puts names into URLs without escaping; the browser encodes what a URL must not contain.
         return self._get(route, f"run={self.runs[0]}&name={name}&num_rows=100000")
 
     def tensor(self, name: str) -> np.ndarray:
-        return np.frombuffer(self._ask("tensor", name).data, np.float32).reshape(self.embeddings[name]["tensorShape"])
+        return np.frombuffer(self._get_file("tensor", name).data, np.float32).reshape(
+            self.embeddings[name]["tensorShape"]
+        )
 
     def lines(self, name: str) -> list[str]:
         """The lines of the metadata, as the page splits and skips them."""
-        lines = self._ask("metadata", name).text.split("\n")
+        lines = self._get_file("metadata", name).text.split("\n")
         assert lines[-1] == ""
         return [line for line in lines if line.strip()]
 
     def sprite(self, name: str) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(self._ask("sprite_image", name).data)))
+        return np.asarray(Image.open(io.BytesIO(self._get_file("sprite_image", name).data)))
 
     def load_all(self) -> list[str]:
-        """Everything that the run names; the names of its tensors."""
+        """Load all files of the run; the names of its tensors."""
         for name, entry in self.embeddings.items():
             assert np.isfinite(self.tensor(name)).all()
             assert self.lines(name)

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lightning_viz.render.film import thin
+from lightning_viz.render import thin
 from lightning_viz.sinks import ProjectorSink, Snapshot
 
-from .board import Board
+from .projector_backend import ProjectorBackend
 
 HOSTILE = [
     "tab\tbetween",
@@ -41,7 +41,7 @@ def snapshot(step, count=6, dimensions=4, seed=None, **changes):
     random = np.random.default_rng(step if seed is None else seed)
     values = dict(
         embeddings={"network.fc": random.standard_normal((count, dimensions), np.float32)},
-        table={
+        metadata={
             "class": [f"class {number % 3}" for number in range(count)],
             "loss": [f"{number / 10}" for number in range(count)],
         },
@@ -59,8 +59,8 @@ def files(folder):
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in run_of(folder).iterdir()}
 
 
-def steps(board):
-    return [int(name.split()[1]) for name in board.embeddings]
+def steps(backend):
+    return [int(name.split()[1]) for name in backend.embeddings]
 
 
 # What TensorBoard reads
@@ -69,20 +69,20 @@ def steps(board):
 def test_tensorboard_reads_what_was_written(tmp_path):
     written = snapshot(12, count=7, dimensions=5)
     ProjectorSink(tmp_path).write(written)
-    board, name = Board(tmp_path), "step 000012 · network.fc"
-    assert board.runs == ["projector-12"]
-    assert list(board.embeddings) == [name]
-    np.testing.assert_allclose(board.tensor(name), written.embeddings["network.fc"], rtol=2e-5)
-    rows = [f"{label}\t{loss}" for label, loss in zip(*written.table.values(), strict=True)]
-    assert board.lines(name) == ["class\tloss", *rows]
-    assert board.embeddings[name]["sprite"]["singleImageDim"] == [8, 8]
-    np.testing.assert_array_equal(board.sprite(name)[8:16, 16:24, :3], written.thumbnails[5])
+    backend, name = ProjectorBackend(tmp_path), "step 000012 · network.fc"
+    assert backend.runs == ["projector-12"]
+    assert list(backend.embeddings) == [name]
+    np.testing.assert_allclose(backend.tensor(name), written.embeddings["network.fc"], rtol=2e-5)
+    rows = [f"{label}\t{loss}" for label, loss in zip(*written.metadata.values(), strict=True)]
+    assert backend.lines(name) == ["class\tloss", *rows]
+    assert backend.embeddings[name]["sprite"]["singleImageDim"] == [8, 8]
+    np.testing.assert_array_equal(backend.sprite(name)[8:16, 16:24, :3], written.thumbnails[5])
 
 
 def test_all_numbers_but_the_first_are_written_exactly(tmp_path):
     written = snapshot(0, count=50, dimensions=9)
     ProjectorSink(tmp_path).write(written)
-    found = Board(tmp_path).tensor("step 000000 · network.fc").ravel()
+    found = ProjectorBackend(tmp_path).tensor("step 000000 · network.fc").ravel()
     np.testing.assert_array_equal(found[1:], written.embeddings["network.fc"].ravel()[1:])
 
 
@@ -95,16 +95,16 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("values", TEXTS.values(), ids=TEXTS)
-def test_numbers_whose_bytes_are_text_are_numbers(tmp_path, values):
-    ProjectorSink(tmp_path).write(snapshot(0, embeddings={"fc": values}, table={}, thumbnails=None))
-    np.testing.assert_allclose(Board(tmp_path).tensor("step 000000 · fc"), values, rtol=2e-5, atol=1e-40)
+def test_numbers_whose_bytes_are_valid_text_are_read_as_numbers(tmp_path, values):
+    ProjectorSink(tmp_path).write(snapshot(0, embeddings={"fc": values}, metadata={}, thumbnails=None))
+    np.testing.assert_allclose(ProjectorBackend(tmp_path).tensor("step 000000 · fc"), values, rtol=2e-5, atol=1e-40)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_one_and_two_dimensions_are_shown_in_three(tmp_path, dimensions):
     written = snapshot(0, dimensions=dimensions)
     ProjectorSink(tmp_path).write(written)
-    found = Board(tmp_path).tensor("step 000000 · network.fc")
+    found = ProjectorBackend(tmp_path).tensor("step 000000 · network.fc")
     np.testing.assert_allclose(found[:, :dimensions], written.embeddings["network.fc"], rtol=2e-5)
     assert not found[:, dimensions:].any()
     assert found.shape[1] == 3
@@ -114,27 +114,27 @@ def test_one_and_two_dimensions_are_shown_in_three(tmp_path, dimensions):
 def test_other_floats_and_any_order_in_memory(tmp_path, dtype):
     values = np.asfortranarray(np.random.default_rng(0).standard_normal((6, 4)).astype(dtype))
     ProjectorSink(tmp_path).write(snapshot(0, embeddings={"fc": values}))
-    np.testing.assert_allclose(Board(tmp_path).tensor("step 000000 · fc"), values, rtol=2e-5)
+    np.testing.assert_allclose(ProjectorBackend(tmp_path).tensor("step 000000 · fc"), values, rtol=2e-5)
 
 
 def test_one_column_has_no_header(tmp_path):
-    ProjectorSink(tmp_path).write(snapshot(0, count=3, table={"class": ["a", "b", "c"]}))
-    assert Board(tmp_path).lines("step 000000 · network.fc") == ["a", "b", "c"]
+    ProjectorSink(tmp_path).write(snapshot(0, count=3, metadata={"class": ["a", "b", "c"]}))
+    assert ProjectorBackend(tmp_path).lines("step 000000 · network.fc") == ["a", "b", "c"]
 
 
-def test_without_a_table_points_have_numbers_and_without_thumbnails_no_sprite(tmp_path):
-    ProjectorSink(tmp_path).write(snapshot(0, count=3, table={}, thumbnails=None))
-    board, name = Board(tmp_path), "step 000000 · network.fc"
-    assert board.lines(name) == ["0", "1", "2"]
-    assert "sprite" not in board.embeddings[name]
+def test_without_metadata_points_have_their_index_and_without_thumbnails_no_sprite(tmp_path):
+    ProjectorSink(tmp_path).write(snapshot(0, count=3, metadata={}, thumbnails=None))
+    backend, name = ProjectorBackend(tmp_path), "step 000000 · network.fc"
+    assert backend.lines(name) == ["0", "1", "2"]
+    assert "sprite" not in backend.embeddings[name]
 
 
-def test_names_sort_as_their_steps_do(tmp_path):
+def test_names_sort_by_step(tmp_path):
     sink = ProjectorSink(tmp_path)
     for step in (5, 999_999, 20_000_000):
         values = snapshot(step).embeddings["network.fc"]
         sink.write(snapshot(step, embeddings={"fc": values, "fc, principal components": values}))
-    names = list(Board(tmp_path).embeddings)
+    names = list(ProjectorBackend(tmp_path).embeddings)
     assert names == sorted(names)
     assert names[::2] == ["step 00000005 · fc", "step 00999999 · fc", "step 20000000 · fc"]
 
@@ -145,8 +145,8 @@ def test_names_sort_as_their_steps_do(tmp_path):
 def test_a_running_tensorboard_sees_each_snapshot(tmp_path):
     sink = ProjectorSink(tmp_path)
     sink.write(snapshot(0))
-    board = Board(tmp_path)
-    assert (board.runs, steps(board)) == (["projector-0"], [0])
+    backend = ProjectorBackend(tmp_path)
+    assert (backend.runs, steps(backend)) == (["projector-0"], [0])
     for step, run, expected in [
         (12, "projector-12", [0, 12]),
         (13, "projector-13", [0, 12, 13]),
@@ -155,44 +155,44 @@ def test_a_running_tensorboard_sees_each_snapshot(tmp_path):
     ]:
         written = snapshot(step, seed=len(run))
         sink.write(written)
-        board.reload()
-        assert (board.runs, steps(board)) == ([run], expected)
-        found = board.tensor(f"step {step:06d} · network.fc")
+        backend.reload()
+        assert (backend.runs, steps(backend)) == ([run], expected)
+        found = backend.tensor(f"step {step:06d} · network.fc")
         np.testing.assert_allclose(found, written.embeddings["network.fc"], rtol=2e-5)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_resumed_run_goes_on_and_replaces_what_it_does_again(tmp_path):
+def test_a_resumed_run_is_continued_and_its_repeated_steps_are_replaced(tmp_path):
     before = [snapshot(step) for step in (0, 10, 20, 30)]
     for one in before:
         ProjectorSink(tmp_path).write(one)
     again = snapshot(20, seed=77)
     ProjectorSink(tmp_path).write(again)
-    board = Board(tmp_path)
-    assert (board.runs, steps(board)) == (["projector-20"], [0, 10, 20])
+    backend = ProjectorBackend(tmp_path)
+    assert (backend.runs, steps(backend)) == (["projector-20"], [0, 10, 20])
     for step, one in ((0, before[0]), (10, before[1]), (20, again)):
-        found = board.tensor(f"step {step:06d} · network.fc")
+        found = backend.tensor(f"step {step:06d} · network.fc")
         np.testing.assert_allclose(found, one.embeddings["network.fc"], rtol=2e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"embeddings {", b"\xff\xfe"])
-def test_a_config_that_is_spoilt_is_written_anew(tmp_path, content):
+def test_a_corrupt_config_is_written_again(tmp_path, content):
     ProjectorSink(tmp_path).write(snapshot(0))
     (run_of(tmp_path) / "projector_config.pbtxt").write_bytes(content)
     ProjectorSink(tmp_path).write(snapshot(1))
-    assert steps(Board(tmp_path)) == [1]
+    assert steps(ProjectorBackend(tmp_path)) == [1]
 
 
 @pytest.mark.parametrize(
-    ("kind", "spoil"), [("tensor", "remove"), ("tensor", "cut"), ("table", "remove"), ("sprite", "remove")]
+    ("kind", "damage"), [("tensor", "remove"), ("tensor", "cut"), ("metadata", "remove"), ("sprite", "remove")]
 )
-def test_entries_that_lack_a_file_are_left_out(tmp_path, kind, spoil):
+def test_entries_that_lack_a_file_are_left_out(tmp_path, kind, damage):
     ProjectorSink(tmp_path).write(snapshot(0))
     (path,) = run_of(tmp_path).glob(f"{kind}-*")
-    path.unlink() if spoil == "remove" else path.write_bytes(path.read_bytes()[:-4])
-    values = {"table": {"class": list("abcdef")}, "thumbnails": None}
+    path.unlink() if damage == "remove" else path.write_bytes(path.read_bytes()[:-4])
+    values = {"metadata": {"class": list("abcdef")}, "thumbnails": None}
     ProjectorSink(tmp_path).write(snapshot(1, **values))
-    assert steps(Board(tmp_path)) == [1]
+    assert steps(ProjectorBackend(tmp_path)) == [1]
 
 
 def test_a_config_cannot_lead_the_sink_outside(tmp_path):
@@ -203,48 +203,48 @@ def test_a_config_cannot_lead_the_sink_outside(tmp_path):
     config = run_of(tmp_path / "log") / "projector_config.pbtxt"
     config.write_text(re.sub(r'tensor_path: "', 'tensor_path: "../../', config.read_text()))
     sink.write(snapshot(1))
-    assert steps(Board(tmp_path / "log")) == [1]
+    assert steps(ProjectorBackend(tmp_path / "log")) == [1]
     assert secret.read_bytes() == bytes(96)
 
 
 def test_two_names_are_two_runs(tmp_path):
     for name in ("projector", "projector-1", "a/b", "a_b"):
         ProjectorSink(tmp_path, name).write(snapshot(3))
-    assert len(Board(tmp_path).runs) == 4
+    assert len(ProjectorBackend(tmp_path).runs) == 4
 
 
-def test_what_has_not_changed_is_not_written_again(tmp_path):
+def test_unchanged_files_are_not_written_again(tmp_path):
     sink = ProjectorSink(tmp_path)
     sink.write(snapshot(0))
     before = files(tmp_path)
     sink.write(snapshot(1))
     after = files(tmp_path)
-    kept = {name for name in before if name.startswith(("sprite", "table", "tensor", "events"))}
+    kept = {name for name in before if name.startswith(("sprite", "metadata", "tensor", "events"))}
     assert len(kept) == 4
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert len(after) == len(before) + 1
 
 
-def test_at_most_so_many_snapshots_that_span_the_run(tmp_path):
+def test_max_snapshots_are_kept_evenly_spread_over_the_run(tmp_path):
     sink = ProjectorSink(tmp_path, max_snapshots=5)
     kept = ()
     for step in np.cumsum(np.random.default_rng(0).integers(1, 30, 25)).tolist():
         count = 3 + step % 3
         sink.write(snapshot(step, count=count))
         kept = thin([*kept, SimpleNamespace(step=step)], 5)
-    board = Board(tmp_path)
-    assert steps(board) == [frame.step for frame in kept]
-    named = {entry[key] for entry in board.embeddings.values() for key in ("tensorPath", "metadataPath")}
-    named |= {entry["sprite"]["imagePath"] for entry in board.embeddings.values()}
+    backend = ProjectorBackend(tmp_path)
+    assert steps(backend) == [frame.step for frame in kept]
+    named = {entry[key] for entry in backend.embeddings.values() for key in ("tensorPath", "metadataPath")}
+    named |= {entry["sprite"]["imagePath"] for entry in backend.embeddings.values()}
     others = set(files(tmp_path)) - named
     assert sorted(name.split(".")[0] for name in others) == ["events", "projector_config"]
 
 
-def test_only_the_newest(tmp_path):
+def test_max_snapshots_of_one_keeps_the_newest(tmp_path):
     sink = ProjectorSink(tmp_path, max_snapshots=1)
     for step in range(3):
         sink.write(snapshot(step))
-    assert steps(Board(tmp_path)) == [2]
+    assert steps(ProjectorBackend(tmp_path)) == [2]
 
 
 def test_files_of_others_stay(tmp_path):
@@ -260,33 +260,33 @@ def test_files_of_others_stay(tmp_path):
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_no_name_breaks_the_table_or_leaves_the_folder(tmp_path, text):
+def test_no_name_breaks_the_metadata_or_leaves_the_folder(tmp_path, text):
     folder = tmp_path / "log"
-    table = {"class": ["a", text, "b"], text: [text, text, "c"], "end": list("123")}
+    metadata = {"class": ["a", text, "b"], text: [text, text, "c"], "end": list("123")}
     sink = ProjectorSink(folder, text)
     for step in (1, 2):
-        sink.write(snapshot(step, count=3, embeddings={text: np.ones((3, 2))}, table=table))
+        sink.write(snapshot(step, count=3, embeddings={text: np.ones((3, 2))}, metadata=metadata))
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
     assert len(list(folder.iterdir())) == 1
-    board = Board(folder)
-    for name in board.load_all():
-        lines = [line.split("\t") for line in board.lines(name)]
+    backend = ProjectorBackend(folder)
+    for name in backend.load_all():
+        lines = [line.split("\t") for line in backend.lines(name)]
         assert [len(line) for line in lines] == [3, 3, 3, 3]
         assert [line[2] for line in lines] == ["end", "1", "2", "3"]
         assert all(0 < len(cell) <= 200 and cell.isprintable() for line in lines for cell in line)
 
 
-def test_names_that_can_be_read_stay_as_they_are(tmp_path):
+def test_printable_names_are_unchanged(tmp_path):
     names = ["<b>bold & bright</b>", "Großer Kudu", "日本語 🐱", "a/b"]
-    ProjectorSink(tmp_path).write(snapshot(0, count=4, table={"class": names}))
-    assert Board(tmp_path).lines("step 000000 · network.fc") == names
+    ProjectorSink(tmp_path).write(snapshot(0, count=4, metadata={"class": names}))
+    assert ProjectorBackend(tmp_path).lines("step 000000 · network.fc") == names
 
 
-def test_names_that_become_alike_stay_apart(tmp_path):
+def test_names_that_become_equal_get_a_number(tmp_path):
     values = {name: np.full((6, 2), number) for number, name in enumerate(("a:0", "a_0", "a#0"))}
     ProjectorSink(tmp_path).write(snapshot(0, embeddings={name: value + 0.1 for name, value in values.items()}))
-    board = Board(tmp_path)
-    found = [board.tensor(f"step 000000 · {name}")[1, 1] for name in ("a_0", "a_0 (2)", "a_0 (3)")]
+    backend = ProjectorBackend(tmp_path)
+    found = [backend.tensor(f"step 000000 · {name}")[1, 1] for name in ("a_0", "a_0 (2)", "a_0 (3)")]
     np.testing.assert_allclose(found, [0.1, 1.1, 2.1], rtol=1e-6)
 
 
@@ -305,11 +305,11 @@ def test_names_that_become_alike_stay_apart(tmp_path):
         ({"embeddings": {"fc": np.full((6, 4), np.nan)}}, r"embeddings\['fc'\] holds nan; pass finite"),
         ({"embeddings": {"fc": np.full((6, 4), -np.inf)}}, r"embeddings\['fc'\] holds inf; pass finite"),
         ({"embeddings": {"fc": np.full((6, 4), 1e300)}}, r"embeddings\['fc'\] holds 1e\+300; pass .* fit float32"),
-        ({"embeddings": {"fc": np.ones((100_001, 1))}}, "100001 rows; TensorBoard shows 100000: choose that many"),
+        ({"embeddings": {"fc": np.ones((100_001, 1))}}, "100001 rows; TensorBoard shows at most 100000; pass a sample"),
         ({"embeddings": {"a": np.ones((6, 2)), "b": np.ones((5, 2))}}, r"\['b'\] has 5 rows, embeddings\['a'\] has 6"),
         (
-            {"table": {"class": list("abcde")}},
-            r"table\['class'\] has 5 rows, embeddings\['network.fc'\] has 6; pass one",
+            {"metadata": {"class": list("abcde")}},
+            r"metadata\['class'\] has 5 rows, embeddings\['network.fc'\] has 6; pass one",
         ),
         ({"thumbnails": np.zeros((5, 8, 8, 3), np.uint8)}, "thumbnails has 5 rows, .* has 6; pass one row"),
         ({"thumbnails": np.zeros((6, 8, 8), np.uint8)}, r"thumbnails have the shape \(6, 8, 8\); pass \(N, h, w, 3\)"),
@@ -317,13 +317,13 @@ def test_names_that_become_alike_stay_apart(tmp_path):
         ({"thumbnails": np.zeros((6, 8, 8, 3))}, "thumbnails hold float64; pass uint8, 0 to 255"),
     ],
 )
-def test_wrong_values_are_said(changes, message):
+def test_wrong_values_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         snapshot(**{"step": 0, "seed": 0, **changes})
 
 
-def test_a_wrong_number_of_snapshots_is_said(tmp_path):
-    with pytest.raises(ValueError, match="max_snapshots=0 keeps nothing; pass 1 or more"):
+def test_a_wrong_number_of_snapshots_raises(tmp_path):
+    with pytest.raises(ValueError, match="max_snapshots=0 must be 1 or more"):
         ProjectorSink(tmp_path, max_snapshots=0)
 
 
@@ -362,30 +362,31 @@ def fresh_process():
     return start
 
 
-def test_killed_before_any_file_operation_it_leaves_what_tensorboard_loads(tmp_path, fresh_process):
+def test_files_can_be_loaded_after_a_kill_before_any_file_operation(tmp_path, fresh_process):
     seen = set()
     for killed_at in range(1, 200):
         folder = tmp_path / str(killed_at)
         folder.mkdir()
         process = fresh_process(write_some, folder, killed_at=killed_at)
         process.join()
-        seen.add(tuple(steps(Board(folder))))
-        if any(folder.rglob("*.tfevents.*")):  # a run that TensorBoard sees without its config is not looked at again
+        backend = ProjectorBackend(folder)
+        seen.add(tuple(steps(backend)))
+        backend.load_all()
+        if any(folder.rglob("*.tfevents.*")):  # TensorBoard reads the config when it first sees the run
             assert any(folder.rglob("projector_config.pbtxt"))
-        Board(folder).load_all()
         if process.exitcode == 0:
             break
         assert process.exitcode == -signal.SIGKILL
         ProjectorSink(folder, max_snapshots=2).write(snapshot(9))  # and the next one goes on
-        board = Board(folder)
-        board.load_all()
-        assert steps(board)[-1] == 9
+        backend = ProjectorBackend(folder)
+        backend.load_all()
+        assert steps(backend)[-1] == 9
         assert not list(folder.rglob("*.part"))
     assert killed_at > 30
     assert seen == {(), (0,), (0, 1), (0, 2), (0, 3)}
 
 
-def test_killed_at_any_time_it_leaves_what_tensorboard_loads(tmp_path, fresh_process):
+def test_files_can_be_loaded_after_a_kill_at_any_time(tmp_path, fresh_process):
     random = np.random.default_rng(0)
     for first in range(0, 4000, 100):
         process = fresh_process(write_some, tmp_path, first=first, count=2000, dimensions=128, many=100)
@@ -395,7 +396,7 @@ def test_killed_at_any_time_it_leaves_what_tensorboard_loads(tmp_path, fresh_pro
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        board = Board(tmp_path)
-        board.load_all()
-        assert max(steps(board), default=0) >= first
+        backend = ProjectorBackend(tmp_path)
+        backend.load_all()
+        assert max(steps(backend), default=0) >= first
         assert len(files(tmp_path)) < 15

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Frame, Line, Overlay, Pictures, film, thin
-from lightning_viz.render.film import TILE
+from lightning_viz.render import Frame, Line, Overlay, Pictures, render_film_strip, thin
+from lightning_viz.render.film_strip import TILE
 
 PICTURES = np.full((2, 16, 16, 3), 100, np.uint8)
 
@@ -11,7 +11,7 @@ def frame(step, values=None):
     return Frame.of(step, np.ones((2, 4, 4), np.float32) if values is None else values, [(), ()])
 
 
-def test_thinning_keeps_the_first_and_the_last_and_spreads_the_rest():
+def test_thin_keeps_the_first_and_the_last_and_spreads_the_rest():
     frames = ()
     for step in range(100):
         frames = thin([*frames, frame(step)], 8)
@@ -22,7 +22,7 @@ def test_thinning_keeps_the_first_and_the_last_and_spreads_the_rest():
     assert np.diff(steps).max() <= 3 * 100 / 7
 
 
-def test_nothing_is_thinned_that_fits():
+def test_thin_keeps_all_frames_that_fit():
     assert [one.step for one in thin([frame(0), frame(5), frame(6)], 3)] == [0, 5, 6]
 
 
@@ -44,7 +44,7 @@ def test_pictures_have_the_same_colours_in_every_frame():
         assert (Pictures()(Frame.of(0, values, [()]).raw, 1.0)[0, ..., 0] == greys[0, 0, : values.shape[2]]).all()
 
 
-def test_frames_keep_what_is_not_finite():
+def test_frames_keep_values_that_are_not_finite():
     values = np.array([np.nan, 1, 2, np.inf], np.float32).reshape(1, 2, 2)
     assert np.isfinite(frame(0, values).raw).tolist() == [[[False, True], [True, False]]]
 
@@ -53,12 +53,14 @@ def test_every_column_has_one_scale():
     """A value has the same colour in every column, also in one whose own maximum is lower."""
     weak, strong = np.full((2, 4, 4), 0.5, np.float32), np.full((2, 4, 4), 0.5, np.float32)
     strong[1] = 2.0
-    page = film([frame(0, weak), frame(9, strong)], "t", [], Overlay(PICTURES), [(Line("a"),), (Line("b"),)], PICTURES)
+    page = render_film_strip(
+        [frame(0, weak), frame(9, strong)], "t", [], Overlay(PICTURES), [(Line("a"),), (Line("b"),)], PICTURES
+    )
     middle = 10 + 19 + 6 + 19 + TILE // 2  # in the first row of tiles
     columns = [10 + index * (TILE + 10) + TILE // 2 for index in (1, 2)]
     assert (page[middle, columns[0]] == page[middle, columns[1]]).all()
 
 
 def test_a_row_for_each_picture_a_column_for_each_step():
-    page = film([frame(0), frame(1), frame(2)], "t", [], Overlay(PICTURES), [(), ()], PICTURES)
+    page = render_film_strip([frame(0), frame(1), frame(2)], "t", [], Overlay(PICTURES), [(), ()], PICTURES)
     assert page.shape[1] == 10 + 4 * (TILE + 10)

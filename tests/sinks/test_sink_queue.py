@@ -1,10 +1,10 @@
 import numpy as np
 
-from lightning_viz.sinks import Queue
+from lightning_viz.sinks import SinkQueue
 
 
-class Kept:
-    """A sink that keeps what it is given."""
+class MemorySink:
+    """A sink that records its calls."""
 
     projector = None
 
@@ -23,27 +23,27 @@ class Kept:
         self.flushed += 1
 
 
-def test_all_sinks_get_the_one_painting():
-    sinks, painted = [Kept(), Kept()], []
-    queue = Queue(sinks)
+def test_a_picture_is_rendered_once_for_all_sinks():
+    sinks, rendered = [MemorySink(), MemorySink()], []
+    queue = SinkQueue(sinks)
 
-    def paint():
-        painted.append(np.zeros((4, 4, 3), np.uint8))
-        return painted[-1]
+    def render():
+        rendered.append(np.zeros((4, 4, 3), np.uint8))
+        return rendered[-1]
 
-    queue.image("a/b", 7, paint, failed=lambda error: None)
+    queue.image("a/b", 7, render, failed=lambda error: None)
     queue.scalar("a/c", 7, 0.5)
     queue.flush()
-    assert len(painted) == 1
+    assert len(rendered) == 1
     for sink in sinks:
-        assert sink.pictures == [("a/b", 7, painted[0])]
+        assert sink.pictures == [("a/b", 7, rendered[0])]
         assert sink.scalars == [("a/c", 7, 0.5)]
         assert sink.flushed == 1
 
 
-def test_an_error_in_painting_is_told_and_the_next_picture_is_written():
-    sink, errors = Kept(), []
-    queue = Queue([sink])
+def test_an_error_in_rendering_is_reported_and_the_next_picture_is_written():
+    sink, errors = MemorySink(), []
+    queue = SinkQueue([sink])
     queue.image("a", 0, lambda: 1 / 0, failed=errors.append)
     queue.image("a", 1, lambda: np.zeros((4, 4, 3), np.uint8), failed=errors.append)
     queue.flush()
@@ -51,8 +51,8 @@ def test_an_error_in_painting_is_told_and_the_next_picture_is_written():
     assert [step for _, step, _ in sink.pictures] == [1]
 
 
-def test_an_embedding_without_a_place_is_not_even_made():
-    queue, errors = Queue([Kept()]), []
+def test_an_embedding_without_a_folder_is_not_made():
+    queue, errors = SinkQueue([MemorySink()]), []
     queue.embedding("features", lambda: 1 / 0, 20, errors.append)
     queue.flush()
     assert errors == []

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_viz.sinks import Queue, TensorBoardSink
+from lightning_viz.sinks import SinkQueue, TensorBoardSink
 
 from ..support import Events
 
@@ -23,19 +23,19 @@ def test_pictures_and_scalars_are_on_disk_after_flush(tmp_path):
     assert (np.asarray(Image.open(io.BytesIO(events.pictures("a/b")[0]))) == picture).all()
 
 
-def test_the_projectors_place_is_the_writers_folder(tmp_path):
+def test_the_projectors_folder_is_the_writers(tmp_path):
     writer = SummaryWriter(tmp_path)
     assert TensorBoardSink(lambda: writer).projector == tmp_path
 
 
 def test_a_closed_writer_is_opened_before_the_worker_writes(tmp_path):
-    """As in a second fit: training may write at that moment, too, and a second file would be in no order with the first."""
-    writer, painted = SummaryWriter(str(tmp_path)), Event()
+    """As in a second fit: the training may write at the same time, and two files would have no defined order."""
+    writer, rendered = SummaryWriter(str(tmp_path)), Event()
     writer.close()
-    queue = Queue([TensorBoardSink(lambda: writer)])
-    queue.image("late", 0, lambda: painted.wait() and np.zeros((4, 4, 3), np.uint8), print)
+    queue = SinkQueue([TensorBoardSink(lambda: writer)])
+    queue.image("late", 0, lambda: rendered.wait() and np.zeros((4, 4, 3), np.uint8), print)
     opened = writer.file_writer
-    painted.set()
+    rendered.set()
     queue.flush()
     assert opened is writer.file_writer is not None
     writer.close()

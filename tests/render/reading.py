@@ -1,4 +1,4 @@
-"""Reading pictures: whether words stand on them."""
+"""Reading pictures: whether a text is printed on them."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,11 +7,11 @@ from lightning_viz.render import Colour, Pixels
 from lightning_viz.render.text import INK, font
 
 
-def holds(page: Pixels, words: str, colour: Colour = INK) -> bool:
-    """Whether `words` stand somewhere on `page`, pixel by pixel, on white."""
-    left, top, right, bottom = (round(side) for side in font().getbbox(words))
+def holds(page: Pixels, text: str, colour: Colour = INK) -> bool:
+    """Whether `text` is printed anywhere on `page`, exact to the pixel, on white."""
+    left, top, right, bottom = (round(side) for side in font().getbbox(text))
     written = Image.new("RGB", (right, bottom), "white")
-    ImageDraw.Draw(written).text((0, 0), words, colour, font())
+    ImageDraw.Draw(written).text((0, 0), text, colour, font())
     wanted = np.asarray(written)[top:, left:]
     fullest = int((wanted < 128).any(axis=2).sum(axis=1).argmax())
     return any(

@@ -1,0 +1,79 @@
+"""The queue of pictures and embeddings from the training to the sinks."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .disk_space import check_disk_space
+from .projector_sink import ProjectorSink
+from .sink import Picture, Sink
+from .snapshot import Snapshot
+from .worker_thread import WorkerThread
+
+
+class SinkQueue:
+    """Renders each picture once, in the worker thread, and writes it to all sinks, in the order of the calls."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._worker = WorkerThread()
+
+    def image(self, tag: str, step: int, render: Callable[[], Picture], failed: Callable[[Exception], None]) -> None:
+        """Queue the picture that `render` returns, (H, W, 3). `failed` gets an error of it, in the worker thread."""
+
+        def write() -> None:
+            picture = render()
+            for sink in self._sinks:
+                sink.image(tag, picture, step)
+
+        for sink in self._sinks:
+            sink.open()
+        self._submit(write, failed)
+
+    def embedding(
+        self, name: str, make: Callable[[], Snapshot], max_snapshots: int, failed: Callable[[Exception], None]
+    ) -> None:
+        """Queue the snapshot that `make` returns, for the Projector's run `name` of the first sink that has a folder for it.
+
+        `failed` gets an error of it, in the worker thread.
+        """  # fmt: skip
+
+        def write() -> None:
+            if (folder := self.projector) is not None:
+                snapshot = make()
+                check_disk_space(folder, snapshot.nbytes)
+                ProjectorSink(folder, name, max_snapshots).write(snapshot)
+
+        self._submit(write, failed)
+
+    def _submit(self, write: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        def job() -> None:
+            try:
+                write()
+            except Exception as error:
+                failed(error)
+
+        self._worker.submit(job)
+
+    def scalar(self, tag: str, step: int, value: float) -> None:
+        """Write a number to all sinks, at once: numbers are not queued."""
+        for sink in self._sinks:
+            sink.scalar(tag, value, step)
+
+    @property
+    def seconds(self) -> float:
+        """CPU time of the worker thread so far."""
+        return self._worker.seconds
+
+    @property
+    def projector(self) -> Path | None:
+        """The folder for embeddings; None if no sink has one."""
+        return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
+
+    def flush(self) -> None:
+        """Return when all that was queued is on disk."""
+        self._worker.flush()
+        for sink in self._sinks:
+            sink.flush()
+
+
+Queue = SinkQueue  # alias: until merged
