@@ -1,6 +1,6 @@
 """PatchExtractor: the receptive fields of units in the pictures that activate them most, with the unit's gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,7 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import ReceptiveField, guided_backprop, receptive_field, saliency
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.render import WRONG, Caption, Line, PatchPair, PatchRow, crop
+from lightning_viz.render import WRONG, Caption, Line, Patch, UnitRow, crop
 from lightning_viz.render.text import GREY
 
 OUTSIDE = 205  # the grey of what lies outside a picture
@@ -44,7 +44,7 @@ class PatchExtractor:
     def __post_init__(self) -> None:
         self._maps = FeatureMaps(self.network, self.layer)
 
-    def rows(self, found: LayerTopActivations, probe: Probe) -> list[PatchRow]:
+    def rows(self, found: LayerTopActivations, probe: Probe) -> list[UnitRow]:
         """A row for each unit."""
         shown = found.above_mean
         majority = zip(*(one.tolist() for one in shown.majority), strict=True)
@@ -59,7 +59,7 @@ class PatchExtractor:
                 lines.append(Line(f"{probe.class_name(label)} {count}/{labelled}"))
             lines.append(Line(f"mean {found.mean[index]:.2g}", GREY))
             top = shown.at(torch.tensor([index]))
-            rows.append(PatchRow(tuple(lines), self._pairs(channel, top, probe), _captions(top, probe)))
+            rows.append(UnitRow(tuple(lines), self._patches(channel, top, probe)))
         return rows
 
     def describe(self, images: Tensor) -> list[str]:
@@ -78,33 +78,35 @@ class PatchExtractor:
                 self.fields[key] = None
         return self.fields[key]
 
-    def _pairs(self, channel: int, top: TopSamples, probe: Probe) -> list[PatchPair]:
+    def _patches(self, channel: int, top: TopSamples, probe: Probe) -> list[Patch]:
         """The patches of one unit."""
         present = (top.positions[0] >= 0).nonzero()[:, 0]
         images = [self.images[position] for position in top.positions[0, present].tolist()]
-        positions = torch.stack([top.rows[0, present], top.columns[0, present]], dim=1)
+        positions, captions = torch.stack([top.rows[0, present], top.columns[0, present]], dim=1), _captions(top, probe)
         if not images:
             return []
         same_size = len({image.shape for image in images}) == 1
         parts = [slice(None)] if same_size else [slice(one, one + 1) for one in range(len(images))]
-        return [
-            pair
-            for part in parts
-            for pair in self._pairs_of(torch.stack(images[part]).to(probe.images), channel, positions[part], probe)
-        ]
+        found = []
+        for part in parts:
+            batch = torch.stack(images[part]).to(probe.images)
+            found += self._patches_of(batch, channel, positions[part], captions[part], probe)
+        return found
 
-    def _pairs_of(self, images: Tensor, channel: int, positions: Tensor, probe: Probe) -> list[PatchPair]:
+    def _patches_of(
+        self, images: Tensor, channel: int, positions: Tensor, captions: Sequence[Caption], probe: Probe
+    ) -> list[Patch]:
         """The patches in images of one size, with the unit's position in each."""
         gradients = self.auto_batch.cat(
             lambda part: self._gradients(images[part], channel, positions[part].to(images.device)), len(images)
         )
-        found, pairs = self.receptive_field(images), []
-        pictures = probe.to_pixels(images)
-        for picture, gradient, (row, column) in zip(pictures, gradients.cpu().numpy(), positions.tolist(), strict=True):
+        found, patches = self.receptive_field(images), []
+        parts = zip(probe.to_pixels(images), gradients.cpu().numpy(), positions.tolist(), captions, strict=True)
+        for picture, gradient, (row, column), caption in parts:
             box = None if found is None else found.box(row, column)
             cut = crop(np.moveaxis(gradient, 0, -1), box, 0)
-            pairs.append(PatchPair(crop(picture, box, OUTSIDE), np.moveaxis(cut, -1, 0)))
-        return pairs
+            patches.append(Patch(crop(picture, box, OUTSIDE), np.moveaxis(cut, -1, 0), caption))
+        return patches
 
     def _gradients(self, images: Tensor, channel: int, positions: Tensor) -> Tensor:
         """Signed gradients (B, C, H, W) of the unit's activation at each image's position, guided where possible."""

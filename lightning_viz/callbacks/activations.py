@@ -12,7 +12,7 @@ from lightning_viz.data.arguments import as_indices, as_list, as_names, check_co
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.layer_activations import LayerActivations, layer_activations
 from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.render import ChannelSheet, Heatmap, Line, channel_cells, describe_range
+from lightning_viz.render import Heatmap, Line, channel_cells, channel_line
 from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
 from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext
@@ -23,6 +23,8 @@ from ._options import CommonOptions
 from .base import VizCallback
 
 RANKINGS = {"active": "the most active at first", "varying": "those that varied most between the pictures at first"}
+SIGNED_ENDS = "-largest", "largest magnitude of each channel, over these pictures"
+ENDS = "0", "maximum of each channel, over these pictures"
 FILM_NOTE = "each channel at the picture that activated it most at first"
 
 
@@ -137,15 +139,14 @@ class ActivationLogger(VizCallback):
         values = found.maps[:, channels].float().cpu()
         notes = [self._describe(layer, channels, found), ctx.probe.note]
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
-        sheet = ChannelSheet(values.numpy(), painter, ctx.probe.pictures, captions)
         return TileGrid(
             f"activations/{layer}",
-            partial(channel_cells, sheet),
+            partial(channel_cells, ctx.probe.pictures, captions, values.numpy(), painter),
             ["picture", *(f"channel {channel}" for channel in channels)],
             [1, len(channels)],
             [*([] if statistics is None else [str(statistics)]), *notes],
             painter,
-            sheet.ends,
+            SIGNED_ENDS if painter.signed else ENDS,
             self._film(ctx, state, layer, channels, values, painter, notes),
         )
 
@@ -168,7 +169,7 @@ class ActivationLogger(VizCallback):
             shown,
             painter,
             [(Line(f"channel {channel}"), *true[row]) for channel, row in zip(channels, pictures, strict=True)],
-            [describe_range(one, painter) for one in shown.numpy()],
+            [(channel_line(one, painter.signed),) for one in shown.numpy()],
             ctx.probe.pictures[pictures],
             [FILM_NOTE, *notes],
         )

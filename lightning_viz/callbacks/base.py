@@ -139,7 +139,7 @@ class VizCallback(Callback):
         """`target` for the pictures of the probe, as the methods expect it."""
         probe = ctx.probe
         if self.target != "label":
-            target: Target = self.target[: len(probe)] if isinstance(self.target, list) else self.target  # type: ignore[assignment]
+            target: Target = self.target[: len(probe)] if isinstance(self.target, list) else self.target
             return target
         if probe.labels is None or (probe.labels < 0).any():
             raise ValueError(

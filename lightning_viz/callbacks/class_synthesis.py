@@ -108,7 +108,7 @@ class ClassSynthesisLogger(VizCallback):
         self.copies = check_count("copies", copies, 1)
         self.size = check_count("size", size, 2, optional=True)
         self.recipe = check_choice("recipe", recipe, tuple(RECIPES))
-        self.recipe_options = as_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe].kind()))
+        self.recipe_options = as_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe].recipe()))
         self.per_class = check_flag("per_class", per_class)
         self.seed = check_count("seed", seed, 0)
         self._check_combination()
@@ -125,7 +125,7 @@ class ClassSynthesisLogger(VizCallback):
             raise ValueError(f"recipe_options={describe_value(self.recipe_options)}: {error}") from error
 
     def _make_recipe(self) -> Any:
-        return RECIPES[self.recipe].kind(**self.recipe_options or {})
+        return RECIPES[self.recipe].recipe(**self.recipe_options or {})
 
     def tag_fields(self) -> dict[str, Any]:
         return {"classes": self.classes, "layer": self.layer, "units": self.units, "position": self.position}

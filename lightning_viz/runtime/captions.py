@@ -43,9 +43,10 @@ def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
     labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
     names = [None if label < 0 else probe.class_name(label) for label in labels]
     probabilities = output.probabilities.amax(dim=1).tolist()
+    parts = zip(names, output.predictions.tolist(), probabilities, strict=True)
     return [
-        prediction_line(name, probe.class_name(predicted), probability) if isfinite(probability) else (NOT_FINITE,)
-        for name, predicted, probability in zip(names, output.predictions.tolist(), probabilities, strict=True)
+        (prediction_line(name, probe.class_name(predicted), probability) if isfinite(probability) else NOT_FINITE,)
+        for name, predicted, probability in parts
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -166,17 +166,18 @@ class VizCallbackProtocol(Protocol):
 
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
-    schedule: Schedule
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None
     history: int
     target: Any
     max_overhead: float | None
-    on_error: str
+    on_error: Literal["warn", "raise"]
     forward: Forward | None
     unpack: Unpack | None
 
+    @property
+    def schedule(self) -> Schedule: ...
     @property
     def state_key(self) -> str: ...
     def check(self, network: nn.Module) -> None: ...

@@ -118,7 +118,7 @@ class CallbackRunner:
             # Lightning has counted on already, and logs the epoch's scalars at the step before.
             self.draw(trainer, module, "validation", logging_step(trainer) - 1)
 
-    def finish(self, trainer: pl.Trainer) -> None:
+    def finish(self) -> None:
         """At the end, everything is written."""
         self.recording = None
         self.settle()

@@ -13,7 +13,7 @@ from lightning_viz.data.dataloaders import first_loader, loaders_in
 from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
 from lightning_viz.methods.model.modes import is_compiled
-from lightning_viz.sinks import Queue, sinks_of
+from lightning_viz.sinks import SinkQueue, sinks_of
 
 from .budget import Budget
 from .captions import Predictions, predict, weights_version
@@ -34,7 +34,7 @@ class VizSession:
         self.errors = ErrorReporter(rank_zero_warn)
         self.warn = self.errors.warn
         self.probes = ProbeSource(self.warn)
-        self._queues: dict[tuple[int, ...], tuple[Queue | None, list[Any]]] = {}
+        self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
         self._runners: dict[str, CallbackRunner] = {}
         self._recorders: list[ForwardRecorder] = []
         self._predictions: tuple[tuple[Any, ...], Probe, Predictions] | None = None
@@ -64,7 +64,8 @@ class VizSession:
     def leads(self, trainer: pl.Trainer, callback: VizCallbackProtocol) -> bool:
         """Whether this is the first callback of the trainer."""
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        return next((one for one in callbacks if isinstance(one, Callback)), None) is callback
+        first: object = next((one for one in callbacks if isinstance(one, Callback)), None)
+        return first is callback
 
     # The budget.
 
@@ -129,14 +130,14 @@ class VizSession:
 
     # The loggers.
 
-    def queue(self, trainer: pl.Trainer) -> Queue | None:
+    def queue(self, trainer: pl.Trainer) -> SinkQueue | None:
         """To the trainer's loggers of this moment: a learning-rate finder swaps in one that takes nothing."""
         if is_sharded(trainer):
             return None
         key = tuple(map(id, trainer.loggers))
         if key not in self._queues:
             sinks = sinks_of(trainer.loggers)
-            self._queues[key] = (Queue(sinks) if sinks else None), list(trainer.loggers)  # which keep their ids
+            self._queues[key] = (SinkQueue(sinks) if sinks else None), list(trainer.loggers)  # which keep their ids
         return self._queues[key][0]
 
     def check_loggers(self, trainer: pl.Trainer) -> None:

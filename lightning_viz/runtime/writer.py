@@ -8,22 +8,22 @@ from torch import Tensor
 
 from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.render import (
-    Cloud,
     Frame,
     MapSheet,
     Pixels,
+    ScatterFrame,
     Values,
-    film,
-    map_film,
-    map_sheet,
-    scatter,
-    scatter_film,
-    sheet,
+    render_film_strip,
+    render_map_film,
+    render_map_sheet,
+    render_scatter,
+    render_scatter_film,
+    render_sheet,
     thin,
 )
-from lightning_viz.render.film import TILE
+from lightning_viz.render.film_strip import TILE
 from lightning_viz.render.text import clean
-from lightning_viz.sinks import Queue, Snapshot
+from lightning_viz.sinks import SinkQueue, Snapshot
 
 from .artifacts import Artifact, Embedding, FilmColumn, Panel, Scalar, Scatter, TileGrid
 from .captions import label_captions
@@ -46,7 +46,7 @@ class Writer:
         failed: gets the errors of the queue's thread.
     """
 
-    queue: Queue
+    queue: SinkQueue
     context: DrawContext
     state: CallbackState
     prefix: str | None
@@ -81,20 +81,30 @@ class Writer:
         items = range(len(probe)) if panel.items is None else panel.items
         labels = [label_captions(probe)[one] for one in items] if panel.labels is None else panel.labels
         captions = [self.context.captions[one] for one in items] if panel.captions is None else panel.captions
-        layout = MapSheet(panel.painter, panel.columns, panel.beside, panel.common_scale, panel.size, panel.notes)
-        self._image(tag, lambda title: map_sheet(layout, maps, labels, captions, title))
+        sheet = MapSheet(
+            maps,
+            panel.painter,
+            labels,
+            captions,
+            panel.columns,
+            panel.beside,
+            panel.notes,
+            panel.common_scale,
+            panel.size,
+        )
+        self._image(tag, lambda title: render_map_sheet(sheet, title))
         values = panel.values if isinstance(panel.values, Tensor) else panel.values[0]
         rows = list(range(len(values)) if panel.film is None else panel.film)
         if self._has_film and rows and not panel.columns:
             values = downscale(values if panel.film is None else values[rows], TILE)
             frames = self._extended(tag, Frame.of(self.context.step, _copied(values), [captions[row] for row in rows]))
-            self._image(f"{tag}/history", lambda title: map_film(layout, frames, rows, labels, title))
+            self._image(f"{tag}/history", lambda title: render_map_film(sheet, frames, rows, title))
 
     def _tile_grid(self, grid: TileGrid) -> None:
         tag = self._tag(grid.tag)
         self._image(
             tag,
-            lambda title: sheet(
+            lambda title: render_sheet(
                 grid.cells(),
                 title,
                 grid.notes,
@@ -111,20 +121,22 @@ class Writer:
         values = _copied(downscale(column.values, TILE))
         frames = self._extended(tag, Frame.of(self.context.step, values, column.captions))
         rows = column.painter, column.labels, column.pictures
-        self._image(f"{tag}/history", lambda title: film(frames, title, column.notes, *rows))
+        self._image(f"{tag}/history", lambda title: render_film_strip(frames, title, column.notes, *rows))
 
     def _scatter(self, item: Scatter) -> None:
         tag, points = self._tag(item.tag), _copied(item.points)
-        cloud = Cloud(self.context.step, points, item.shares, item.correct)
-        self._image(tag, lambda title: scatter(cloud, title, item.notes, item.labels, item.name))
+        cloud = ScatterFrame(self.context.step, points, item.shares, item.correct)
+        self._image(tag, lambda title: render_scatter(cloud, title, item.notes, item.labels, item.name))
         if not self._has_film:
             return
         if item.restart_film:
             self.state.films.pop(tag, None)
         frames = self._extended(tag, Frame.of(self.context.step, _copied(item.film)[None], []))
-        clouds = [Cloud(frame.step, frame.raw[0]) for frame in frames]
+        clouds = [ScatterFrame(frame.step, frame.raw[0]) for frame in frames]
         notes = [*item.notes, *([f"{len(item.film)} of them are shown here"] if len(item.film) < len(points) else [])]
-        self._image(f"{tag}/history", lambda title: scatter_film(clouds, title, notes, item.film_labels, item.name))
+        self._image(
+            f"{tag}/history", lambda title: render_scatter_film(clouds, title, notes, item.film_labels, item.name)
+        )
 
     def _embedding(self, item: Embedding) -> None:
         split = [] if self.context.is_training_split else [self.context.split]

@@ -2,6 +2,7 @@
 
 from .disk_space import DiskError
 from .file_sink import FileSink
+from .logger_sinks import sinks_of
 from .mlflow_sink import MLFlowSink
 from .projector_sink import ProjectorSink
 from .sink import Sink
@@ -21,4 +22,5 @@ __all__ = [
     "Snapshot",
     "TensorBoardSink",
     "WandbSink",
+    "sinks_of",
 ]

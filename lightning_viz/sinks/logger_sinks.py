@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .files import FileSink
-from .mlflow import MLFlowSink
+from .file_sink import FileSink
+from .mlflow_sink import MLFlowSink
 from .sink import Sink
-from .tensorboard import TensorBoardSink
-from .wandb import WandbSink
+from .tensorboard_sink import TensorBoardSink
+from .wandb_sink import WandbSink
 
 #: By the name of the logger's class: each Lightning has classes of its own.
 SINKS: Mapping[str, Callable[[Any], Sink]] = {
