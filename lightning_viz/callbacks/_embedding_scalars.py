@@ -40,10 +40,10 @@ class EmbeddingScalars:
     def of_space(self, tag: str, space: SpaceSnapshot, samples: Samples) -> Iterator[Scalar]:
         """Of the tracked samples of a space."""
         vote = partial(leave_one_out, k=self.neighbours)
-        yield from self._accuracy(tag, space.tracked_features, samples.at(space.rows), vote)
-        components = space.pca if len(space.rows) == len(samples) else pca(space.tracked_features)
+        yield from self._accuracy(tag, space.followed, samples.at(space.rows), vote)
+        components = space.pca if len(space.rows) == len(samples) else pca(space.followed)
         yield Scalar(f"{tag}/explained_variance", float(components.explained[:2].sum()))
-        yield Scalar(f"{tag}/effective_dimension", effective_dimension(space.tracked_features))
+        yield Scalar(f"{tag}/effective_dimension", effective_dimension(space.followed))
         yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
         if space.neighbours_kept is not None:
             yield Scalar(f"{tag}/neighbours_kept", space.neighbours_kept)

@@ -12,8 +12,9 @@ from torch import Tensor
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import nearest
-from lightning_viz.methods.features.downscale import downscale, finite_rows
-from lightning_viz.methods.features.embeddings import EmbeddingSource, pooled, record_embedding
+from lightning_viz.methods.features.downscale import downscale
+from lightning_viz.methods.features.embeddings import EmbeddingSource, pool_embedding, record_embedding
+from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
 from lightning_viz.runtime.artifacts import TileGrid
 from lightning_viz.runtime.captions import label_captions
@@ -91,4 +92,4 @@ def _features(ctx: DrawContext, sources: Mapping[str, EmbeddingSource], images: 
     with ExitStack() as stack:
         found = {name: stack.enter_context(record_embedding(ctx.network, one)) for name, one in sources.items()}
         ctx.network(images)
-    return {name: pooled(activations[-1], images) for name, activations in found.items()}
+    return {name: pool_embedding(activations[-1], images) for name, activations in found.items()}

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from lightning_viz.collect.channel_statistics import ChannelStatistics, ChannelStatisticsAccumulator
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
-from lightning_viz.methods.features.layer_activations import LayerActivations, layer_activations
+from lightning_viz.methods.features.activations import LayerActivation, layer_activations
 from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.render import Heatmap, Line, channel_cells, channel_line
 from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
@@ -117,18 +118,21 @@ class ActivationLogger(VizCallback):
                 yield Scalar(f"activations/{layer}/dead", statistics.dead)
                 yield Scalar(f"activations/{layer}/sparsity", statistics.sparsity)
 
-    def _activations(self, ctx: DrawContext, layers: Sequence[str]) -> dict[str, LayerActivations]:
+    def _activations(self, ctx: DrawContext, layers: Sequence[str]) -> dict[str, LayerActivation]:
         """Of all pictures, with one forward pass."""
         images = ctx.probe.images
         parts = ctx.auto_batch.map(lambda part: layer_activations(ctx.network, images[part], layers), len(images))
-        return {layer: LayerActivations.concatenated([part[layer] for part in parts]) for layer in layers}
+        return {
+            layer: LayerActivation(torch.cat([part[layer].maps for part in parts]), parts[0][layer].calls)
+            for layer in layers
+        }
 
     def _grid(
         self,
         ctx: DrawContext,
         state: ActivationState,
         layer: str,
-        found: LayerActivations,
+        found: LayerActivation,
         statistics: ChannelStatistics | None,
     ) -> TileGrid:
         channels = self._choose(state, layer, found.maps)
@@ -195,7 +199,7 @@ class ActivationLogger(VizCallback):
             state.channels[layer] = choose_channels(maps, self.max_channels, ranking).tolist()
         return state.channels[layer]
 
-    def _describe(self, layer: str, channels: Sequence[int], found: LayerActivations) -> str:
+    def _describe(self, layer: str, channels: Sequence[int], found: LayerActivation) -> str:
         count, height, width = found.maps.shape[1:]
         chosen = f", {RANKINGS[self.channels]}" if isinstance(self.channels, str) and len(channels) < count else ""
         positions = "one position" if height * width == 1 else f"{height}×{width} positions"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_viz.data.arguments import check_choice, describe_value, plain
 from lightning_viz.methods import Target
-from lightning_viz.methods.attribution.trust import FAITHFULNESS_PASSES, faithfulness_gain, randomize_weights
+from lightning_viz.methods.attribution.trust import FAITHFULNESS_FORWARDS, faithfulness_gain, randomize_weights
 from lightning_viz.methods.features.similarity import cosine, rank_correlation
 from lightning_viz.methods.model.outputs import fixed_target
 from lightning_viz.runtime.artifacts import Scalar
@@ -75,7 +75,7 @@ class AttributionLogger(VizCallback):
 
     def trust_passes(self, count: int) -> float:
         """What the checks add to `estimated_passes`."""
-        return count * FAITHFULNESS_PASSES if "faithfulness" in (self.trust or []) else 0.0
+        return count * FAITHFULNESS_FORWARDS / 3 if "faithfulness" in (self.trust or []) else 0.0
 
     def fixed_target_of(self, ctx: DrawContext) -> Target:
         """What to explain; for checks, which compare networks, the class that this one predicts."""

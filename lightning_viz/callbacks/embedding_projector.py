@@ -14,9 +14,10 @@ from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
 from lightning_viz.data.class_balanced import hash_uniform
 from lightning_viz.methods import embeddings
-from lightning_viz.methods.features.downscale import downscale, finite_rows
-from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding, pooled
+from lightning_viz.methods.features.downscale import downscale
+from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding_source, pool_embedding
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
+from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.runtime.artifacts import Artifact, Embedding, Scalar, Scatter
 from lightning_viz.runtime.context import DrawContext
@@ -140,16 +141,16 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def _hook_points(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
         return {
-            name: HookPoint(resolve_layer(network, source.layer)[1], pooled, source.side == "input")
+            name: HookPoint(resolve_layer(network, source.layer)[1], pool_embedding, source.side == "input")
             for name, source in self._sources(state, network, images).items()
         }
 
     def _sources(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> dict[str, EmbeddingSource]:
         """Where the features are read, by plain layer name; the default layer is found once."""
         if self.layers is not None:
-            sources = [find_embedding(network, images, layer) for layer in as_list(self.layers)]
+            sources = [find_embedding_source(network, images, layer) for layer in as_list(self.layers)]
         elif state.layer is None:
-            sources = [find_embedding(network, images)]
+            sources = [find_embedding_source(network, images)]
             state.layer = sources[0].layer
         else:
             name, module = resolve_layer(network, state.layer)
@@ -206,8 +207,9 @@ class EmbeddingProjectorLogger(VizCallback):
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
-            space = self._track(ctx, state, tag, every.positions[tracked], present, samples.features[layer])
-            points |= {layer: space.features, f"{layer}, principal components": space.coordinates}
+            features = samples.features[layer].to(ctx.probe.images.device)
+            space = self._track(ctx, state, tag, every.positions[tracked], present, features)
+            points |= {layer: features, f"{layer}, principal components": space.coordinates}
             yield self._scatter(ctx, tag, space, samples, every.labels[tracked], notes)
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
             yield from scalars.of_space(tag, space, samples)
@@ -227,7 +229,6 @@ class EmbeddingProjectorLogger(VizCallback):
     ) -> SpaceSnapshot:
         """The space of a layer, compared with the snapshots before; other splits have other samples."""
         key = tag if ctx.is_training_split else f"{ctx.split}/{tag}"
-        features = features.to(ctx.probe.images.device)
         snapshot = track_space(state.spaces.get(key), positions, rows, features, self.neighbours)
         state.spaces[key] = snapshot.tracked
         return snapshot

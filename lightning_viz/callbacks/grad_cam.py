@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_list, as_names, as_options, check_callable, check_choice
 from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
-from lightning_viz.methods.attribution.registry import CAM_METHODS
+from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture
 from lightning_viz.methods.model.outputs import slice_target
@@ -20,8 +20,6 @@ from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
 
 from .attribution import AttributionLogger, AttributionOptions, AttributionState, describe_checks
-
-CamMethod = Literal["gradcam", "cam", "gradcam++", "layercam", "hirescam"]
 
 
 class GradCAMLogger(AttributionLogger):
@@ -67,7 +65,7 @@ class GradCAMLogger(AttributionLogger):
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = CAM_METHODS[self.method]
-        options = method.options | (self.method_options or {}) | {"layers": as_list(self.layers)}
+        options = {**(self.method_options or {}), "layers": as_list(self.layers)}
         return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
 
     def check_images(self, ctx: DrawContext) -> None:

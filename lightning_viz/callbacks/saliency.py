@@ -1,13 +1,13 @@
 """SaliencyLogger: which pixels matter."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
 from lightning_viz.data.arguments import as_options, check_choice, check_flag
 from lightning_viz.methods import Target
-from lightning_viz.methods.attribution.registry import PIXEL_METHODS
+from lightning_viz.methods.attribution.registry import PIXEL_METHODS, PixelMethod
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
@@ -17,8 +17,6 @@ from lightning_viz.runtime.context import DrawContext
 from .attribution import AttributionLogger, AttributionOptions, describe_checks
 
 QUANTILE = 0.99  # a few pixels have many times the gradient of all others
-
-PixelMethod = Literal["gradient", "smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"]
 
 
 class SaliencyLogger(AttributionLogger):
@@ -50,7 +48,7 @@ class SaliencyLogger(AttributionLogger):
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = PIXEL_METHODS[self.method]
-        each = method.estimated_passes(network, images, method.options | (self.method_options or {}))
+        each = method.estimated_passes(network, images, self.method_options)
         return len(images) * each + self.trust_passes(len(images))
 
     def check_images(self, ctx: DrawContext) -> None:
@@ -95,6 +93,7 @@ class SaliencyLogger(AttributionLogger):
             some, limit = images[part], {}
             if "batch_size" in method.options and ctx.auto_batch.limit:  # or it would take more copies at once instead
                 limit = {"batch_size": min(len(some), options.get("batch_size", len(some)))}
-            return method.function(network, some, slice_target(target, part), **{**options, **limit})
+            maps: Tensor = method.function(network, some, slice_target(target, part), **{**options, **limit})
+            return maps
 
         return ctx.auto_batch.cat(work, len(images))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.samplers import Positions
-from lightning_viz.methods.model.outputs import ModelOutput
+from lightning_viz.methods.model.model_output import ModelOutput
 
 
 @dataclass(frozen=True)

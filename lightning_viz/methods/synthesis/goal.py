@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.outputs import ModelOutput, logits
+from lightning_viz.methods.model.model_output import ModelOutput
+from lightning_viz.methods.model.outputs import logits
 
 from .objectives import class_objective, layer_objective
 
