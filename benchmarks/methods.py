@@ -88,7 +88,7 @@ def for_smoothgrad(network: nn.Module, images: Tensor, targets: Tensor) -> dict[
         ],
         "`smoothgrad`": lambda: smoothgrad(network, images, targets, samples=SAMPLES),
         "captum": lambda: with_captum(None),
-        "captum, 8 samples per pass": lambda: with_captum(8),
+        "captum, samples per pass: 8": lambda: with_captum(8),
     }
 
 
@@ -113,7 +113,7 @@ def for_occlusion(network: nn.Module, images: Tensor, targets: Tensor) -> dict[s
     return {
         "minimum: 50 forward passes in batches of 16": floor,
         "`occlusion`": lambda: occlusion(network, images, targets, window=WINDOW, fill=0.0),
-        **{f"captum, {count} windows per pass": lambda count=count: with_captum(count) for count in (1, 8, 16)},
+        **{f"captum, windows per pass: {count}": lambda count=count: with_captum(count) for count in (1, 8, 16)},
     }
 
 
