@@ -1,8 +1,8 @@
-"""How long training waits while a grid of pictures is logged, and for what else it might have.
+"""How long training waits while a grid of images is logged, here and with `SummaryWriter.add_image`.
 
     python -m benchmarks.waiting [--device cuda]
 
-Two rows of eight maps over pictures of 224 pixels. `SummaryWriter.add_image` is given the finished grid; `Queue.image` what paints it.
+Two rows of eight maps over images of 224 pixels. `SummaryWriter.add_image` gets the finished grid, ours also renders it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ COUNT, SIDE = 16, 224
 
 
 def tables(device: str) -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown table."""
     images = torch.rand(COUNT, 3, SIDE, SIDE, device=device)
     maps = torch.rand(COUNT, SIDE, SIDE, device=device)
     probe = Probe(images, torch.arange(COUNT) % 10)
@@ -34,7 +34,7 @@ def tables(device: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         writer = SummaryWriter(folder)
         queue = Queue([TensorBoardSink(lambda: writer)])
-        captions = [()] * COUNT  # finding them is a forward pass, which is no logging
+        captions = [()] * COUNT  # computing them takes a forward pass, which is not part of logging
         panel = Panel("saliency/gradient", maps, Overlay(probe.pictures), captions=captions, size=SIDE)
         memory = Memory()
 
@@ -43,7 +43,7 @@ def tables(device: str) -> Iterator[str]:
 
         runs = {
             "`add_image`": lambda: writer.add_image("grid", grid, 0, dataformats="HWC"),
-            "a panel of 2 × 8 maps over pictures, and its film strip": ours,
+            "a panel of 2 × 8 maps over images, and its film strip": ours,
         }
         times = by_turns(runs, 15, device, queue.flush)
         queue.flush()
