@@ -1,7 +1,8 @@
-"""Pictures worked on in portions, where memory is too small for all of them at once."""
+"""Batches of images: sized to fit in memory, and several variants of one batch at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -11,37 +12,59 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Portions:
-    """Cuts a work on pictures into portions that memory takes, found by halving and stayed with: `most` at once.
+class AutoBatch:
+    """Splits work on images into batches that fit in memory.
 
-    The work must treat each picture for itself, so that the portions together are what all in one go would be.
+    `limit` is the largest batch; it is halved each time memory runs out, and kept for later calls. The work must treat
+    each image independently, so that the batches together give what a single one would.
     """
 
-    most: int | None = None
+    limit: int | None = None
 
-    def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
-        """`work(part)` of `count` pictures, (n, ...) for each part, put together: (count, ...)."""
-        return torch.cat(self.each(work, count))
+    def cat(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
+        """`work(part)` of `count` images, (n, ...) for each batch, concatenated: (count, ...)."""
+        return torch.cat(self.map(work, count))
 
-    def each(self, work: Callable[[slice], Result], count: int) -> list[Result]:
-        """What `work` returns for each portion. Raises torch.OutOfMemoryError where one picture is too many."""
+    def map(self, work: Callable[[slice], Result], count: int) -> list[Result]:
+        """The result of `work(part)` for each batch. Raises torch.OutOfMemoryError where a single image does not fit."""
         done, results = 0, list[Result]()
         while done < count:
-            size = min(self.most or count, count - done)
+            size = min(self.limit or count, count - done)
             try:
                 results.append(work(slice(done, done + size)))
                 done += size
                 continue
             except torch.OutOfMemoryError as error:
-                cause = str(error)  # the error itself keeps all that the attempt had allocated
-            release()
+                cause = str(error)  # the error itself keeps alive all that the attempt had allocated
+            empty_cache()
             if size == 1:
-                raise torch.OutOfMemoryError(f"{cause} (down to one picture of {count} was tried)")
-            self.most = (size + 1) // 2
+                raise torch.OutOfMemoryError(f"{cause} (tried down to 1 image of {count})")
+            self.limit = (size + 1) // 2
         return results
 
 
-def release() -> None:
-    """Give back what CUDA's allocator has cached."""
+def group_variants(variants: Iterable[Tensor], batch_size: int) -> Iterator[list[Tensor]]:
+    """Variants of a batch (B, C, H, W) in groups of at most `batch_size` images, but at least one variant each."""
+    rest = iter(variants)
+    for first in rest:
+        yield [first, *islice(rest, max(1, batch_size // len(first)) - 1)]
+
+
+def empty_cache() -> None:
+    """Return what CUDA's allocator has cached."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+
+
+class Portions(AutoBatch):  # alias: until merged
+    """The former name of `AutoBatch`."""
+
+    @property
+    def most(self) -> int | None:
+        return self.limit
+
+    def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
+        return self.cat(work, count)
+
+    def each(self, work: Callable[[slice], Result], count: int) -> list[Result]:
+        return self.map(work, count)

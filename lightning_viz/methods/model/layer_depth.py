@@ -1,4 +1,4 @@
-"""Layers from a network's beginning to its end, for a look at all of it."""
+"""Layers spread over a network's depth, from its first layers to its last."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,30 +8,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import as_written, feature_maps, is_spatial, plain_name
+from .layers import feature_maps, is_spatial, plain_name, uncompiled
 from .modes import evaluating
+
+#: Height and width of feature maps; None for a layer that pools, or ends in one that does.
+Size = tuple[int, int] | None
 
 
 def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[str]:
-    """Names of at most `count` layers with feature maps for images (B, C, H, W), in the order that they run.
+    """Names of at most `count` layers with feature maps for images (B, C, H, W), in the order they run.
 
-    The ends of the network's stages, from one change of resolution to the next, evenly spread if there are more than
-    `count`, of which the stem is left out: for ResNet layer1 to layer4, for VGG the last ReLU before each of the later
-    poolings. In a network of one resolution, such as ViT, evenly spread blocks. The last one is that of the last stage
-    or block; pooling itself is passed over. Found by running one image; the model is left as it was.
-    Raises ValueError where no layer has a height and a width.
+    They are the last layers of the network's stages, a stage being a sequence of layers of one resolution; if there are
+    more than `count`, evenly spread and without the stem: layer1 to layer4 of ResNet, the last ReLU before each of the
+    later poolings of VGG. In a network of one resolution, such as ViT, they are evenly spread blocks. The last one is
+    always that of the last stage or block; pooling layers are skipped. One image is run to find them.
+    Raises ValueError for a `count` below 1, and where no layer has a height and a width.
     """
     if count < 1:
-        raise ValueError(f"count={count} chooses no layer; give 1 or more")
+        raise ValueError(f"count={count} is too small; give 1 or more")
     sizes = _sizes(model, images)
     chain = {name: size for name, size in _chain(model, sizes) if size is not None}
     if not chain:
         raise ValueError(
-            f"{type(model).__name__} has no layer with a height and a width at images of {tuple(images.shape)}; "
-            "give the names of layers, or larger images"
+            f"{type(model).__name__} has no layer with a height and a width for images of shape {tuple(images.shape)}; "
+            "name the layers to use, or give larger images"
         )
-    order = [name for name in sizes if name in chain]
-    ends = [_end(model, stage) for stage in _stages(order, chain)]
+    ends = [_end(model, stage) for stage in _stages([name for name in sizes if name in chain], chain)]
     if len(ends) == 1:
         ends = _repeated(model, [name for name, size in sizes.items() if size]) or ends
     elif len(ends) > count:
@@ -40,23 +42,19 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
     return [plain_name(ends[round((k + 1) * len(ends) / count) - 1]) for k in range(count)]
 
 
-#: Height and width of feature maps; None of a layer that pools, or ends in one that does.
-Size = tuple[int, int] | None
-
-
 def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
-    """What the layers with feature maps returned last, in that order."""
-    images = images[:1].repeat(2, 1, 1, 1)  # two alike tell what is there for each image: windows and tables are not
+    """The sizes of the last outputs of the layers with feature maps, in the order of these outputs."""
+    images = images[:1].repeat(2, 1, 1, 1)  # two, so that outputs without a batch dimension (windows, tables) differ
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str, output: Any) -> None:
+    def record(name: str, output: Any) -> None:
         outputs.pop(name, None)
         if isinstance(output, Tensor):
             outputs[name] = output
 
     modules = {name: module for name, module in model.named_modules() if name}
     hooks = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: keep(name, output))
+        module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
         for name, module in modules.items()
     ]
     try:
@@ -65,7 +63,7 @@ def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
     finally:
         for hook in hooks:
             hook.remove()
-    # A container returns the very tensor of its last layer: VGG's "features" is a pooling by another name.
+    # A container returns the tensor of its last layer: VGG's "features" ends in a pooling, and so pools itself.
     pooled = {id(output) for name, output in outputs.items() if _is_from(modules[name], "pooling")}
     return {
         name: None if id(output) in pooled else _size(output, images)
@@ -80,12 +78,12 @@ def _size(output: Tensor, images: Tensor) -> tuple[int, int]:
 
 
 def _is_from(module: nn.Module, *files: str) -> bool:
-    """Whether its class is one that torch.nn defines in these files."""
-    return type(as_written(module)).__module__ in {f"torch.nn.modules.{file}" for file in files}
+    """Whether the module's class is defined in one of these files of torch.nn.modules."""
+    return type(uncompiled(module)).__module__ in {f"torch.nn.modules.{file}" for file in files}
 
 
 def _chain(module: nn.Module, sizes: dict[str, Size], path: str = "") -> Iterator[tuple[str, Size]]:
-    """The outermost layers with feature maps, in place of a trunk those within: what the network is a chain of."""
+    """The outermost layers with feature maps; a trunk is replaced by the layers inside it."""
     for name, child in module.named_children():
         full = f"{path}.{name}" if path else name
         if full in sizes and not _is_trunk(child, full, sizes):
@@ -95,20 +93,20 @@ def _chain(module: nn.Module, sizes: dict[str, Size], path: str = "") -> Iterato
 
 
 def _is_trunk(module: nn.Module, path: str, sizes: dict[str, Size]) -> bool:
-    """Whether it holds several stages; a block may halve the resolution once, in one branch before the other."""
+    """Whether the module holds several stages; a block may halve the resolution once, in one branch before the other."""
     inside = [size for name, size in sizes.items() if name.startswith(f"{path}.")]
     children = [sizes.get(f"{path}.{name}") for name, _ in module.named_children()]
     return _resolutions(inside) > 2 or (isinstance(module, nn.Sequential) and _resolutions(children) > 1)
 
 
 def _resolutions(sizes: Iterable[Size]) -> int:
-    """How many there are; those within a factor of two of places are one, as unpadded convolutions lose a few."""
-    places = sorted(size[0] * size[1] for size in sizes if size)
-    return sum(more >= 2 * fewer for fewer, more in pairwise(places)) + 1 if places else 0
+    """The number of resolutions; within a factor of two in positions is one, as unpadded convolutions lose a few."""
+    positions = sorted(size[0] * size[1] for size in sizes if size)
+    return sum(more >= 2 * fewer for fewer, more in pairwise(positions)) + 1 if positions else 0
 
 
 def _stages(names: Sequence[str], sizes: dict[str, tuple[int, int]]) -> list[list[str]]:
-    """Layers in runs of one resolution."""
+    """Consecutive layers of one resolution."""
     stages: list[list[str]] = []
     for name in names:
         if not stages or _resolutions([sizes[stages[-1][0]], sizes[name]]) > 1:
@@ -123,7 +121,7 @@ def _end(model: nn.Module, stage: Sequence[str]) -> str:
 
 
 def _repeated(model: nn.Module, names: Sequence[str]) -> list[str]:
-    """The blocks of the class that there are most of, the outermost of such classes; none within another."""
+    """The blocks of the most frequent class, the outermost one of several; none within another."""
     kinds: dict[type[nn.Module], list[str]] = defaultdict(list)
     for name in sorted(filter(lambda name: _is_block(model, name), names), key=lambda name: name.count(".")):
         kind = kinds[type(model.get_submodule(name))]
@@ -134,4 +132,4 @@ def _repeated(model: nn.Module, names: Sequence[str]) -> list[str]:
 
 
 def _is_block(model: nn.Module, name: str) -> bool:
-    return next(as_written(model.get_submodule(name)).children(), None) is not None
+    return next(uncompiled(model.get_submodule(name)).children(), None) is not None

@@ -1,4 +1,4 @@
-"""Layers by the name a user gives, and their outputs as feature maps."""
+"""Layers by name, and their outputs as feature maps."""
 
 import difflib
 import math
@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-#: A user's own way from a layer's output to feature maps (B, C, h, w).
+#: A custom conversion from a layer's output to feature maps (B, C, h, w).
 Reshape = Callable[[Tensor], Tensor]
 
 
-def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
-    """The full dotted name and the module that `name` means.
+def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple[str, nn.Module]:
+    """The full dotted name of a layer, and its module.
 
-    An exact name wins; else the one module whose name ends in it ("layer4" finds "model.layer4"). The prefix that
-    `torch.compile` adds may be left out. Raises ValueError naming the closest match.
+    An exact name comes first; otherwise the one module whose name ends in it ("layer4" finds "model.layer4"). The prefix
+    that `torch.compile` adds may be left out. Raises ValueError with the closest name; it calls the option `argument`.
     """
     modules = {path: module for path, module in model.named_modules() if path}
     plain = {plain_name(path): path for path in modules}
@@ -29,22 +29,22 @@ def resolve_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     kind = type(model).__name__
     if endings:
         raise ValueError(
-            f"layer={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name"
+            f"{argument}={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name"
         )
-    by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(plain)}
-    close = difflib.get_close_matches(name, [*plain, *by_ending], n=1)
-    hint = (
-        f"closest: {by_ending.get(close[0], close[0])!r}"
-        if close
-        else f"it has {', '.join(map(repr, list(plain)[:8]))}"
-    )
-    raise ValueError(f"layer={name!r} is not in {kind}; {hint}")
+    raise ValueError(f"{argument}={name!r} is not in {kind}; {_closest(name, list(plain))}")
+
+
+def _closest(name: str, names: list[str]) -> str:
+    """The layer that a misspelt name is closest to, by its full name or by the end of it; else the first layers."""
+    by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(names)}
+    close = difflib.get_close_matches(name, [*names, *by_ending], n=1)
+    return f"closest: {by_ending.get(close[0], close[0])!r}" if close else f"it has {', '.join(map(repr, names[:8]))}"
 
 
 def is_spatial(activation: Tensor, images: Tensor) -> bool:
-    """Whether a layer's output looks like feature maps of these images: more than one place, in the images' shape.
+    """Whether a layer's output looks like feature maps of these images: several positions, in the images' aspect ratio.
 
-    An attention's queries (B, heads, N, d) have four dimensions as well, but hardly the shape of the images.
+    The queries of an attention (B, heads, N, d) have four dimensions too, but rarely the aspect ratio of the images.
     """
     try:
         maps = feature_maps(activation, images)
@@ -52,8 +52,8 @@ def is_spatial(activation: Tensor, images: Tensor) -> bool:
         return False
     height, width = images.shape[-2:]
     allowed = 0.0 if height == width else 0.3
-    places = maps.shape[2] * maps.shape[3]
-    return len(maps) == len(images) and places > 1 and _distortion(maps.shape[2:], height, width) <= allowed
+    positions = maps.shape[2] * maps.shape[3]
+    return len(maps) == len(images) and positions > 1 and _distortion(maps.shape[2:], height, width) <= allowed
 
 
 def plain_name(name: str) -> str:
@@ -61,16 +61,16 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-def as_written(module: nn.Module) -> nn.Module:
-    """The module itself, of one that `torch.compile` has wrapped."""
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The original module of one that `torch.compile` has wrapped; any other module itself."""
     return getattr(module, "_orig_mod", module)
 
 
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     """A layer's output as feature maps (B, C, h, w).
 
-    Of the two readings of a 4-D output, channels first and channels last, the one whose h : w is that of the images
-    is taken. Tokens (B, N, C) are folded to the images' grid, row by row, leading class and register tokens dropped.
+    A 4-D output is channels first or channels last, whichever gives h : w closer to the images' aspect ratio. Tokens
+    (B, N, C) are folded to the images' grid row by row, without leading class and register tokens.
     Raises ValueError for anything else.
     """
     height, width = images.shape[-2:]
@@ -87,23 +87,23 @@ def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
                 grid = activation[:, extra:].reshape(activation.shape[0], rows, -1, activation.shape[2])
                 return grid.permute(0, 3, 1, 2)
     raise ValueError(
-        f"an output of the shape {tuple(activation.shape)} has no height and width to see; choose a layer that "
-        "returns feature maps (B, C, h, w) or tokens (B, N, C)"
+        f"an output of shape {tuple(activation.shape)} has no height and width; choose a layer that returns feature "
+        "maps (B, C, h, w) or tokens (B, N, C)"
     )
 
 
 def layer_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tensor:
-    """What this module returned as feature maps (B, C, h, w): `feature_maps`, but for layers that are never in doubt."""
+    """The output of this module as feature maps (B, C, h, w): `feature_maps`, except for layers that are never ambiguous."""
     if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and activation.ndim == 4:
-        return activation  # channels come first, whatever the shape
+        return activation  # channels come first, whatever the aspect ratio
     return feature_maps(activation, images)
 
 
 def channel_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tensor:
-    """The same of a layer that may also return vectors (B, C): these are one place."""
+    """As `layer_maps`, but vectors (B, C) are accepted too, as maps of one position (B, C, 1, 1)."""
     return activation[:, :, None, None] if activation.ndim == 2 else layer_maps(module, activation, images)
 
 
 def _distortion(size: torch.Size, height: int, width: int) -> float:
-    """How far h : w is from the images': the logarithm of their ratio, 0 where they are alike."""
+    """How far h : w is from the images': the absolute logarithm of their ratio, 0 where they are equal."""
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

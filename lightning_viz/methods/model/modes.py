@@ -1,6 +1,6 @@
-"""Borrowing a model without leaving a trace: its mode, its gradients, its layers' outputs."""
+"""Running a model without changing it: its mode, its gradients, the outputs of its layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,22 +9,22 @@ from torch import Tensor, nn
 
 from .layers import resolve_layer
 
-_RUN = ("forward", "validation_step", "test_step")
+_STEPS = ("forward", "validation_step", "test_step")
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients on; every module's own train flag comes back, frozen ones stay frozen.
+    """Evaluation mode with gradients enabled; afterwards every module has its own train flag again.
 
-    Flags are set directly: a user's `train()` may do more than set them (merge weights, freeze layers). Compiled models
-    run as they were written: compiled code skips hooks, and would be compiled anew for evaluation.
+    Flags are set directly, since a user's `train()` may do more than that (merge weights, freeze layers). Compiled models
+    run uncompiled: compiled code skips hooks, and would be compiled again for evaluation.
     """
     flags = [(module, module.training) for module in model.modules()]
     caching = torch.is_autocast_cache_enabled()
     try:
         for module, _ in flags:
             module.training = False
-        # Weights that autocast has cast without gradients must not be used where there are some, nor the other way round.
+        # Weights that autocast cast without gradients must not be reused where gradients are needed, and vice versa.
         torch.set_autocast_cache_enabled(False)
         # Validation runs in inference mode or under no_grad, depending on the strategy: leave both.
         with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
@@ -36,49 +36,61 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether `torch.compile` has taken any part of it, a module or a method that runs one: it has hooks that are added
-    later skipped, or compiles anew for them."""
+    """Whether `torch.compile` was applied to a module of the model, or to a method that runs one.
+
+    Compiled code skips hooks that are added later, or is compiled again for them.
+    """
     return any(
         hasattr(part, "_orig_mod")
         or part._compiled_call_impl is not None
-        or any(hasattr(getattr(part, name, None), "_torchdynamo_orig_callable") for name in _RUN)
+        or any(hasattr(getattr(part, name, None), "_torchdynamo_orig_callable") for name in _STEPS)
         for part in model.modules()
     )
 
 
 @contextmanager
 def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the named layers by their resolved names, filled in by a forward pass inside the context.
+    """Outputs of the named layers by their full names, recorded by a forward pass inside the context.
 
-    The tensors are part of the graph, so a score can be differentiated with respect to them. A layer that runs
-    several times leaves its last output; one that returns no tensor leaves none.
+    The tensors are part of the graph, so a score can be differentiated with respect to them. Of a layer that runs
+    several times the last output is kept; a layer that returns no tensor is left out.
+    Raises ValueError for an unknown layer.
     """
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str, output: Any) -> Any:
+    def record(name: str, output: Any) -> Any:
         if not isinstance(output, Tensor):
             return output
         if torch.is_grad_enabled() and not output.requires_grad and output.is_floating_point():
             output = output.detach().requires_grad_()  # everything upstream is frozen
-        outputs.pop(name, None)  # so that the order is that of the last outputs
+        outputs.pop(name, None)  # so that the keys are in the order of the last outputs
         outputs[name] = output
-        # The next module gets a copy: an in-place ReLU must not overwrite what was captured.
+        # The next module gets a copy: an in-place ReLU must not overwrite the captured output.
         return output.clone()
 
     handles = []
     try:
         for layer in layers:
-            name, module = resolve_layer(model, layer)
-            handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: keep(name, output)))
+            name, module = resolve_layer(model, layer, "layers")
+            handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output)))
         yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
+def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str | None = None) -> Tensor:
+    """The output that `capture` recorded of a layer. Raises ValueError where there is none, with `layer` or as described."""
+    if layer in outputs:
+        return outputs[layer]
+    raise ValueError(
+        f"{described or f'layer={layer!r}'} did not run, or returns no tensor; choose a layer that the model's forward calls"
+    )
+
+
 @contextmanager
 def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
-    """The linear layers and their inputs in the order they run; the last is the head and the embedding it reads."""
+    """The linear layers and their inputs in the order they run; the last pair is the head and its embedding."""
     inputs: list[tuple[nn.Linear, Tensor]] = []
     hooks = [
         module.register_forward_pre_hook(lambda module, args: inputs.extend((module, one) for one in args[:1]))

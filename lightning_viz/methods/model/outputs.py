@@ -1,4 +1,4 @@
-"""What a model returns, turned into one score per image."""
+"""A model's output: its logits, and one target score per image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ _KEYS = ("logits", "out", "output", "preds")
 def logits(output: Any) -> Tensor:
     """The tensor of scores in a model's output.
 
-    Accepts a tensor, an object with `.logits` (torchvision's Inception, Hugging Face), a dict under one of
-    "logits", "out", "output", "preds" (torchvision's segmentation models use "out"), or a tuple that begins with one
-    of those. Raises TypeError for anything else.
+    Accepts a tensor, an object with `.logits` (torchvision's Inception, Hugging Face), a dict with one of the keys
+    "logits", "out", "output", "preds" (torchvision's segmentation models use "out"), or a tuple or list whose first item
+    is one of those. Raises TypeError for anything else.
     """
     if isinstance(output, Tensor):
         return output
@@ -27,8 +27,8 @@ def logits(output: Any) -> Tensor:
             if key in output:
                 return logits(output[key])
         raise TypeError(
-            f"the model returned a dict with the keys {sorted(map(str, output))}, none of them of {_KEYS}; "
-            "give target= a callable from this dict to scores of shape (B,), or forward= one that returns logits"
+            f"the model returned a dict with the keys {sorted(map(str, output))}, none of which is in {_KEYS}; "
+            "give target= a callable from this dict to scores of shape (B,), or let the model return its logits"
         )
     if hasattr(output, "logits"):
         return logits(output.logits)
@@ -43,7 +43,7 @@ def logits(output: Any) -> Tensor:
 def target_scores(output: Any, target: Target) -> Tensor:
     """The score to explain, one per image: shape (B,). `target` as in `Target`.
 
-    A model with a single output, logits of shape (B,) or (B, 1), has one score, which any class index means.
+    A model with a single output, logits of shape (B,) or (B, 1), has one score, whatever the class index.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -64,24 +64,30 @@ def target_scores(output: Any, target: Target) -> Tensor:
 
 
 def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
-    """`target` with a predicted class settled on these images, for methods that look at altered ones."""
+    """`target` with the predicted class of these images in place of None, for methods that alter the images.
+
+    It costs one forward pass, unless the target is a callable. Raises as `target_scores`.
+    """
     if callable(target):
         return target
     with torch.no_grad():
         scores = logits(model(images.clone()))
     if scores.ndim == 2:
         return _indices(target, scores)
-    target_scores(scores, target)  # raises for what is neither (B, classes) nor (B,)
+    target_scores(scores, target)  # raises ValueError unless the shape is (B,)
     return torch.zeros(len(images), dtype=torch.long, device=scores.device)
 
 
-def target_of(target: Target, part: slice) -> Target:
-    """A target for a part of the images."""
+def slice_target(target: Target, part: slice) -> Target:
+    """The target for a slice of the images."""
     return target[part] if isinstance(target, Tensor | Sequence) else target
 
 
+target_of = slice_target  # alias: until merged
+
+
 def repeat_target(target: Target, times: int) -> Target:
-    """A fixed target for a batch repeated `times` times."""
+    """The fixed target for a batch repeated `times` times."""
     return target.repeat(times) if isinstance(target, Tensor) else target
 
 
