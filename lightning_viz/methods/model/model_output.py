@@ -1,0 +1,101 @@
+"""What a model's raw output means: the one place that decides it."""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .outputs import logits
+
+
+class OutputKind(Enum):
+    """The meaning of an output."""
+
+    CLASSES = "classes"  #: (B, K), scores of K >= 2 exclusive classes
+    ONE_LOGIT = "one logit"  #: (B,) or (B, 1), a single score
+    SEVERAL_LABELS = "several labels"  #: (B, K), independent labels
+    DENSE = "dense"  #: (B, K, ...), scores at every position
+    EMBEDDING = "embedding"  #: (B, D), a feature vector
+    UNKNOWN = "unknown"  #: anything else: boxes, a scalar, an object without logits
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutput:
+    """A model's output with its meaning. Predictions and probabilities exist for `OutputKind.CLASSES` only.
+
+    `scores` are the logits in the output, None where it holds none.
+    """
+
+    kind: OutputKind
+    scores: Tensor | None
+
+    @classmethod
+    def of(cls, output: Any, *, labels: Tensor | None = None, class_count: int | None = None) -> "ModelOutput":
+        """The meaning of a model's raw output for a batch, by the shape of its logits (see `outputs.logits`).
+
+        Scores (B, K), K >= 2, are classes, with two exceptions:
+
+        - several labels, where `labels` is (B, K) with zeros and ones, and a row has no one, or more than one. One-hot
+          labels are classes; so are soft labels.
+        - an embedding, where `class_count`, the number of classes that the data has, is known and less than K, and the
+          scores are no probabilities.
+        """
+        try:
+            scores = logits(output)
+        except TypeError:
+            return cls(OutputKind.UNKNOWN, None)
+        return cls(_kind(scores, labels, class_count), scores)
+
+    @cached_property
+    def probabilities(self) -> Tensor | None:
+        """Class probabilities (B, K), float32: the softmax of the scores, or the scores where they sum to 1 already."""
+        if self.kind is not OutputKind.CLASSES or self.scores is None:
+            return None
+        scores = self.scores.float()
+        return scores if _are_probabilities(scores) else scores.softmax(dim=1)
+
+    @property
+    def predictions(self) -> Tensor | None:
+        """Predicted class indices (B,)."""
+        return None if self.probabilities is None else self.probabilities.argmax(dim=1)
+
+    def losses(self, labels: Tensor | None) -> Tensor:
+        """The cross-entropy of each image, (B,), float32; NaN where the label is unknown: below 0, or K and above.
+
+        All are NaN where the output has no classes, or there are no labels (B,).
+        """
+        if self.scores is None or self.scores.ndim == 0:
+            return torch.full((0 if labels is None else len(labels),), torch.nan)
+        if self.kind is not OutputKind.CLASSES or labels is None or labels.shape != self.scores.shape[:1]:
+            return self.scores.new_full(self.scores.shape[:1], torch.nan, dtype=torch.float32)
+        known = (labels >= 0) & (labels < self.scores.shape[1])
+        losses = nn.functional.cross_entropy(self.scores.float(), labels.long().where(known, 0), reduction="none")
+        return losses.where(known, torch.nan)
+
+
+def _kind(scores: Tensor, labels: Tensor | None, class_count: int | None) -> OutputKind:
+    """The meaning of logits of this shape."""
+    if scores.ndim == 0 or 0 in scores.shape[1:]:
+        return OutputKind.UNKNOWN
+    if scores.ndim > 2:
+        return OutputKind.DENSE
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        return OutputKind.ONE_LOGIT
+    if labels is not None and labels.shape == scores.shape and _are_multi_hot(labels):
+        return OutputKind.SEVERAL_LABELS
+    if class_count and class_count < scores.shape[1] and not _are_probabilities(scores.float()):
+        return OutputKind.EMBEDDING
+    return OutputKind.CLASSES
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    """Whether every row of (B, K) is a distribution."""
+    return bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
+def _are_multi_hot(labels: Tensor) -> bool:
+    """Whether (B, K) holds zeros and ones alone, and not just a single one in each row."""
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(dim=1) != 1).any())
