@@ -1,18 +1,21 @@
-"""Whether a map is true: what happens to the score when the pixels that it names come or go."""
+"""Whether a map is faithful to the model: how the score changes as the pixels it ranks highest are added or removed."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.batching import group_variants
+from lightning_viz.methods.model.model_output import ModelOutput
 from lightning_viz.methods.model.modes import evaluating
-from lightning_viz.methods.model.outputs import Target, fixed_target, logits, repeat_target, target_scores
+from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
+
+from .occlusion import fill_color
 
 
 class Faithfulness(NamedTuple):
-    """The score while pixels come, or go, in the order of a map: curves (B, steps + 1) and their mean heights (B,)."""
+    """The score as pixels are added or removed in the order of a map: curves (B, steps + 1), and the areas under them (B,)."""
 
     insertion: Tensor
     deletion: Tensor
@@ -30,14 +33,15 @@ def insertion_deletion(
     fill: Tensor | float | None = None,
     batch_size: int = 32,
 ) -> Faithfulness:
-    """How the score rises as the most important pixels are put in, and falls as they are taken out, both float32.
+    """How the score rises as the most important pixels are added, and falls as they are removed, both float32.
 
-    Petsiuk et al. 2018, "RISE", section 4.1. A true map has a high insertion and a low deletion area; a map of noise has
-    two alike, in the mean. `attribution` is (B, h, w), stretched to the images; pixels of equal value go in a random
-    order, the same each time. The score is the target's probability where the model returns logits of several classes,
-    else the score itself. `fill` is what stands for a missing pixel in the model's input space, by default the mean
-    colour of the batch. It costs 2 · (`steps` + 1) forward passes of the images, and one to settle a target that is no
-    callable; at most `batch_size` images, or one copy of all, at once. Raises ValueError for an attribution that does not fit the images or is not finite.
+    Petsiuk et al. 2018, "RISE", section 4.1. A faithful map has a large insertion and a small deletion area; on average
+    the two are equal for a map of noise. `attribution` is (B, h, w), resized to the images; pixels of equal value come in
+    a random order, the same each time. The score is the target's probability where the model returns classes, otherwise
+    the target score itself. `fill` replaces missing pixels, in the model's input space, by default the batch's mean
+    colour. It costs 2 · (`steps` + 1) forward passes of the images, and one more unless the target is a callable; at
+    most `batch_size` images, or one copy of the batch, go through the model at once.
+    Raises ValueError for `steps` below 1, and for an attribution that does not fit the images or is not finite.
     """
     if attribution.ndim != 3 or len(attribution) != len(images) or not torch.isfinite(attribution).all():
         raise ValueError(
@@ -45,53 +49,43 @@ def insertion_deletion(
             "map (h, w) for each"
         )
     if steps < 1:
-        raise ValueError(f"steps={steps} make no curve; give 1 or more")
-    cover = (
-        images.mean(dim=(0, 2, 3)) if fill is None else torch.as_tensor(fill, device=images.device, dtype=images.dtype)
-    )
-    blank = cover.reshape(-1, 1, 1).expand_as(images[0])
+        raise ValueError(f"steps={steps} is too small; give 1 or more")
+    blank = fill_color(images, fill).expand_as(images[0])
     with evaluating(model), torch.no_grad():
         target = fixed_target(model, images, target)
-        places = _order(attribution, images)
-        shares = [step / steps for step in range(steps + 1)]
-        present = (torch.where(places < share, images, blank) for share in shares)
-        missing = (torch.where(places < share, blank, images) for share in shares)
-        insertion = _curve(model, present, target, batch_size)
-        deletion = _curve(model, missing, target, batch_size)
-    return Faithfulness(insertion, deletion, _height(insertion), _height(deletion))
+        ranks = _ranks(attribution, images)
+        fractions = [step / steps for step in range(steps + 1)]
+        added = (torch.where(ranks < fraction, images, blank) for fraction in fractions)
+        removed = (torch.where(ranks < fraction, blank, images) for fraction in fractions)
+        insertion = _curve(model, added, target, batch_size)
+        deletion = _curve(model, removed, target, batch_size)
+    return Faithfulness(insertion, deletion, _area(insertion), _area(deletion))
 
 
-def _order(attribution: Tensor, images: Tensor) -> Tensor:
-    """The place of each pixel in the order of its importance, from 0 to below 1: (B, 1, H, W)."""
+def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
+    """The rank of each pixel, from 0, the most important, to below 1: (B, 1, H, W)."""
     height, width = images.shape[-2:]
     maps = nn.functional.interpolate(attribution[:, None].float(), size=(height, width), mode="bilinear")
     shuffled = torch.randperm(height * width, generator=torch.Generator().manual_seed(0)).to(maps.device)
     order = shuffled[maps.flatten(1)[:, shuffled].argsort(dim=1, descending=True, stable=True)]
-    places = torch.empty_like(order).scatter_(
-        1, order, torch.arange(height * width, device=order.device).expand_as(order)
-    )
-    return places.reshape(maps.shape) / (height * width)
+    return order.argsort(dim=1).reshape(maps.shape) / (height * width)
 
 
 def _curve(model: nn.Module, variants: Iterator[Tensor], target: Target, batch_size: int) -> Tensor:
     """The score of each image in each variant of the batch: (B, variants)."""
     columns: list[Tensor] = []
-    for first in variants:
-        group = [first, *islice(variants, max(1, batch_size // len(first)) - 1)]
+    for group in group_variants(variants, batch_size):
         scores = _score(model(torch.cat(group)), repeat_target(target, len(group)))
         columns += scores.reshape(len(group), -1)
     return torch.stack(columns, dim=1)
 
 
 def _score(output: Any, target: Target) -> Tensor:
-    """The target's probability, where there are several classes."""
-    if not callable(target):
-        scores = logits(output).float()
-        if scores.ndim == 2 and scores.shape[1] > 1:
-            return target_scores(scores.softmax(dim=1), target)
-    return target_scores(output, target).float()
+    """The target's probability where the output has classes, otherwise its score."""
+    probabilities = None if callable(target) else ModelOutput.of(output).probabilities
+    return target_scores(output if probabilities is None else probabilities, target).float()
 
 
-def _height(curve: Tensor) -> Tensor:
-    """The mean height of a curve, by trapezoids."""
+def _area(curve: Tensor) -> Tensor:
+    """The area under a curve over 0..1, by trapezoids."""
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)

@@ -1,18 +1,19 @@
-"""Which pixels matter: gradients of a score with respect to the image, plain, averaged and guided."""
+"""Gradients of a score with respect to the image: plain, averaged and guided."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightning_viz.methods.model.batching import group_variants
 from lightning_viz.methods.model.modes import evaluating, leaf
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
 
-#: How signed attributions (B, C, H, W) become maps: "abs_max" (B, H, W) by magnitude, None as they are.
+#: From signed attributions (B, C, H, W) to maps: "abs_max" is the maximum magnitude over channels (B, H, W), None keeps
+#: them.
 Reduce = Literal["abs_max"] | None
 
 
@@ -20,7 +21,7 @@ def saliency(model: nn.Module, images: Tensor, target: Target = None, *, reduce:
     """Absolute input gradient of the target score, maximum over channels: (B, C, H, W) -> (B, H, W), float32.
 
     Simonyan et al. 2014, "Deep inside convolutional networks", section 3. The score is taken before the softmax.
-    `reduce=None` gives the signed gradient (B, C, H, W). The model runs in evaluation mode and is left as it was; no
+    `reduce=None` gives the signed gradient (B, C, H, W). The model runs in evaluation mode and is not changed; no
     `.grad` is touched.
     """
     with evaluating(model):
@@ -40,14 +41,15 @@ def smoothgrad(
 ) -> Tensor:
     """Signed gradients averaged over noisy copies, then as `saliency`. Smilkov et al. 2017, "SmoothGrad".
 
-    `noise` is the standard deviation as a share of each image's range (section 3.2 there: 0.1 to 0.2); a predicted
-    class is that of the clean image. At most `batch_size` images, or one copy of all, go through the model at once.
-    The noise comes from a generator of its own, seeded by `seed`: global random states stay as they are. It is the same
-    for all images, each in its own range, so that no map depends on the images beside it.
+    `noise` is the standard deviation as a fraction of each image's range (section 3.2 of the paper: 0.1 to 0.2); the
+    predicted class is that of the clean image. At most `batch_size` images, or one copy of the batch, go through the
+    model at once. A separate generator, seeded by `seed`, draws the noise: global random states do not change. All
+    images get the same noise, scaled to their range, so that no map depends on the other images of the batch.
+    Raises ValueError for `samples` below 1 or negative `noise`.
     """
     if samples < 1 or noise < 0:
         raise ValueError(
-            f"samples={samples} and noise={noise} make no average; give samples of 1 and noise of 0 or more"
+            f"samples={samples} and noise={noise} are invalid; give samples of 1 or more and noise of 0 or more"
         )
     with evaluating(model):
         target = fixed_target(model, images, target)
@@ -65,33 +67,34 @@ def integrated_gradients(
     batch_size: int = 16,
     reduce: Reduce = "abs_max",
 ) -> Tensor:
-    """Gradients along the straight path from a baseline, times the way: (B, C, H, W) -> (B, H, W), float32.
+    """Gradients averaged on the straight path from a baseline, times the difference from it: (B, C, H, W) -> (B, H, W).
 
-    Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, in `steps` steps at their
-    midpoints. With `reduce=None` the attributions of an image sum to the score minus the baseline's. The default
-    baseline, zero, is the mean colour of normalised data.
+    Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, by the midpoint rule with `steps`
+    steps, float32. With `reduce=None` the attributions of an image sum to its score minus the baseline's. The default
+    baseline, zero, is the mean colour of normalised data. At most `batch_size` images, or one copy of the batch, go
+    through the model at once. Raises ValueError for `steps` below 1.
     """
     if steps < 1:
-        raise ValueError(f"steps={steps} make no path; give 1 or more")
+        raise ValueError(f"steps={steps} is too small; give 1 or more")
     with evaluating(model):
         target = fixed_target(model, images, target)
-        way = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)
-        path = (images - way * (1 - (k + 0.5) / steps) for k in range(steps))
-        return _reduced(way.float() * _mean_gradients(model, path, target, batch_size), reduce)
+        difference = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)  # x - x'
+        path = (images - difference * (1 - (k + 0.5) / steps) for k in range(steps))
+        return _reduced(difference.float() * _mean_gradients(model, path, target, batch_size), reduce)
 
 
 def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, reduce: Reduce = "abs_max") -> Tensor:
     """Gradients that pass each ReLU only where they are positive, otherwise as `saliency`.
 
     Springenberg et al. 2015, "Striving for simplicity", section 3.4. ReLU, ReLU6 and LeakyReLU are guided, as modules,
-    functions and in place. It sharpens edges whatever the weights are (Adebayo et al. 2018): it shows what is in the
-    picture more than what the network makes of it. Raises ValueError where the model runs none of these.
+    functions and in place. It shows the edges in the image more than what the network learned: the maps hardly change
+    when the weights are randomised (Adebayo et al. 2018). Raises ValueError where the model runs none of these.
     """
     with evaluating(model), _guided() as guided:
         gradients = _gradients(model, images, target)
     if not guided:
         raise ValueError(
-            f"{type(model).__name__} runs no ReLU whose gradient could be guided; choose another method, such as 'smoothgrad'"
+            f"{type(model).__name__} runs no ReLU whose gradient could be guided; use another method, such as 'smoothgrad'"
         )
     return _reduced(gradients, reduce)
 
@@ -106,17 +109,16 @@ def _gradients(model: nn.Module, images: Tensor, target: Target) -> Tensor:
 
 def _mean_gradients(model: nn.Module, variants: Iterable[Tensor], target: Target, batch_size: int) -> Tensor:
     """The mean gradient over variants of a batch, each (B, C, H, W); as many at once as `batch_size` allows."""
-    total, count, rest = torch.zeros(()), 0, iter(variants)
-    for first in rest:
-        group = [first, *islice(rest, max(1, batch_size // len(first)) - 1)]
+    total, count = torch.zeros(()), 0
+    for group in group_variants(variants, batch_size):
         gradients = _gradients(model, torch.cat(group), repeat_target(target, len(group)))
-        part = gradients.reshape(len(group), *first.shape).sum(dim=0)
+        part = gradients.reshape(len(group), *group[0].shape).sum(dim=0)
         total, count = total.to(part) + part, count + len(group)
     return total / count
 
 
 def _noise(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Tensor]:
-    """Noise for a batch (B, C, H, W), once for each sample."""
+    """Noise for a batch (B, C, H, W), for each sample."""
     generator = torch.Generator().manual_seed(seed)
     extent = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     for _ in range(samples):
@@ -135,7 +137,7 @@ _RELUS: set[Callable[..., Any]] = {
 
 
 class _Guide(TorchFunctionMode):
-    """Clamps the gradient that arrives at each ReLU, wherever and however the model calls it."""
+    """Clamps the gradient at the output of each ReLU, however the model calls it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,6 +155,6 @@ class _Guide(TorchFunctionMode):
 
 @contextmanager
 def _guided() -> Iterator[list[str]]:
-    """The names of the ReLUs that were guided, filled in by a forward pass inside the context."""
+    """The names of the guided ReLUs, recorded by a forward pass inside the context."""
     with _Guide() as mode:
         yield mode.guided
