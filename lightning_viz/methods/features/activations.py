@@ -1,50 +1,87 @@
-"""What a layer answers to images, and which of its channels answer most."""
+"""The outputs of layers for a batch of images, and the channels with the largest activations."""
 
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.layers import resolve_layer
+from lightning_viz.methods.model.layers import channel_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, evaluating
 
-#: By what channels are chosen, see `choose_channels`.
+#: The measure by which channels are ranked, see `choose_channels`.
 Ranking = Literal["active", "varying"]
 
 
 def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
-    """The layer's output for the images (B, C, H, W), as the layer returns it; the last where it runs several times.
+    """The layer's output for the images (B, C, H, W), as the layer returns it; the last if it runs several times.
 
-    `layer` is a dotted module name. What a later in-place ReLU would make of it is not seen. The model runs in
+    `layer` is a dotted module name. The output is that before a following in-place ReLU changes it. The model runs in
     evaluation mode and is left as it was; the result is detached.
     Raises ValueError for an unknown layer, or one that does not run or returns no tensor.
     """
     name, _ = resolve_layer(model, layer)
     with evaluating(model), torch.no_grad(), capture(model, [name]) as outputs:
         model(images.clone())
-    if name not in outputs:
+    return recorded_output(outputs.get(name), name).detach()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerActivation:
+    """The output of a layer as feature maps."""
+
+    maps: Tensor  #: (B, C, h, w), detached; of the last call if the layer runs several times
+    calls: int  #: how many times the layer runs in one forward pass
+
+
+def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, LayerActivation]:
+    """The feature maps of several layers for the images (B, C, H, W), from one forward pass, by the given names.
+
+    Tokens are folded to the images' grid; a vector is a map of one position. The model runs in evaluation mode and is left
+    as it was.
+    Raises ValueError for an unknown layer, one that does not run or returns no tensor, and one whose output does not keep
+    the images apart, or is neither maps nor tokens nor vectors.
+    """
+    found = {layer: resolve_layer(model, layer) for layer in layers}
+    calls: Counter[str] = Counter()
+    with evaluating(model), torch.no_grad(), ExitStack() as stack:
+        for layer, (_, module) in found.items():
+            hook = module.register_forward_hook(lambda *_, layer=layer: calls.update([layer]))
+            stack.callback(hook.remove)
+        outputs = stack.enter_context(capture(model, [name for name, _ in found.values()]))
+        model(images.clone())
+    return {
+        layer: LayerActivation(_maps(layer, module, outputs.get(name), images), calls[layer])
+        for layer, (name, module) in found.items()
+    }
+
+
+def recorded_output(output: Tensor | None, layer: str, argument: str = "layer") -> Tensor:
+    """The recorded output. Raises ValueError where there is none; `argument` is where the caller gave the layer's name."""
+    if output is None:
         raise ValueError(
-            f"layer={name!r} did not run, or returns no tensor; choose a layer that the model's forward calls"
+            f"{argument}={layer!r} did not run, or returns no tensor; choose a layer that the model's forward calls"
         )
-    return outputs[name].detach()
+    return output
 
 
 def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
-    """The `count` channels of feature maps (B, C, h, w) that answer most, strongest first: (count,), int64.
+    """The `count` channels of feature maps (B, C, h, w) that rank highest, highest first: (count,), int64.
 
-    "active": by the mean of the positive part, over images and places; how loud a channel is. "varying": by the variance
-    over the images of the mean over places; how well a channel tells these images apart. All are returned where there
-    are fewer; channels that are not finite come last, equal ones in their order.
+    "active" ranks by the mean of the positive part over images and positions: how strongly a channel is activated.
+    "varying" ranks by the variance over the images of the mean over positions: how well a channel distinguishes these
+    images. If there are fewer channels, all are returned; channels that are not finite rank last, equal ones by index.
     Raises ValueError for another measure, a count below 1, or maps of another shape.
     """
     if by not in get_args(Ranking):
-        raise ValueError(
-            f"by={by!r} is no measure of channels; choose one of {', '.join(map(repr, get_args(Ranking)))}"
-        )
+        raise ValueError(f"by={by!r} is unknown; choose one of {', '.join(map(repr, get_args(Ranking)))}")
     if count < 1:
-        raise ValueError(f"count={count} chooses no channel; give 1 or more")
+        raise ValueError(f"count={count} is too small; give 1 or more")
     if maps.ndim != 4:
-        raise ValueError(f"maps of the shape {tuple(maps.shape)} are no feature maps; give (B, C, h, w)")
+        raise ValueError(f"maps have the shape {tuple(maps.shape)}; give feature maps (B, C, h, w)")
     values = maps.detach().float()
     if by == "active":
         measure = torch.relu(values).mean(dim=(0, 2, 3))
@@ -52,3 +89,16 @@ def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
         measure = values.mean(dim=(2, 3)).var(dim=0, correction=0)
     measure = torch.where(measure.isfinite(), measure, -torch.inf)
     return measure.argsort(descending=True, stable=True)[:count]
+
+
+def _maps(layer: str, module: nn.Module, output: Tensor | None, images: Tensor) -> Tensor:
+    output = recorded_output(output, layer, "layers").detach()
+    if output.shape[:1] != images.shape[:1]:
+        raise ValueError(
+            f"layers={layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; choose a layer that keeps "
+            "the images apart"
+        )
+    try:
+        return channel_maps(module, output, images)
+    except ValueError as error:
+        raise ValueError(f"layers={layer!r}: {error}") from error
