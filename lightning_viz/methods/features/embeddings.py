@@ -1,4 +1,4 @@
-"""Where a model puts its images: one vector for each."""
+"""The embedding of each image: the vector that the head of the model reads, or a layer's pooled output."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,9 +11,11 @@ from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
 from lightning_viz.methods.model.modes import evaluating
 
+from .activations import recorded_output
 
-class Place(NamedTuple):
-    """Where an embedding is read: a layer's dotted name, and whether it is what goes in or what comes out."""
+
+class EmbeddingSource(NamedTuple):
+    """Where an embedding is read: a layer's dotted name, and whether it is the layer's input or output."""
 
     layer: str
     side: Literal["input", "output"]
@@ -22,59 +24,55 @@ class Place(NamedTuple):
 def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
     """The embedding of each image: (B, C, H, W) -> (B, D), float32.
 
-    By default it is what the head reads: the input of the last `nn.Linear` to run, tokens averaged; in a model without
-    one, the last spatial layer's output (see `find_layer`). `layer` is the dotted name of another layer, whose *output*
-    it is then. Feature maps and tokens are averaged over their places, see `pooled`. The model runs in evaluation mode
+    By default it is the input of the head, the last `nn.Linear` to run, with tokens averaged; in a model without one, the
+    output of the last spatial layer (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the
+    embedding. Feature maps and tokens are averaged over positions, see `pool_embedding`. The model runs in evaluation mode
     and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
-    place = find_embedding(model, images, layer)
-    with evaluating(model), torch.no_grad(), tapped(model, place) as activations:
+    source = find_embedding_source(model, images, layer)
+    with evaluating(model), torch.no_grad(), record_embedding(model, source) as recorded:
         model(images.clone())
-    if not activations:
-        raise ValueError(
-            f"layer={place.layer!r} did not run, or returns no tensor; choose a layer that the model's forward calls"
-        )
-    return pooled(activations[-1], images)
+    return pool_embedding(recorded_output(recorded[-1] if recorded else None, source.layer), images)
 
 
-def find_embedding(model: nn.Module, images: Tensor | None = None, layer: str | None = None) -> Place:
-    """Where `embeddings` reads: for a caller who reads along while the model runs, with `tapped` and `pooled`.
+def find_embedding_source(model: nn.Module, images: Tensor | None = None, layer: str | None = None) -> EmbeddingSource:
+    """Where `embeddings` reads, for a caller who records with `record_embedding` while the model runs anyway.
 
-    `images` as in `find_layer`. Raises ValueError for an unknown layer, or where the model has none that fits.
+    `images` as in `find_layer`. Raises ValueError for an unknown layer, or a model without a suitable one.
     """
     if layer is not None:
-        return Place(resolve_layer(model, layer)[0], "output")
+        return EmbeddingSource(resolve_layer(model, layer)[0], "output")
     name, module = resolve_layer(model, find_layer(model, "embedding", images))
-    return Place(name, "input" if isinstance(module, nn.Linear) else "output")
+    return EmbeddingSource(name, "input" if isinstance(module, nn.Linear) else "output")
 
 
 @contextmanager
-def tapped(model: nn.Module, place: Place) -> Iterator[list[Tensor]]:
-    """Copies of what passes the place, one for each time that its layer runs inside the context; detached."""
-    activations: list[Tensor] = []
+def record_embedding(model: nn.Module, source: EmbeddingSource) -> Iterator[list[Tensor]]:
+    """Records the source's tensor each time that its layer runs inside the context: detached copies."""
+    recorded: list[Tensor] = []
 
-    def keep(value: Any) -> None:
+    def record(value: Any) -> None:
         if isinstance(value, Tensor):
-            activations.append(value.detach().clone())  # the model may overwrite it
+            recorded.append(value.detach().clone())  # the model may overwrite it
 
-    _, module = resolve_layer(model, place.layer)
-    if place.side == "input":
-        hook = module.register_forward_pre_hook(lambda _module, inputs: keep(inputs[0] if inputs else None))
+    _, module = resolve_layer(model, source.layer)
+    if source.side == "input":
+        hook = module.register_forward_pre_hook(lambda _module, inputs: record(inputs[0] if inputs else None))
     else:
-        hook = module.register_forward_hook(lambda _module, _inputs, output: keep(output))
+        hook = module.register_forward_hook(lambda _module, _inputs, output: record(output))
     try:
-        yield activations
+        yield recorded
     finally:
         hook.remove()
 
 
-def pooled(activation: Tensor, images: Tensor) -> Tensor:
-    """One vector for each image, of what a layer reads or returns for `images` (B, C, H, W): (B, D), float32.
+def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
+    """One vector per image from a layer's input or output for `images` (B, C, H, W): (B, D), float32.
 
-    The mean over the places of feature maps, channels first or last, and of tokens on the images' grid, without class
-    and register tokens; of tokens on no grid, the mean over all; anything else is flattened.
-    Raises ValueError where the activation does not begin with the images.
+    The mean over the positions of feature maps, channels first or last, and of tokens on the images' grid, without class
+    and register tokens; over all tokens where they form no grid; other shapes are flattened.
+    Raises ValueError where the activation's first dimension is not the images'.
     """
     if activation.shape[:1] != images.shape[:1]:
         raise ValueError(
@@ -91,7 +89,13 @@ def _maps(values: Tensor, images: Tensor) -> Tensor:
     """Feature maps or tokens as (B, D, h, w)."""
     with suppress(ValueError):
         maps = feature_maps(values, images)
-        # Any few tokens fold to a grid if enough of them are left out: 3 to a single place, say.
+        # Almost any number of tokens forms a grid once enough are left out, e.g. 3 tokens one position: require half.
         if values.ndim == 4 or 2 * maps.shape[2] * maps.shape[3] > values.shape[1]:
             return maps
     return values.transpose(1, 2)[..., None]
+
+
+Place = EmbeddingSource  # alias: until merged
+find_embedding = find_embedding_source  # alias: until merged
+tapped = record_embedding  # alias: until merged
+pooled = pool_embedding  # alias: until merged
