@@ -1,4 +1,4 @@
-"""The weights of a convolution, as they are."""
+"""The filters of a convolution: its weights."""
 
 from torch import Tensor, nn
 
@@ -9,8 +9,8 @@ from lightning_viz.methods.model.layers import resolve_layer
 def filters(model: nn.Module, layer: str | None = None) -> Tensor:
     """The filters of a 2-D convolution, (N, C, h, w); by default of the model's first. Krizhevsky et al. 2012, fig. 3.
 
-    C is the number of channels that one filter sees: 1 in a depthwise convolution. The result is a copy.
-    Raises ValueError where the layer is unknown or is no 2-D convolution.
+    C is the number of input channels of one filter: 1 in a depthwise convolution. The result is a copy.
+    Raises ValueError for a layer that is unknown or not a 2-D convolution.
     """
     name, module = resolve_layer(model, find_layer(model, "first_conv") if layer is None else layer)
     weight = getattr(module, "weight", None)

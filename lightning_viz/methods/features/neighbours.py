@@ -1,26 +1,26 @@
-"""Who is near whom in a feature space, and whether it is of one's class."""
+"""Nearest neighbours in a feature space, and how well they predict the class."""
 
 import torch
 from torch import Tensor
 
 from .points import as_rows
 
-CHUNK = 2**24  # numbers: what a GPU holds at once beside the points, 128 MiB of float64
+CHUNK = 2**24  # distances that a GPU computes at once: 128 MiB of float64
 
 
 def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` points nearest to each query: Euclidean distances (Q, k), nearest first, and indices (Q, k).
 
-    `queries` (Q, ...) and `points` (N, ...) are flattened. `exclude` (Q,) is the index of the point that a query itself
-    is, negative for none. Of fewer points than `k`, all come. Distances are computed in float64, of which the near ones
-    need the digits, and returned in float32.
+    `queries` (Q, ...) and `points` (N, ...) are flattened. `exclude` (Q,) is, for each query, the index of a point that is
+    not counted, the query itself; negative for none. With fewer points than `k`, all are returned. Distances are computed in
+    float64, which small distances far from the origin need, and returned in float32.
     Raises ValueError for shapes that do not fit, values that are not finite, or k below 1.
     """
     queries, points = as_rows(queries, "queries"), as_rows(points)
     if queries.shape[1] != points.shape[1] or k < 1:
         raise ValueError(
             f"queries of {queries.shape[1]} dimensions, points of {points.shape[1]} and k={k} do not fit; give both "
-            "alike, and k of 1 or more"
+            "the same dimensions, and k of 1 or more"
         )
     exclude = _excluded(exclude, queries, points)
     k = min(k, len(points) - int((exclude >= 0).any()))
@@ -32,9 +32,9 @@ def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = No
 
 
 def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Whether the `k` nearest others vote for a point's own class: (N, ...), (N,) -> (N,), boolean.
+    """Whether the `k` nearest other points predict a point's class: (N, ...), (N,) -> (N,), boolean.
 
-    The majority wins, and of several equal ones the smallest class. A single point has no voters, and is wrong.
+    The prediction is the majority class, of equally frequent ones the smallest. A single point has no prediction: False.
     Raises ValueError as `nearest` does, and for labels that do not fit.
     """
     labels = torch.as_tensor(labels)
@@ -44,28 +44,28 @@ def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
     if not indices.numel():
         return torch.zeros(len(points), dtype=torch.bool, device=indices.device)
     labels = labels.to(indices.device)
-    votes = labels[indices]
-    counts = (votes[:, :, None] == votes[:, None, :]).sum(dim=2)  # of the class that each neighbour votes for
-    losing = counts < counts.amax(dim=1, keepdim=True)
-    return votes.masked_fill(losing, torch.iinfo(votes.dtype).max).amin(dim=1) == labels
+    classes = labels[indices]
+    counts = (classes[:, :, None] == classes[:, None, :]).sum(dim=2)  # of each neighbour's class among the neighbours
+    minority = counts < counts.amax(dim=1, keepdim=True)
+    return classes.masked_fill(minority, torch.iinfo(classes.dtype).max).amin(dim=1) == labels
 
 
 def stability(before: Tensor, now: Tensor) -> float:
-    """The mean share of the neighbours `before` (N, k), indices, that are still among those `now` (N, k): 0 to 1.
+    """The mean fraction of the neighbours `before` (N, k), indices, that are still neighbours `now` (N, k): 0 to 1.
 
-    1 where there are no neighbours to lose. Raises ValueError where the shapes differ.
+    1 where there are no neighbours. Raises ValueError where the shapes differ.
     """
     if before.shape != now.shape or before.ndim != 2:
         raise ValueError(
             f"neighbours of the shapes {tuple(before.shape)} and {tuple(now.shape)} cannot be compared; give (N, k) of "
             "the same points"
         )
-    stayed = (before[:, :, None] == now.to(before.device)[:, None, :]).any(dim=2)
-    return float(stayed.double().mean()) if stayed.numel() else 1.0
+    kept = (before[:, :, None] == now.to(before.device)[:, None, :]).any(dim=2)
+    return float(kept.double().mean()) if kept.numel() else 1.0
 
 
 def _excluded(exclude: Tensor | None, queries: Tensor, points: Tensor) -> Tensor:
-    """The index of the point that each query is, -1 for none."""
+    """The index of the excluded point of each query (Q,), -1 for none."""
     if exclude is None:
         return torch.full((len(queries),), -1, device=points.device)
     if exclude.shape != queries.shape[:1] or (len(exclude) and int(exclude.max()) >= len(points)):
@@ -80,25 +80,25 @@ def _with_scikit_learn(queries: Tensor, points: Tensor, k: int, exclude: Tensor)
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
-    if queries.dtype != points.dtype:  # its fast search wants them alike
+    if queries.dtype != points.dtype:  # the fast search needs equal dtypes
         queries, points = queries.double(), points.double()
     count = k + int((exclude >= 0).any())
-    with config_context(assume_finite=True):  # as was seen
+    with config_context(assume_finite=True):  # `as_rows` has checked it
         search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points.numpy())
         distances, indices = map(torch.from_numpy, search.kneighbors(queries.numpy()))
     if count > k:
-        others = indices != exclude[:, None]
-        others[others.all(dim=1), -1] = False  # not among them: the farthest is one too many
-        distances, indices = distances[others].reshape(-1, k), indices[others].reshape(-1, k)
+        counted = indices != exclude[:, None]
+        counted[counted.all(dim=1), -1] = False  # the excluded point is not among them: drop the farthest
+        distances, indices = distances[counted].reshape(-1, k), indices[counted].reshape(-1, k)
     return distances, indices
 
 
 def _with_torch(queries: Tensor, points: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     size = max(1, CHUNK // max(len(points), queries.shape[1]))
-    for chunk, itself in zip(torch.split(queries, size), torch.split(exclude, size), strict=True):
+    for chunk, excluded in zip(torch.split(queries, size), torch.split(exclude, size), strict=True):
         blocks = torch.split(points, max(1, CHUNK // max(points.shape[1], 1)))
         distances = torch.cat([torch.cdist(chunk.double(), block.double()) for block in blocks], dim=1)
-        distances[itself >= 0, itself[itself >= 0]] = torch.inf
+        distances[excluded >= 0, excluded[excluded >= 0]] = torch.inf
         found.append(distances.topk(k, largest=False))
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])

@@ -1,4 +1,4 @@
-"""A feature space on paper: its directions of largest variance, and one picture turned to another."""
+"""Projections of a feature space: principal components, and their Procrustes alignment."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class PCA:
 
     Attributes:
         coordinates: (N, c), centred, float32.
-        explained: (c,), the share of the variance that each component has, 0 to 1.
+        explained: (c,), the fraction of the variance that each component explains, 0 to 1.
     """
 
     coordinates: Tensor
@@ -25,26 +25,26 @@ class PCA:
 def pca(points: Tensor, components: int = 2) -> PCA:
     """Principal components of points (N, ...), flattened.
 
-    In each component the largest coordinate is positive. Components that there are not (of one point, of fewer
-    dimensions, of points that are all the same) are zero.
+    In each component the coordinate of largest magnitude is positive. Missing components (of one point, of fewer
+    dimensions, of points that are all equal) are zero.
     Raises ValueError for values that are not finite, or components below 1.
     """
     if components < 1:
-        raise ValueError(f"components={components} are none; give 1 or more")
+        raise ValueError(f"components={components} is too small; give 1 or more")
     points = as_rows(points)
     if points.device.type == "cpu" and 10 * components < min(points.shape):
         found = _with_scikit_learn(points, components)
     else:
         found = _with_torch(points, components)
-    nothing = points.new_zeros(len(points), components).float(), points.new_zeros(components).float()
-    return found or PCA(*nothing)
+    zeros = points.new_zeros(len(points), components).float(), points.new_zeros(components).float()
+    return found or PCA(*zeros)
 
 
 def effective_dimension(points: Tensor) -> float:
-    """How many dimensions the variance of points (N, ...) is spread over.
+    """The number of dimensions that the variance of points (N, ...) is spread over.
 
-    The participation ratio of the covariance's eigenvalues, (Σ λ)² / Σ λ²: D where all are equal, 1 where one is alone, 0
-    where all points are the same; less than N - 1 of N points, whatever the space. Litwin-Kumar et al. 2017, "Optimal degrees
+    The participation ratio of the covariance's eigenvalues, (Σ λ)² / Σ λ²: D if all are equal, 1 if only one is not zero, 0
+    if all points are equal; at most N - 1 for N points. Litwin-Kumar et al. 2017, "Optimal degrees
     of synaptic connectivity"; Gao et al. 2017, "A theory of multineuronal dimensionality, dynamics and measurement".
     Raises ValueError for values that are not finite.
     """
@@ -54,39 +54,39 @@ def effective_dimension(points: Tensor) -> float:
 
 
 def procrustes(coordinates: Tensor, reference: Tensor) -> Tensor:
-    """The orthogonal matrix (c, c) that turns `coordinates` (N, c) closest to `reference` (N, c), both centred; float64.
+    """The orthogonal matrix (c, c) that maps `coordinates` (N, c) closest to `reference` (N, c), both centred; float64.
 
-    Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem". Mirroring is allowed, scaling is not.
-    What the points leave open stays as it is: the matrix of points that are all the same is the identity.
+    Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem". Reflections are allowed, scaling is not.
+    Directions that the points do not determine are not changed: for points that are all equal it is the identity.
     Raises ValueError where the shapes differ, or values are not finite.
     """
     coordinates, reference = _pair(coordinates, reference)
     product = (coordinates - coordinates.mean(dim=0)).T @ (reference - reference.mean(dim=0))
     size = product.norm()
     identity = torch.eye(len(product), dtype=product.dtype, device=product.device)
-    # Of several solutions, the hint of an identity chooses the one nearest to it.
+    # Of several solutions, a small multiple of the identity selects the one closest to it.
     left, _, right = torch.linalg.svd((product / size if size > 0 else product) + 1e-9 * identity)
     return torch.matmul(left, right)
 
 
 def aligned(coordinates: Tensor, reference: Tensor) -> Tensor:
-    """`coordinates` (N, c) turned and moved to lie closest to `reference` (N, c), float32: see `procrustes`."""
-    turn = procrustes(coordinates, reference)
+    """`coordinates` (N, c), Procrustes-aligned to `reference` (N, c) and moved to its mean, float32: see `procrustes`."""
+    rotation = procrustes(coordinates, reference)
     coordinates, reference = _pair(coordinates, reference)
-    return ((coordinates - coordinates.mean(dim=0)) @ turn + reference.mean(dim=0)).float()
+    return ((coordinates - coordinates.mean(dim=0)) @ rotation + reference.mean(dim=0)).float()
 
 
 def _with_scikit_learn(points: Tensor, components: int) -> PCA | None:
-    """By Lanczos, which finds the first few components alone; None where the points are all the same."""
+    """By the Lanczos algorithm, which finds only the first few components; None if all points are equal."""
     from scipy.sparse.linalg import ArpackError
     from sklearn import config_context
     from sklearn.decomposition import PCA as Lanczos
 
     lanczos = Lanczos(components, svd_solver="arpack", random_state=0)
     try:
-        with config_context(assume_finite=True):  # as was seen
+        with config_context(assume_finite=True):  # `as_rows` has checked it
             coordinates = torch.from_numpy(lanczos.fit_transform(points.numpy()).copy())
-    except ArpackError:  # it did not converge, or there is nothing but zeros
+    except ArpackError:  # it did not converge, or all values are zero
         return _with_torch(points, components)
     if lanczos.singular_values_[0] <= _rounding(points) * len(points) ** 0.5 * np.linalg.norm(lanczos.mean_):
         return None
@@ -94,7 +94,7 @@ def _with_scikit_learn(points: Tensor, components: int) -> PCA | None:
 
 
 def _with_torch(points: Tensor, components: int) -> PCA | None:
-    """By all eigenvectors of the moments; None where the points are all the same."""
+    """By all eigenvectors of the moments; None if all points are equal."""
     spread = _centred(points)
     moments = _moments(spread)
     if not moments.any():
@@ -102,15 +102,15 @@ def _with_torch(points: Tensor, components: int) -> PCA | None:
     values, vectors = torch.linalg.eigh(moments)
     values, vectors = values.flip(0)[:components], vectors.flip(1)[:, :components]
     coordinates = spread.new_zeros(len(spread), components, dtype=torch.float64)
-    # Of the covariance they are directions, of the Gram matrix the coordinates themselves.
-    across = len(vectors) == spread.shape[1]
-    coordinates[:, : len(values)] = spread.double() @ vectors if across else vectors * values.clamp_min(0).sqrt()
+    # Eigenvectors of the covariance are directions, those of the Gram matrix the coordinates themselves.
+    of_covariance = len(vectors) == spread.shape[1]
+    coordinates[:, : len(values)] = spread.double() @ vectors if of_covariance else vectors * values.clamp_min(0).sqrt()
     explained = coordinates.square().sum(dim=0) / moments.trace()
     return PCA(_signed(coordinates).float(), explained.float())
 
 
 def _centred(points: Tensor) -> Tensor:
-    """Rows around their mean; zeros where no more than rounding keeps them apart."""
+    """Rows less their mean; zeros if they differ by rounding only."""
     if not len(points):
         return points
     spread = points - points.mean(dim=0)
@@ -122,12 +122,12 @@ def _rounding(points: Tensor) -> float:
 
 
 def _moments(spread: Tensor) -> Tensor:
-    """The smaller of covariance and Gram matrix, which have the same eigenvalues but for zeros; float64."""
+    """The smaller of covariance and Gram matrix, whose eigenvalues other than zero are the same; float64."""
     return (spread.T @ spread if len(spread) >= spread.shape[1] else spread @ spread.T).double()
 
 
 def _signed(coordinates: Tensor) -> Tensor:
-    """A solver may return a component or its negative: the one whose largest coordinate is positive."""
+    """The sign of each component, which a solver may choose, such that its coordinate of largest magnitude is positive."""
     largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
     return torch.where(largest < 0, -coordinates, coordinates)
 
