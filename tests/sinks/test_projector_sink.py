@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tensorboard.summary.writer.event_file_writer  # noqa: F401: before processes are forked, see `fresh_process`
+import tensorboard.summary.writer.event_file_writer  # noqa: F401 - before processes are forked
 from PIL import Image
 
 from lightning_viz.render import thin
