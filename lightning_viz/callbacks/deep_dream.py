@@ -14,7 +14,7 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.methods.synthesis.deep_dream import deep_dream_passes, response
+from lightning_viz.methods.synthesis.deep_dream import deep_dream_objective, deep_dream_passes
 from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
 from lightning_viz.runtime.artifacts import Panel
@@ -132,7 +132,9 @@ class DeepDreamLogger(VizCallback):
 
     @torch.no_grad()
     def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> list[float]:
-        found = ctx.auto_batch.cat(lambda part: response(maps, images[part].clone(), self.channel), len(images))
+        found = ctx.auto_batch.cat(
+            lambda part: deep_dream_objective(maps, images[part].clone(), self.channel), len(images)
+        )
         values: list[float] = found.tolist()
         return values
 

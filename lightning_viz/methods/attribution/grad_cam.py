@@ -12,8 +12,7 @@ from lightning_viz.methods.model.outputs import Target
 
 from .cam import CamLayer
 from .method import choose
-from .registry import CAM_METHODS
-from .registry import CamMethod as CamMethod  # alias: until merged
+from .registry import CAM_METHODS, CamMethod
 
 
 def grad_cam(
