@@ -17,9 +17,10 @@ from benchmarks.timing import by_turns
 from lightning_viz.data.probe import Probe
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel
-from lightning_viz.runtime.state import Memory
-from lightning_viz.runtime.writer import Log
-from lightning_viz.sinks import Queue, TensorBoardSink
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
+from lightning_viz.runtime.writer import Writer
+from lightning_viz.sinks import SinkQueue, TensorBoardSink
 
 COUNT, SIDE = 16, 224
 
@@ -29,17 +30,19 @@ def tables(device: str) -> Iterator[str]:
     images = torch.rand(COUNT, 3, SIDE, SIDE, device=device)
     maps = torch.rand(COUNT, SIDE, SIDE, device=device)
     probe = Probe(images, torch.arange(COUNT) % 10)
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10)).to(device)
     grid = np.random.default_rng(0).integers(0, 255, (2 * SIDE, 8 * SIDE, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         writer = SummaryWriter(folder)
-        queue = Queue([TensorBoardSink(lambda: writer)])
+        queue = SinkQueue([TensorBoardSink(lambda: writer)])
         captions = [()] * COUNT  # computing them takes a forward pass, which is not part of logging
         panel = Panel("saliency/gradient", maps, Overlay(probe.pictures), captions=captions, size=SIDE)
-        memory = Memory()
+        state, nothing = CallbackState(), None  # neither data nor predictions are asked for
+        context = DrawContext(
+            nothing, probe, "validation", 0, 0, nothing, nothing, nothing, print, {}, state, None, nothing
+        )
 
         def ours() -> None:
-            Log(queue, memory, "fit", 0, None, 8, network, probe).send(panel)
+            Writer(queue, context, state, None, 8, print).write(panel)
 
         runs = {
             "`add_image`": lambda: writer.add_image("grid", grid, 0, dataformats="HWC"),
