@@ -14,7 +14,7 @@ from .saliency import guided_backprop, integrated_gradients, saliency, smoothgra
 
 #: The keys of the registries, for signatures.
 PixelMethod = Literal["gradient", "smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"]
-CamMethod = Literal["gradcam", "cam", "gradcam++", "layercam", "hirescam"]
+CamMethod = Literal["gradcam", "cam", "gradcam++", "xgradcam", "layercam", "hirescam"]
 
 
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
@@ -73,6 +73,9 @@ CAM_METHODS: dict[str, Method] = {
         partial(gradient_cam, cam_weights.gradcam_plus_plus),
         "Chattopadhay et al. 2018",
         "https://arxiv.org/abs/1710.11063",
+    ),
+    "xgradcam": Method(
+        partial(gradient_cam, cam_weights.xgradcam), "Fu et al. 2020", "https://arxiv.org/abs/2008.02312"
     ),
     "layercam": Method(
         partial(gradient_cam, cam_weights.layercam), "Jiang et al. 2021", "https://doi.org/10.1109/TIP.2021.3089943"

@@ -20,6 +20,7 @@ from ..references import TARGETS, assert_close, calibrated
 REFERENCES = {
     "gradcam": pytorch_grad_cam.GradCAM,
     "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,
+    "xgradcam": pytorch_grad_cam.XGradCAM,
     "layercam": pytorch_grad_cam.LayerCAM,
     "hirescam": pytorch_grad_cam.HiResCAM,
 }
