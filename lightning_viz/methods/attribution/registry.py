@@ -11,10 +11,11 @@ from .cam import class_activation_map, gradient_cam
 from .method import FORWARD, Method
 from .occlusion import default_window, halved, occlusion, window_starts
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
+from .score_cam import score_cam, score_cam_passes
 
 #: The keys of the registries, for signatures.
 PixelMethod = Literal["gradient", "smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"]
-CamMethod = Literal["gradcam", "cam", "gradcam++", "xgradcam", "layercam", "hirescam"]
+CamMethod = Literal["gradcam", "cam", "gradcam++", "xgradcam", "layercam", "hirescam", "scorecam"]
 
 
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
@@ -83,4 +84,5 @@ CAM_METHODS: dict[str, Method] = {
     "hirescam": Method(
         partial(gradient_cam, cam_weights.hirescam), "Draelos and Carin 2020", "https://arxiv.org/abs/2011.08891"
     ),
+    "scorecam": Method(score_cam, "Wang et al. 2020", "https://arxiv.org/abs/1910.01279", score_cam_passes),
 }
