@@ -14,15 +14,21 @@ from lightning_viz.methods.attribution.registry import CAM_METHODS
 from lightning_viz.methods.model.layers import resolve_layer
 
 from ...support import small_network
-from ..references import TARGETS, assert_close, calibrated
+from ..references import NETWORKS, TARGETS, assert_close, calibrated
 
 #: The class of pytorch-grad-cam for every method but "cam", which it has not.
 REFERENCES = {
     "gradcam": pytorch_grad_cam.GradCAM,
     "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,
+    "xgradcam": pytorch_grad_cam.XGradCAM,
     "layercam": pytorch_grad_cam.LayerCAM,
     "hirescam": pytorch_grad_cam.HiResCAM,
+    "scorecam": pytorch_grad_cam.ScoreCAM,
 }
+
+#: Score-CAM makes a forward pass for each channel: networks whose last layer has few.
+FEW_CHANNELS = ("densenet121", "regnet_y_400mf", "shufflenet_v2_x0_5", "vgg11")
+CASES = [(m, name) for m in REFERENCES for name in (FEW_CHANNELS if m == "scorecam" else NETWORKS)]
 
 
 def test_every_method_has_a_reference():
@@ -48,12 +54,12 @@ def reference(method, model, layer, images, reshape=None):
         return cams(images, [ClassifierOutputTarget(int(target)) for target in TARGETS])
 
 
-@pytest.mark.parametrize("method", REFERENCES)
-def test_equals_pytorch_grad_cam(method, network, images):
+@pytest.mark.parametrize(("method", "name"), CASES)
+def test_equals_pytorch_grad_cam(method, name, images):
     # DenseNet's last layer is overwritten by a functional in-place ReLU, which misleads the reference: it pairs
     # activations after the ReLU with gradients before it. The last transition is not overwritten.
-    densenet = isinstance(network, models.DenseNet)
-    layer = "features.transition3" if densenet else find_layer(network, "last_spatial", images)
+    network = calibrated(name)
+    layer = "features.transition3" if name == "densenet121" else find_layer(network, "last_spatial", images)
     theirs = reference(method, network, layer, images)
     assert_close(grad_cam(network, images, TARGETS, layer=layer, method=method), theirs)
 
@@ -65,7 +71,7 @@ def test_equals_pytorch_grad_cam_on_a_transformer(method):
     images = torch.rand(4, 3, 32, 32).double()
     layer = find_layer(model, "last_spatial", images)
     assert layer == "encoder.layers.encoder_layer_1.ln_1"
-    theirs = reference(method, model, layer, images, lambda x: x[:, 1:].reshape(4, 4, 4, 16).permute(0, 3, 1, 2))
+    theirs = reference(method, model, layer, images, lambda x: x[:, 1:].reshape(-1, 4, 4, 16).permute(0, 3, 1, 2))
     assert_close(grad_cam(model, images, TARGETS, layer=layer, method=method), theirs)
 
 
@@ -126,3 +132,21 @@ def test_cam_raises_where_it_does_not_fit(name, images):
 def test_cam_raises_for_a_callable_target():
     with pytest.raises(ValueError, match="method='cam' does not fit"):
         grad_cam(small_network(), torch.rand(1, 3, 8, 8), lambda output: output[:, 0], method="cam")
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_batch_size_of_scorecam_changes_memory_only(batch_size):
+    model, images, seen = small_network(), torch.rand(3, 3, 8, 8), []
+    expected = grad_cam(model, images, 1, method="scorecam")
+    model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    cam = grad_cam(model, images, 1, layer="6", method="scorecam", batch_size=batch_size)
+    assert torch.allclose(cam, expected, rtol=1e-4, atol=1e-7)
+    assert max(seen) <= max(batch_size, 3)
+    with pytest.raises(ValueError, match="batch_size=0 is too small"):
+        grad_cam(model, images, method="scorecam", batch_size=0)
+
+
+def test_scorecam_of_a_callable_target():
+    model, images = small_network(), torch.rand(3, 3, 8, 8)
+    cam = grad_cam(model, images, lambda output: output[:, 1], method="scorecam")
+    assert torch.allclose(cam, grad_cam(model, images, 1, method="scorecam"))

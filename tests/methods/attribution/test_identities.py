@@ -88,15 +88,17 @@ def test_autocast_changes_no_more_than_its_precision(name, model, images):
     """Weights, images and each layer's sums are rounded: an error of a few roundings, `rounded`.
 
     Rounding also moves units near zero to the other side of their ReLU. That fraction of the gradient's terms is wrong,
-    and so the error of the norm is its root. The gradients of class activation maps pass no ReLU.
+    and so the error of the norm is its root. The gradients of class activation maps pass no ReLU; Score-CAM's
+    softmax multiplies the scores' error, and tells classes apart where scores are far apart.
     """
     rounded = 4 * ROUNDING
     model, images = model.float(), images.float()
+    model[9].weight.data *= 30
     exact, other = (METHODS[name](model, images, targets) for targets in (TARGETS, TARGETS.flip(0)))
     with torch.autocast("cpu", torch.bfloat16):
         maps = METHODS[name](model, images, TARGETS)
     assert maps.dtype == torch.float32
     error, distance = ((each - exact).norm() / exact.norm() for each in (maps, other))
     assert error > ROUNDING / 100  # autocast was on
-    assert error < (rounded if name in CAM_METHODS else rounded**0.5)
+    assert error < (rounded if name in CAM_METHODS.keys() - {"scorecam"} else rounded**0.5)
     assert distance > 2 * rounded**0.5  # the bound tells the map from that of another class
