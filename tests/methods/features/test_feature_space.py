@@ -112,6 +112,15 @@ def test_a_sample_missing_once_does_not_start_again(history):
     assert not after.film.isnan().any()
 
 
+def test_a_missing_sample_is_aligned_by_its_latest_coordinates(history):
+    rows, there = without(3)
+    before = history.snapshot(points()).tracked.coordinates
+    now = history.snapshot(points(1)[there], rows=rows).tracked
+    assert torch.equal(now.coordinates[3], before[3])
+    assert not torch.equal(now.coordinates[4], before[4])
+    assert (now.neighbours[3] == -1).all()
+
+
 def test_a_sample_missing_at_the_start_is_not_compared(history):
     rows, there = without(0)
     assert history.snapshot(points()[there], rows=rows).cka_with_start == pytest.approx(1, abs=1e-3)
