@@ -108,7 +108,7 @@ class ClassSynthesisLogger(VizCallback):
         self.copies = check_count("copies", copies, 1)
         self.size = check_count("size", size, 2, optional=True)
         self.recipe = check_choice("recipe", recipe, tuple(RECIPES))
-        self.recipe_options = as_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe].recipe()))
+        self.recipe_options = as_options("recipe_options", recipe_options, recipe, RECIPES[recipe].options)
         self.per_class = check_flag("per_class", per_class)
         self.seed = check_count("seed", seed, 0)
         self._check_combination()
