@@ -77,7 +77,7 @@ def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
     if activation.shape[:1] != images.shape[:1]:
         raise ValueError(
             f"an activation of the shape {tuple(activation.shape)} does not hold one value for each of {len(images)} "
-            "images; choose a layer= that keeps the images apart"
+            "images; choose a layer that keeps the images apart"
         )
     values = activation.detach().float()
     if values.ndim in (3, 4):
