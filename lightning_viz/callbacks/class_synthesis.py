@@ -149,6 +149,8 @@ class ClassSynthesisLogger(VizCallback):
         except (ValueError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if self.size is None:
+                raise  # the probe's size is not to blame
             raise ValueError(
                 f"size={self.size}: {type(ctx.network).__name__} does not run on images of this size: {error}; give "
                 "another size, or None for the probe's"
