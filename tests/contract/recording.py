@@ -48,9 +48,7 @@ class Watched(Careful):
 
 def train(folder: Path, callbacks: Any = (), workers: int = 2, **options: Any) -> dict[str, Any]:
     """All that a training left, bit for bit."""
-    return train_carefully(
-        folder, callbacks, Watched, partial(loaders, num_workers=workers), **{**WATCHED, **options}
-    )
+    return train_carefully(folder, callbacks, Watched, partial(loaders, num_workers=workers), **{**WATCHED, **options})
 
 
 @dataclass
