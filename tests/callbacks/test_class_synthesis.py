@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -50,7 +52,7 @@ def test_a_drawing_is_warm_started_from_the_previous_one(calls):
         drawn(network, step=step, callback=callback)
     assert [options["steps"] for options, _ in calls] == [4, 4, 2, 2]
     assert calls[1][0]["start"] is None
-    for (_, before), (options, _) in zip(calls[1:], calls[2:], strict=False):
+    for (_, before), (options, _) in itertools.pairwise(calls[1:]):
         middle = before.mean(dim=(2, 3), keepdim=True)
         torch.testing.assert_close(options["start"] - middle, 0.75 * (before - middle))
 

@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_an_error_before_the_first_drawing(options, message
 
 def test_before_the_first_step_the_run_ends_with_the_error(tmp_path):
     module = Lit()
-    with pytest.raises(ValueError, match="channel=8 is outside the 8 channels of layer='network.5'"):
+    with pytest.raises(ValueError, match=r"channel=8 is outside the 8 channels of layer='network\.5'"):
         trainer(tmp_path, [DeepDreamLogger("network.5", 8)]).fit(module, loader(), loader())
     assert not module.losses
 
