@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class ProbeSource:
         key = split, id(unpack)
         loader, name = self._loader(trainer, split, source)
         # Kept for comparison: another module, or other data, gets pictures of its own.
-        identity = trainer.lightning_module, unpack, None if loader is None else loader.dataset, largest
+        identity = ref(trainer.lightning_module), unpack, None if loader is None else loader.dataset, largest
         known = self._shared.get(key)
         if known is None or not all(
             one is other or one == largest for one, other in zip(known[0], identity, strict=True)
