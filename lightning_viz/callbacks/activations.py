@@ -90,7 +90,7 @@ class ActivationLogger(VizCallback):
 
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):
-            resolve_layer(network, layer)
+            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return len(images) / 3

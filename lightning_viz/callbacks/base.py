@@ -23,7 +23,7 @@ from lightning_viz.methods import Target
 from lightning_viz.runtime.artifacts import Artifact
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.data_access import DataAccess
-from lightning_viz.runtime.lightning_compat import Callback, join, pl
+from lightning_viz.runtime.lightning_compat import Callback, join, pl, split_of
 from lightning_viz.runtime.network import Forward
 from lightning_viz.runtime.runner import CallbackRunner
 from lightning_viz.runtime.schedule import Schedule
@@ -181,14 +181,14 @@ class VizCallback(Callback):
             session_of(trainer).end_fit(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "validate":
+        if trainer.state.fn != "fit":
             self.runner.check_arguments(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).before_eval_batch(trainer, pl_module, "validation", batch, batch_idx, dataloader_idx)
+            session_of(trainer).before_eval_batch(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -200,39 +200,16 @@ class VizCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer.val_dataloaders, batch, dataloader_idx)
+            session_of(trainer).after_eval_batch(trainer, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_loop(trainer, pl_module, "validation")
-        if trainer.state.fn == "validate":
-            self.runner.draw(trainer, pl_module, "validation")
+            session_of(trainer).after_eval_loop(trainer)
+        if trainer.state.fn != "fit":
+            self.runner.draw(trainer, pl_module, split_of(trainer))
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.runner.check_arguments(trainer, pl_module)
-
-    def on_test_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if self._leads(trainer):
-            session_of(trainer).before_eval_batch(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer.test_dataloaders, batch, dataloader_idx)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._leads(trainer):
-            session_of(trainer).after_eval_loop(trainer, pl_module, "test")
-        self.runner.draw(trainer, pl_module, "test")
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self._leads(trainer):

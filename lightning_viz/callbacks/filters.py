@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_viz.data.arguments import as_list, as_names, check_count
 from lightning_viz.methods import filters, find_layer
+from lightning_viz.methods.features.filters import layer_filters
 from lightning_viz.render import Caption, Line, SignedPixels
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
@@ -61,7 +62,7 @@ class FilterLogger(VizCallback):
 
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):
-            filters(network, layer)
+            layer_filters(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return 0.0  # it reads weights only

@@ -12,7 +12,7 @@ from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import capture
+from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
@@ -61,7 +61,7 @@ class GradCAMLogger(AttributionLogger):
 
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):
-            resolve_layer(network, layer)
+            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = CAM_METHODS[self.method]
@@ -149,8 +149,12 @@ class GradCAMLogger(AttributionLogger):
 
 @torch.no_grad()
 def _check_spatial(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
-    """Raise ValueError for a layer whose output for these images has no height and width."""
+    """Raise ValueError for a layer that does not run, or whose output for these images has no height and width."""
+    described = f"layers={layer!r}"
     with capture(network, [layer]) as outputs:
         network(images[part])
-    for output in outputs.values():
+    output = captured_output(outputs, resolve_layer(network, layer)[0], described)
+    try:
         feature_maps(output, images[part])
+    except ValueError as error:
+        raise ValueError(f"{described}: {error}") from error

@@ -83,7 +83,7 @@ class TopPatchesLogger(VizCallback):
 
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):
-            resolve_layer(network, layer)
+            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         pairs = len(self.units or range(self.max_units)) * self.patches
@@ -93,7 +93,7 @@ class TopPatchesLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]
         for layer in self._layers(ctx.network, images) if self.layers or self.units else []:
-            channels = FeatureMaps(ctx.network, layer)(images).shape[1]
+            channels = FeatureMaps(ctx.network, layer, "layers")(images).shape[1]
             if max(self.units or [0]) >= channels:
                 raise ValueError(
                     f"units={self.units} are not all among the {channels} channels of layer {layer!r}; "
