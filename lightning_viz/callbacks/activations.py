@@ -93,7 +93,7 @@ class ActivationLogger(VizCallback):
             resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
-        return len(images) / 3
+        return float(len(images))  # three forward passes: to choose the channels, to draw them, and for the captions
 
     def check_images(self, ctx: DrawContext) -> None:
         state = ctx.state(ActivationState)

@@ -69,8 +69,9 @@ class GradCAMLogger(AttributionLogger):
         return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
 
     def check_images(self, ctx: DrawContext) -> None:
-        for layer in as_list(self.layers) if self.reshape is None else []:
-            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layer), len(ctx.probe))
+        if self.layers is not None and self.reshape is None:
+            layers = as_list(self.layers)
+            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layers), len(ctx.probe))
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         target, images = self.fixed_target_of(ctx), ctx.probe.images
@@ -148,13 +149,14 @@ class GradCAMLogger(AttributionLogger):
 
 
 @torch.no_grad()
-def _check_spatial(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
+def _check_spatial(network: nn.Module, images: Tensor, layers: Sequence[str], part: slice) -> None:
     """Raise ValueError for a layer that does not run, or whose output for these images has no height and width."""
-    described = f"layers={layer!r}"
-    with capture(network, [layer]) as outputs:
+    with capture(network, layers) as outputs:
         network(images[part])
-    output = captured_output(outputs, resolve_layer(network, layer)[0], described)
-    try:
-        feature_maps(output, images[part])
-    except ValueError as error:
-        raise ValueError(f"{described}: {error}") from error
+    for layer in layers:
+        described = f"layers={layer!r}"
+        output = captured_output(outputs, resolve_layer(network, layer)[0], described)
+        try:
+            feature_maps(output, images[part])
+        except ValueError as error:
+            raise ValueError(f"{described}: {error}") from error
