@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from google.protobuf import text_format
+from lightning_viz.callbacks._features import FOLLOWED
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
 from sklearn.neighbors import KNeighborsClassifier
@@ -15,7 +16,6 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 from lightning_viz import EmbeddingProjectorLogger, Probe
 from lightning_viz.callbacks import embedding_projector as embedding
-from lightning_viz.callbacks._features import FOLLOWED
 
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
 
