@@ -1,32 +1,49 @@
-import subprocess
-import sys
+"""What an import loads, in a fresh process."""
+
+import json
 
 import pytest
 
 import lightning_viz
 
+from .processes import run_python
 
-def modules_after(program):
-    code = f"import sys\n{program}\nprint(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+PROGRAM = """
+import json, sys
+loaded = {}
+for name, line in json.loads(sys.argv[1]).items():
+    exec(line)
+    loaded[name] = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps(loaded))
+"""
+
+STEPS = {
+    "package": "import lightning_viz",
+    "methods": "from lightning_viz.methods import *",
+    "lightning": "import pytorch_lightning",
+    "callbacks": "from lightning_viz import *",
+}
 
 
-def test_import_loads_nothing_heavy():
-    loaded = modules_after("import lightning_viz")
-    assert not loaded & {"torch", "pytorch_lightning", "matplotlib", "sklearn", "tensorboard", "PIL"}
+@pytest.fixture(scope="module")
+def loaded():
+    """The packages that are loaded after each of these lines, one after the other in one process."""
+    return {name: {*found} for name, found in json.loads(run_python("-c", PROGRAM, json.dumps(STEPS)).stdout).items()}
 
 
-def test_callbacks_load_nothing_that_lightning_did_not():
+def test_import_loads_nothing_heavy(loaded):
+    assert not loaded["package"] & {"torch", "pytorch_lightning", "matplotlib", "sklearn", "tensorboard", "PIL"}
+
+
+def test_methods_need_no_lightning(loaded):
+    heavy = {"lightning", "mlflow", "torchvision", "wandb"}
+    assert not loaded["methods"] & {"pytorch_lightning", "matplotlib", "sklearn", "tensorboard", "PIL", *heavy}
+
+
+def test_callbacks_load_nothing_that_lightning_did_not(loaded):
     """Lightning itself loads matplotlib, through torchmetrics."""
-    before = modules_after("import pytorch_lightning")
-    added = modules_after("import pytorch_lightning\nfrom lightning_viz import *") - before
     heavy = {"lightning", "matplotlib", "mlflow", "sklearn", "tensorboard", "torchvision", "wandb"}
-    assert not {name.partition(".")[0] for name in added} & heavy
-
-
-def test_methods_need_no_lightning():
-    loaded = modules_after("from lightning_viz.methods import *")
-    assert not loaded & {"pytorch_lightning", "matplotlib", "sklearn", "tensorboard", "PIL"}
+    assert not (loaded["callbacks"] - loaded["lightning"]) & heavy
 
 
 def test_every_public_name_is_there():

@@ -61,7 +61,7 @@ class AttributionLogger(VizCallback):
 
     State = AttributionState
 
-    def __init__(self, trust: Sequence[Check] | None = None, **common: Unpack[CommonOptions]) -> None:
+    def __init__(self, *, trust: Sequence[Check] | None = None, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
         checks = plain(trust)
         if checks is not None and not isinstance(checks, list):

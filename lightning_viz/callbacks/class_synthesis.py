@@ -20,7 +20,7 @@ from lightning_viz.data.arguments import (
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.model.layers import plain_name, resolve_layer
+from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.outputs import logits
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
@@ -80,6 +80,7 @@ class ClassSynthesisLogger(VizCallback):
     """
 
     State = SynthesisState
+    TAG_FIELDS = ("classes", "layer", "units", "position")
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class ClassSynthesisLogger(VizCallback):
         self.copies = check_count("copies", copies, 1)
         self.size = check_count("size", size, 2, optional=True)
         self.recipe = check_choice("recipe", recipe, tuple(RECIPES))
-        self.recipe_options = as_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe].recipe()))
+        self.recipe_options = as_options("recipe_options", recipe_options, recipe, RECIPES[recipe].options)
         self.per_class = check_flag("per_class", per_class)
         self.seed = check_count("seed", seed, 0)
         self._check_combination()
@@ -128,13 +129,6 @@ class ClassSynthesisLogger(VizCallback):
     def _make_recipe(self) -> Any:
         return RECIPES[self.recipe].recipe(**self.recipe_options or {})
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"classes": self.classes, "layer": self.layer, "units": self.units, "position": self.position}
-
-    def check(self, network: nn.Module) -> None:
-        if self.layer is not None:
-            resolve_layer(network, self.layer)
-
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         single = self.layer is not None or callable(self.target)
         count = len(self.classes or self.units or []) or (1 if single else CLASSES)
@@ -149,6 +143,8 @@ class ClassSynthesisLogger(VizCallback):
         except (ValueError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if self.size is None:
+                raise  # the probe's size is not to blame
             raise ValueError(
                 f"size={self.size}: {type(ctx.network).__name__} does not run on images of this size: {error}; give "
                 "another size, or None for the probe's"

@@ -1,6 +1,9 @@
-"""The demo, as a person runs it, shorter; and the page that person then opens."""
+"""The demo, as a person runs it, shorter; the page that person then opens; and the other examples."""
 
+import gzip
 import io
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -8,18 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image, ImageDraw
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from lightning_viz.data.class_balanced import sample_batch
+from lightning_viz.data.class_balanced import read_balanced_batch
 
 from ..browser import chromium, tensorboard
+from ..processes import ROOT, run_python
 from ..support import SUITE, Events
 
-ROOT = Path(__file__).parent.parent.parent
-EPOCHS = 1
+EPOCHS, SIZE = 1, 160
 TAGS = [
     *(f"activations/network.{layer}" for layer in ("_blocks.2", "_blocks.4", "_blocks.10", "_conv_head")),
     "embedding/network._fc/pca",
@@ -46,19 +50,26 @@ CAT = [
 ]
 
 
-def run_example(name, folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name, *arguments], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """The folder of a run in a process of its own, and what was printed."""
     folder = tmp_path_factory.mktemp("demo")
-    output = run_example("finetune.py", folder, "--epochs", str(EPOCHS))
-    return folder / "lightning_logs/finetune/version_0", output
+    done = run_python(ROOT / "examples/finetune.py", "--epochs", EPOCHS, "--size", SIZE, cwd=folder)
+    return folder / "lightning_logs/finetune/version_0", done.stdout
+
+
+@pytest.fixture
+def run_example(monkeypatch, tmp_path, capsys):
+    """Run a script of the examples with these arguments, in this process; the events of its run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+        return Events(tmp_path / re.search(r"--logdir (\S+)", capsys.readouterr().out)[1])
+
+    return run
 
 
 def test_it_ends_with_the_command_that_opens_tensorboard(demo):
@@ -90,7 +101,7 @@ def test_every_tag_is_there_at_every_step_and_every_picture_decodes(demo):
 
 def test_it_learns(demo):
     state = last_frame(demo[0])
-    right = [caption[0][0] for caption in state["captions"] if caption[0][0].startswith("✓")]
+    right = [line["text"] for (line,) in state["captions"] if line["text"].startswith("✓")]
     assert len(right) >= 8
 
 
@@ -105,19 +116,18 @@ def test_the_cats_map_is_on_the_cat(demo, monkeypatch):
     side = state["values"].shape[-1]
     transform = v2.Compose([v2.Resize((side, side)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     # The probe is chosen by the labels alone: the same crops, of the outline instead of the photograph.
-    images, labels = sample_batch(
-        DataLoader(photographs.Photographs(False, 4, transform), 20), 10, lambda batch: batch[1]
-    )
+    data = DataLoader(photographs.Photographs(False, 4, transform), 20)
+    images, labels = read_balanced_batch(data, 10, lambda batch: batch[1])
     row = labels.tolist().index(photographs.Photographs.classes.index("cat"))
     on_cat, cam = images[row, 0] > 0.5, state["values"][row].float()
-    assert state["captions"][row][0][0].startswith("✓ cat")
+    assert state["captions"][row][0]["text"].startswith("✓ cat")
     assert 0.3 < on_cat.float().mean() < 0.95  # there is cat, and there is background
     assert on_cat.flatten()[cam.argmax()]
     assert cam[on_cat].sum() > 0.9 * cam.sum()
 
 
 def last_frame(run):
-    """The raw values of the last column of the Grad-CAM film strip, from the run's checkpoint."""
+    """The last column of the Grad-CAM film strip, from the run's checkpoint: the values up to a common factor."""
     (path,) = (run / "checkpoints").glob("*.ckpt")
     callbacks = torch.load(path, weights_only=True)["callbacks"]
     (state,) = (value for key, value in callbacks.items() if key.startswith("GradCAMLogger"))
@@ -140,7 +150,10 @@ def test_tensorboards_images_page_shows_the_panels(demo):
             assert card.get_by_text(str(12 * EPOCHS - 1), exact=True).count() == 1
 
 
-def test_other_data_and_models(tmp_path):
+SMALL = ["--no-pretrained", "--epochs", "1", "--accelerator", "cpu"]
+
+
+def test_other_data_and_models(tmp_path, run_example):
     """A folder of pictures, and a network of torchvision's from scratch."""
     from skimage import data
 
@@ -148,41 +161,25 @@ def test_other_data_and_models(tmp_path):
         (tmp_path / "pictures" / label).mkdir(parents=True)
         for number in range(5):
             Image.fromarray(photograph()[:, number * 10 :]).save(tmp_path / "pictures" / label / f"{number}.png")
-    small = ["--model", "resnet18", "--no-pretrained", "--size", "48", "--epochs", "1", "--accelerator", "cpu"]
-    output = run_example("finetune.py", tmp_path, "--data", "pictures", *small)
-    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+    events = run_example("finetune.py", "--data", "pictures", "--model", "resnet18", "--size", "48", *SMALL)
     assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE - {"deepdream", "synthesis"}
 
 
-def test_fashion_mnist(tmp_path):
+def test_fashion_mnist(tmp_path, run_example):
     """The real data, from Debian's package dataset-fashion-mnist, laid out as torchvision wants them."""
     raw = tmp_path / "data/FashionMNIST/raw"
     raw.mkdir(parents=True)
     for packed in Path("/usr/share/datasets/fashion-mnist").glob("*.gz"):
-        import gzip
-
         (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    small = [
-        "--model",
-        "mobilenet_v3_small",
-        "--no-pretrained",
-        "--size",
-        "32",
-        "--epochs",
-        "1",
-        "--limit-batches",
-        "2",
-    ]
-    output = run_example("finetune.py", tmp_path, "--data", "fashion_mnist", "--imagine", *small)
-    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+    small = ["--model", "mobilenet_v3_small", "--size", "32", "--limit-batches", "2", *SMALL]
+    events = run_example("finetune.py", "--data", "fashion_mnist", "--imagine", *small)
     assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
 
 
-def test_wrong_data_are_said_at_once(tmp_path):
-    command = [sys.executable, ROOT / "examples/finetune.py", "--data", "nowhere"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "--data nowhere is no folder" in done.stderr
+def test_wrong_data_are_said_at_once(run_example):
+    with pytest.raises(SystemExit) as ended:
+        run_example("finetune.py", "--data", "nowhere")
+    assert "--data nowhere is no folder" in ended.value.code  # Python prints it, and exits with 1
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit_b_16", "googlenet", "mobilenet_v3_small", "swin_t"])
@@ -191,8 +188,9 @@ def test_any_network_of_torchvision_gets_a_new_head(name, monkeypatch):
     import finetune
 
     size = finetune.default_size(name)
-    network = finetune.make_network(name, 7, pretrained=False).eval()
-    assert network(torch.rand(1, 3, size, size)).shape == (1, 7)
+    with torch.device("meta"):  # shapes only
+        network = finetune.make_network(name, 7, pretrained=False).eval()
+        assert network(torch.rand(1, 3, size, size)).shape == (1, 7)
 
 
 def test_training_and_validation_crops_share_no_pixel(monkeypatch):
@@ -211,8 +209,10 @@ def test_training_and_validation_crops_share_no_pixel(monkeypatch):
         assert one.size[axis] == other.size[axis] == (rows, columns)[1 - axis]
 
 
-def test_quickstart(tmp_path):
-    output = run_example("quickstart.py", tmp_path)
-    events = Events(tmp_path / output.split("--logdir ")[1].strip())
+def test_quickstart(run_example, monkeypatch):
+    """One epoch of it."""
+    make = pl.Trainer
+    monkeypatch.setattr(pl, "Trainer", lambda **options: make(**{**options, "max_epochs": 1}))
+    events = run_example("quickstart.py")
     assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
     assert len(Path(ROOT / "examples/quickstart.py").read_text().splitlines()) < 40

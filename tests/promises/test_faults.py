@@ -26,14 +26,13 @@ from lightning_viz import (
     SaliencyLogger,
     TopPatchesLogger,
     VizCallback,
-    viz_callbacks,
 )
 from lightning_viz.render import SignedPixels
 
-from ..sinks.board import Board
-from ..support import QUICK, Events, Lit, dataset, loader, small_network, trainer
+from ..processes import finished, forking
+from ..sinks.projector_backend import ProjectorBackend
+from ..support import CALLBACKS, QUICK, Events, Lit, dataset, loader, quick_suite, small_network, trainer
 from . import faults
-from .children import finished, forking
 
 
 class Steps(pl.Callback):
@@ -68,8 +67,12 @@ def readable(folder):
     return {tag: found.image_steps(tag) for tag in found.image_tags}
 
 
-def quick_suite(**options):
-    return [type(one)(**{**QUICK.get(type(one), {}), **options}) for one in viz_callbacks()]
+def failed(warnings):
+    return [text for text in warnings if "is disabled for the rest of this run" in text]
+
+
+def disabled(callbacks):
+    return [one for one in callbacks if one.runner.disabled]
 
 
 # The model.
@@ -89,19 +92,19 @@ class NotInEvaluation(nn.Module):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError])
-@pytest.mark.parametrize("given", [False, True], ids=["defaults", "layers and target given"])
-def test_a_model_that_raises_in_evaluation_mode(error, given, tmp_path, our_warnings):
-    layer = "network.inner.3"
-    callbacks = quick_suite()
-    if given:
-        kinds = [ActivationLogger(layer), GradCAMLogger(layer), EmbeddingProjectorLogger(layer)]
-        callbacks = [FilterLogger(), *kinds, TopPatchesLogger(layer), SaliencyLogger(target=1)]
-    found = went_on(tmp_path, callbacks, Lit(NotInEvaluation(error)), loader())
+def test_a_model_that_raises_in_evaluation_mode(error, tmp_path, our_warnings):
+    """With the defaults, and with layers and a target given: no argument is blamed. One warning for the one cause."""
+    layer, tag = "network.inner.3", "given"
+    kinds = [ActivationLogger, GradCAMLogger, EmbeddingProjectorLogger, TopPatchesLogger]
+    given = [*(kind(layer, tag=tag) for kind in kinds), SaliencyLogger(target=1, tag=tag)]
+    filters, *callbacks = [*quick_suite(), *given]
+    found = went_on(tmp_path, [filters, *callbacks], Lit(NotInEvaluation(error)), loader())
     ours = our_warnings()
-    failed = [text for text in ours if "draws no more" in text]
-    assert len({text.split()[0] for text in failed}) == len(failed) == len(callbacks) - 1
-    assert all("this network only trains" in text and "on_error='raise'" in text for text in failed)
-    assert len(ours) == len(failed) + 1  # that these are training pictures
+    (warning,) = failed(ours)
+    assert f"Cause: {error.__name__}: this network only trains" in warning
+    assert "on_error='raise'" in warning
+    assert disabled([filters, *callbacks]) == callbacks
+    assert len(ours) == 2  # that these are training pictures
     assert found.image_steps("filters/network.inner.0") == [0, 3, 7, 11]  # which runs nothing
 
 
@@ -113,7 +116,9 @@ class TurnsNaN(Lit):
 def test_a_model_that_returns_nan(tmp_path, our_warnings):
     found = went_on(tmp_path, quick_suite(), TurnsNaN())
     (warning,) = our_warnings()
-    assert "nothing to embed" in warning  # the weights are NaN by now, and points must have a place
+    assert (
+        "all are NaN or infinite; look at the loss" in warning
+    )  # the weights are NaN by now, and points must have coordinates
     for tag in found.image_tags:
         assert found.image_steps(tag) == ([0, 3] if tag.startswith("embedding/") else [0, 3, 7, 11])
 
@@ -133,7 +138,7 @@ def test_features_that_turn_nan_are_warned_of_once(tmp_path, our_warnings):
     found = went_on(tmp_path, [EmbeddingProjectorLogger()], Lit(TurnsFeaturesNaN()), epochs=5)
     assert found.image_steps("embedding/network.head/pca") == [0, 3]
     (warning,) = our_warnings()
-    assert "not finite" in warning
+    assert "all are NaN or infinite" in warning
 
 
 class Surgery(pl.Callback):
@@ -156,17 +161,15 @@ class Surgery(pl.Callback):
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_a_layer_disappears(how, tmp_path, our_warnings):
-    callbacks = [
-        *quick_suite(),
-        GradCAMLogger("network.5", tag="mine"),
-        EmbeddingProjectorLogger("network.5", tag="my"),
-    ]
-    callbacks += [TopPatchesLogger("network.5", tag="top"), ActivationLogger("network.5", tag="all")]
+    layer = "network.5"
+    callbacks = [*quick_suite(), GradCAMLogger(layer, tag="mine"), EmbeddingProjectorLogger(layer, tag="my")]
+    callbacks += [TopPatchesLogger(layer, tag="top"), ActivationLogger(layer, tag="all")]
     found = went_on(tmp_path, [*callbacks, Surgery(how)], Lit())
-    failed = [text for text in our_warnings() if "draws no more" in text]
-    assert 4 <= len(failed) <= len(callbacks)
-    assert all("Cause: " in text for text in failed)
-    assert len(our_warnings()) <= len(callbacks)
+    assert len(disabled(callbacks)) >= 4
+    causes = [text.partition("Cause: ")[2].partition(" (on_error")[0] for text in failed(our_warnings())]
+    assert all(causes)
+    assert len({*causes}) == len(causes) >= 1
+    assert len(our_warnings()) <= len(disabled(callbacks))
     assert found.image_tags
     for tag in found.image_tags:
         assert found.image_steps(tag)[:2] == [0, 3]
@@ -190,8 +193,9 @@ class Headless(Lit):
 def test_a_second_network_appears(tmp_path, our_warnings):
     callbacks = [SaliencyLogger(), ActivationLogger(), EmbeddingProjectorLogger()]
     found = went_on(tmp_path, [*callbacks, Surgery("second")], Headless())
-    assert len(our_warnings()) == 3
-    assert all("2 submodules with weights" in text for text in our_warnings())
+    (warning,) = our_warnings()
+    assert "2 submodules with weights" in warning
+    assert disabled(callbacks) == callbacks
     assert all(found.image_steps(tag) == [0, 3] for tag in found.image_tags)
 
 
@@ -228,7 +232,7 @@ def hungry_callbacks():
     units = {"layer": layer, "units": [1, 3, 4], "steps": 2, "warm_steps": 2, **options}
     synthesis = [ClassSynthesisLogger(copies=copies, tag=f"copies {copies}", **units) for copies in (1, 2)]
     attributions = [SaliencyLogger(**one, **options, tag=str(number)) for number, one in enumerate(HUNGRY)]
-    suite = [type(one)(**{**QUICK.get(type(one), {}), **options, **given.get(type(one), {})}) for one in quick_suite()]
+    suite = [kind(**{**QUICK.get(kind, {}), **options, **given.get(kind, {})}) for kind in CALLBACKS]
     return [*attributions, *synthesis, *suite]
 
 
@@ -253,9 +257,7 @@ def plenty(tmp_path_factory):
 def test_out_of_memory_halves_the_pictures_and_draws_the_same(most, plenty, tmp_path, our_warnings):
     events, refused = drawn(most, tmp_path)
     assert len(our_warnings()) == (most == 1)
-    assert all(
-        "ClassSynthesisLogger" in text for text in our_warnings()
-    )  # copies of a picture are kept apart, together
+    assert all("ClassSynthesisLogger" in text for text in our_warnings())  # copies are kept different, so: together
     assert 7 in refused
     assert len(refused) <= 4 * len(hungry_callbacks())  # each stays with what fits
     assert {*plenty.image_tags} - {*events.image_tags} == ({"copies 2/network.inner.5"} if most == 1 else set())
@@ -278,9 +280,10 @@ def test_out_of_memory_at_a_single_picture_is_a_failure_like_others(tmp_path, ou
         SaliencyLogger(target=1, tag="one"),
     ]
     found = went_on(tmp_path, callbacks, Lit(LittleMemory(0)), loader())
-    failed = [text for text in our_warnings() if "draws no more" in text]
-    assert len(failed) == 3
-    assert all("OutOfMemoryError" in text and "down to one picture of 8 was tried" in text for text in failed)
+    (warning,) = failed(our_warnings())  # the same cause for all
+    assert "OutOfMemoryError" in warning
+    assert "tried down to 1 image of 8" in warning
+    assert disabled(callbacks) == callbacks[1:]
     assert found.image_steps("filters/network.inner.0") == [0, 3, 7, 11]
 
 
@@ -317,7 +320,7 @@ def test_a_gpu_that_is_full_draws_the_same(tmp_path, our_warnings):
         pictures.append(np.asarray(Image.open(io.BytesIO(found))).astype(int))
         sizes.append(max(network.sizes[-2:]))
     torch.cuda.set_per_process_memory_fraction(1.0)
-    assert [text for text in our_warnings() if "draws no more" in text] == []
+    assert failed(our_warnings()) == []
     assert sizes[0] == 8 > sizes[1]
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.1
 
@@ -334,7 +337,7 @@ def start():
 @pytest.mark.parametrize("fault", faults.DISK_FAULTS)
 def test_the_disk_fails_during_the_training(fault, tmp_path, start):
     result = tmp_path / "result"
-    assert finished(start(faults.run_on_a_small_disk, fault, True, tmp_path / "disk", result)) == 0
+    assert finished(start(faults.run_on_a_small_disk, fault, tmp_path / "disk", result)) == 0
     found = pickle.loads(result.read_bytes())
     if "cannot" in found:
         pytest.skip(f"needs a disk of its own: {found['cannot']}")
@@ -344,13 +347,14 @@ def test_the_disk_fails_during_the_training(fault, tmp_path, start):
     words = {"full": "No space left", "read-only": "Read-only file system", "gone": "No such file"}
     assert words[fault] in warning
     assert "make room there" in warning
+    assert "lightning_viz is disabled for the rest of this run" in warning
     assert not (tmp_path / "disk/run").exists()  # the disk was that process's
     if fault == "gone":
         return
     steps = readable(tmp_path / "copy")
     assert {tuple(one) for one in steps.values()} == {(0, 3)}
     assert {tag.partition("/")[0] for tag in steps} == {"filters", "saliency", "embedding"}
-    assert len(Board(tmp_path / "copy").load_all()) == 4
+    assert len(ProjectorBackend(tmp_path / "copy").load_all()) == 4
     if fault == "full":  # the numbers of the training still have room
         assert Events(tmp_path / "copy").scalar_steps("loss_step") == [*range(16)]
 
@@ -385,7 +389,7 @@ def test_killed_at_any_time(tmp_path, start):
         steps = readable(folder / "run/version_0")
         assert steps
         assert all(one == [*range(len(one))] for one in steps.values())
-        Board(folder / "run/version_0").load_all()
+        ProjectorBackend(folder / "run/version_0").load_all()
 
 
 # Ctrl-C.
@@ -438,10 +442,10 @@ def test_an_exception_in_another_callback_is_its_own(hook, tmp_path, our_warning
 
 
 class FailsAtStep7(VizCallback):
-    def draw(self, network, probe):
-        if self.tag == "one" and self._memory.last_steps["fit"] == 7:
+    def draw(self, ctx):
+        if self.tag == "one" and ctx.step == 7:
             raise RuntimeError("no paint left")
-        yield Panel("same/images", probe.images, SignedPixels())
+        yield Panel("same/images", ctx.probe.images, SignedPixels())
 
 
 def test_of_two_of_a_kind_one_fails_alone(tmp_path, our_warnings):

@@ -18,14 +18,13 @@ from lightning_viz import (
     GradCAMLogger,
     Probe,
     SaliencyLogger,
-    viz_callbacks,
 )
-from lightning_viz.runtime.words import LONGEST_TAG, plain_tag
+from lightning_viz.runtime.writer import LONGEST_TAG, clean_tag
 
 from ..browser import chromium, tensorboard
-from ..sinks.board import Board
+from ..sinks.projector_backend import ProjectorBackend
 from ..sinks.test_projector_page import choose
-from ..support import QUICK, Events, Lit, loader, trainer
+from ..support import Events, Lit, loader, quick_suite, trainer
 
 SCRIPT = "<script>__ran = 1</script>"
 IMAGE = "<img src=x onerror='__ran = 2'>"
@@ -86,7 +85,7 @@ def draw(folder, classes, layers, tags):
     module, data = Lit(network(layers, len(classes))), Named(classes)
     of = [f"network.{name}" for name in layers]
     options = {"log_at_start": False, "on_error": "raise"}
-    callbacks = [type(one)(**options, **QUICK.get(type(one), {})) for one in viz_callbacks()]
+    callbacks = quick_suite(**options)
     callbacks += [
         FilterLogger(of, **options, tag="each"),
         GradCAMLogger(of, **options),
@@ -143,7 +142,7 @@ def test_tags_are_text_on_one_line_bounded_and_distinct(strange):
         assert tag.isprintable()
         assert len(tag) <= LONGEST_TAG + len("/history")
     first = f"network.{LAYERS[0]}"
-    expected = {plain_tag(f"{tag}/{first}") for tag in TAGS}
+    expected = {clean_tag(f"{tag}/{first}") for tag in TAGS}
     assert len(expected) == len(TAGS)
     assert expected <= {*events.image_tags}
     of_classes = [tag for tag in events.scalar_tags if tag.startswith("painted/classes/probability/")]
@@ -153,7 +152,7 @@ def test_tags_are_text_on_one_line_bounded_and_distinct(strange):
 
 @pytest.mark.parametrize("text", NAMES)
 def test_a_tag_stays_as_it_is_if_it_can(text):
-    tag = plain_tag(text)
+    tag = clean_tag(text)
     assert (tag == text) == (text == " ".join(text.split()) and text.isprintable() and len(text) <= LONGEST_TAG)
     assert tag.isprintable()
     assert len(tag.encode()) <= 4 * LONGEST_TAG
@@ -175,7 +174,7 @@ def test_pictures_are_as_large_as_with_plain_names(strange, tmp_path):
         )  # fmt: skip
         assert one[1] == other[1], tag
         assert other[0] <= one[0] <= other[0] + (200 if "pca" in tag else 0), tag  # a legend is as wide as its words
-    assert Board(folder / "run/version_0").runs
+    assert ProjectorBackend(folder / "run/version_0").runs
 
 
 # In the browser.
