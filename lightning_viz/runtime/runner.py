@@ -46,6 +46,14 @@ class CallbackRunner:
         self._started = False
         self._global_step = 0  #: at the end of the last training batch
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of the callback keeps what survives a resume; session, queue and pictures are this run's alone."""
+        return {"callback": self.callback, "state": self.state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        CallbackRunner.__init__(self, kept["callback"])
+        self.state = kept["state"]
+
     @property
     def session(self) -> "VizSession":
         if self._session is None:
