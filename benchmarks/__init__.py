@@ -1,1 +1,1 @@
-"""Side by side with what a user would take instead, and with the floor."""
+"""Timings next to the libraries that a user would choose instead, and next to the minimum number of passes."""

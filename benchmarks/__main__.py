@@ -1,4 +1,4 @@
-"""All short benchmarks, side by side in one process, into docs/benchmarks.md: `make bench`, at most ten minutes on two cores.
+"""Run all short benchmarks and write their tables to docs/benchmarks.md: `make bench`, at most ten minutes on two cores.
 
 python -m benchmarks [--device cuda] [--only methods space]
 """
@@ -25,7 +25,7 @@ PEERS = "captum", "grad-cam", "torchcam", "torch-lucent", "scikit-learn", "tenso
 
 
 def imports(device: str) -> Iterator[str]:
-    """Seconds that `lightning_viz` takes to import after Lightning, in processes of their own."""
+    """Seconds to import `lightning_viz` after Lightning, each time in a new process."""
     program = (
         "import time, pytorch_lightning; start = time.perf_counter(); import lightning_viz; "
         "from lightning_viz import viz_callbacks; print(time.perf_counter() - start)"
@@ -55,12 +55,12 @@ def heading(device: str) -> str:
     machine = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}"
     return (
         f"{datetime.date.today()}, {machine}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, {peers}. Medians, by turns in one process.\n"
+        f"torch {torch.__version__}, {peers}. Medians, interleaved in one process.\n"
     )
 
 
 def write(name: str, lines: list[str]) -> None:
-    """Between the marks of this name in the page."""
+    """Replace the lines between the marks of this name in the page."""
     marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
     text = PAGE.read_text()
     pattern = re.compile(f"{re.escape(marks[0])}.*?{re.escape(marks[1])}", re.DOTALL)

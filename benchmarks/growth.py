@@ -1,8 +1,8 @@
-"""How the cost of a drawing grows: with the data, with the pictures drawn, with the pictures imagined.
+"""How the cost of a drawing grows with the dataset, with the probe images, and with the synthesised images.
 
     python -m benchmarks.growth [--device cuda]
 
-A small network on pictures of 32 pixels; seconds are `viz/seconds` of drawings after the first, which finds layers.
+A small network on images of 32 pixels. Seconds are `viz/seconds`, without the first drawing, which also finds the layers.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CLASSES = 20
 
 
 class Noise(Dataset):
-    """Pictures made when they are asked for."""
+    """Images generated on request."""
 
     def __init__(self, count):
         self.count, self.noise = count, torch.rand(3, 96, 32)
@@ -60,7 +60,7 @@ class Classifier(pl.LightningModule):
 
 
 def seconds(callbacks: list[VizCallback], samples: int, device: str) -> float:
-    """The median of three drawings of all these callbacks, from batches that are a few of `samples`."""
+    """Median over three drawings of all these callbacks together, with a dataset of `samples` images."""
     torch.manual_seed(0)
     data = DataLoader(Noise(samples), 50, shuffle=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,21 +84,21 @@ def seconds(callbacks: list[VizCallback], samples: int, device: str) -> float:
 
 
 def tables(device: str) -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown tables."""
     options = {"every_n_train_steps": 2, "max_overhead": None, "on_error": "raise"}
-    yield from ["| a drawing of the whole suite, of a data set of | seconds |", "| --- | ---: |"]
+    yield from ["| dataset | seconds per drawing, whole suite |", "| --- | ---: |"]
     for samples in (10**3, 10**4, 10**5, 10**6):
         yield f"| {samples:,} samples | {seconds(viz_callbacks(**options), samples, device):.2f} |"
     yield from [
         "",
-        "| a drawing of the suite but synthesis, of so many pictures | seconds | of each |",
+        "| probe images | seconds per drawing, suite without synthesis | seconds per image |",
         "| --- | ---: | ---: |",
     ]
     for count in (4, 8, 16, 32):
         suite = [one for one in viz_callbacks(max_images=count, **options) if not isinstance(one, ClassSynthesisLogger)]
         spent = seconds(suite, 1000, device)
         yield f"| {count} | {spent:.2f} | {spent / count:.3f} |"
-    yield from ["", "| synthesis of so many pictures | seconds | of each |", "| --- | ---: | ---: |"]
+    yield from ["", "| synthesised images | seconds per drawing | seconds per image |", "| --- | ---: | ---: |"]
     for count in (2, 5, 10, 20):
         spent = seconds([ClassSynthesisLogger(list(range(count)), **options)], 1000, device)
         yield f"| {count} | {spent:.2f} | {spent / count:.3f} |"

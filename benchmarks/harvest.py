@@ -1,10 +1,10 @@
-"""What the callbacks that listen to the validation loop add to it, what a drawing of theirs costs, and how memory grows.
+"""What it costs to record the validation loop: time per batch, time per drawing, and memory.
 
     python -m benchmarks.harvest
 
-The loop is ResNet-18 over 10,000 pictures of 64 pixels. Each callback listens to every second batch; the median of the
-batches with it against the median of those without, the median of the rounds. Memory is the peak of a process of its own for
-each number of samples, of a tiny network. About six minutes.
+The loop is ResNet-18 over 10,000 images of 64 pixels. Each callback records every second batch; the ratio is the median time of
+recorded batches over that of unrecorded batches, then the median over the rounds. Memory is the peak of a separate process for
+each number of samples, with a tiny network. Takes about six minutes.
 """
 
 import argparse
@@ -34,7 +34,7 @@ LISTENERS = EmbeddingProjectorLogger, ActivationLogger, TopPatchesLogger
 
 
 class Synthetic(Dataset):
-    """Pictures of noise, made when they are asked for."""
+    """Noise images, generated on request."""
 
     def __init__(self, count, side):
         self.count, self.noise = count, torch.rand(3, side + 64, side)
@@ -61,13 +61,13 @@ class Classifier(pl.LightningModule):
 
 
 def by_turns(listener):
-    """The callback, listening to every second batch of the loop only, and how long each batch took."""
+    """The callback, recording only every second batch of the loop, with the seconds of each batch."""
 
     class ByTurns(listener):
         def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
             now = time.perf_counter()
             if batch_idx:
-                self.seconds.append(now - self.start)  # of the batch before, and of getting this one
+                self.seconds.append(now - self.start)  # of the previous batch, and of loading this one
             self.start = now
             if batch_idx % 2 == 0:
                 super().on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
@@ -77,7 +77,7 @@ def by_turns(listener):
                 super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
 
         def on_validation_end(self, trainer, pl_module):
-            """What is drawn is timed with the callback as it is."""
+            """Draw nothing here: drawing is timed with the unchanged callback."""
 
     callback = ByTurns(on_error="raise")
     callback.seconds = []
@@ -85,14 +85,14 @@ def by_turns(listener):
 
 
 class Stopwatch(pl.Callback):
-    """When the last batch of a loop was done."""
+    """Records when the last batch of a loop ended."""
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
         self.last = time.perf_counter()
 
 
 def validate(module, callbacks, data, folder):
-    """Seconds from the last batch until all is on disk, and pictures that went through the network."""
+    """Seconds from the last batch until everything is on disk, and the number of images through the network."""
     watch, before = Stopwatch(), module.pictures
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -107,13 +107,13 @@ def validate(module, callbacks, data, folder):
 
 
 def time_the_loop(listener, module, data, folder):
-    """A row of the table."""
+    """One row of the table."""
     ratios = []
     for _ in range(ROUNDS):
         callback = by_turns(listener)
         validate(module, [callback], data, folder)
-        heard, unheard = callback.seconds[2::2], callback.seconds[3::2]  # the first one looks for the layers
-        ratios.append(statistics.median(heard) / statistics.median(unheard))
+        recorded, unrecorded = callback.seconds[2::2], callback.seconds[3::2]  # the first batch also finds the layers
+        ratios.append(statistics.median(recorded) / statistics.median(unrecorded))
     drawing, pictures = validate(module, [listener(on_error="raise")], data, folder)
     return (
         f"| `{listener.__name__}` | {statistics.median(ratios):.3f} × | {min(ratios):.3f} to {max(ratios):.3f} | "
@@ -122,7 +122,7 @@ def time_the_loop(listener, module, data, folder):
 
 
 def peak(count):
-    """Run by itself: the peak memory of this process after a loop of `count` samples, in MiB."""
+    """Print the peak memory of this process, in MiB, after a loop over `count` samples; runs in a separate process."""
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
     with tempfile.TemporaryDirectory() as folder:
         validate(Classifier(network), [EmbeddingProjectorLogger()], DataLoader(Synthetic(count, 8), 1000), folder)
@@ -141,7 +141,9 @@ def main():
     print(
         f"{datetime.date.today()}, {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
     )
-    print("| callback | a batch with it | over the rounds | pictures more through the network | drawing, to disk |")
+    print(
+        "| callback | time per batch | range over rounds | additional images through the network | drawing, until on disk |"
+    )
     print("| --- | ---: | ---: | ---: | ---: |")
     module = Classifier(torchvision.models.resnet18(num_classes=CLASSES))
     data = DataLoader(Synthetic(COUNT, SIDE), 100)

@@ -1,8 +1,8 @@
-"""The methods against the passes through the network that they cannot do without, and against what a user would take instead.
+"""The attribution methods next to the minimum number of passes that they need, and next to other libraries.
 
     python -m benchmarks.methods [--device cuda]
 
-ResNet-18, 16 images of 224 pixels (two for SmoothGrad and occlusion, whose passes are many: 16 at once go through the network).
+ResNet-18, 16 images of 224 pixels; two images for SmoothGrad and occlusion, which need many passes, in batches of 16.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def for_saliency(network: nn.Module, images: Tensor, targets: Tensor) -> dict[st
     from captum.attr import Saliency
 
     return {
-        "floor: forward and backward": lambda: passes(network, images, targets),
+        "minimum: forward and backward pass": lambda: passes(network, images, targets),
         "`saliency`": lambda: saliency(network, images, targets),
         "captum": lambda: Saliency(network).attribute(images.clone().requires_grad_(), targets),
     }
@@ -62,7 +62,7 @@ def for_grad_cam(network: nn.Module, images: Tensor, targets: Tensor) -> dict[st
             extractor(targets.tolist(), network(images.clone().requires_grad_()))
 
     return {
-        "floor: forward, and backward to the layer": lambda: passes_to("layer4", network, images, targets),
+        "minimum: forward pass, and backward pass to the layer": lambda: passes_to("layer4", network, images, targets),
         "`grad_cam`": lambda: grad_cam(network, images, targets, layer="layer4"),
         "captum": lambda: LayerGradCam(network, network.layer4).attribute(images, targets),
         "pytorch-grad-cam": with_grad_cam,
@@ -83,12 +83,12 @@ def for_smoothgrad(network: nn.Module, images: Tensor, targets: Tensor) -> dict[
         )  # fmt: skip
 
     return {
-        f"floor: {SAMPLES} forward and backward, 16 images at once": lambda: [
+        f"minimum: {SAMPLES} forward and backward passes in batches of 16": lambda: [
             passes(network, copies, many) for _ in range(SAMPLES // 8)
         ],
         "`smoothgrad`": lambda: smoothgrad(network, images, targets, samples=SAMPLES),
         "captum": lambda: with_captum(None),
-        "captum, 8 at once": lambda: with_captum(8),
+        "captum, samples per pass: 8": lambda: with_captum(8),
     }
 
 
@@ -111,14 +111,14 @@ def for_occlusion(network: nn.Module, images: Tensor, targets: Tensor) -> dict[s
             )
 
     return {
-        "floor: 50 forward, 16 images at once": floor,
+        "minimum: 50 forward passes in batches of 16": floor,
         "`occlusion`": lambda: occlusion(network, images, targets, window=WINDOW, fill=0.0),
-        **{f"captum, {count} at once": lambda count=count: with_captum(count) for count in (1, 8, 16)},
+        **{f"captum, windows per pass: {count}": lambda count=count: with_captum(count) for count in (1, 8, 16)},
     }
 
 
 def rows(times: dict[str, Times]) -> list[str]:
-    """Of a table: what, milliseconds, times the floor, its quartiles, times ours, and on a GPU its memory."""
+    """The rows of a table: name, milliseconds, ratio to the minimum with quartiles, ratio to ours, and on a GPU the memory."""
     (_, floor), (_, ours), *_ = times.items()
     found = []
     for name, one in times.items():
@@ -135,19 +135,20 @@ METHODS = {
     "Gradient saliency, 16 images": (for_saliency, 16, 7),
     "Grad-CAM, 16 images": (for_grad_cam, 16, 7),
     f"SmoothGrad, {SAMPLES} samples of 2 images": (for_smoothgrad, 2, 4),
-    "Occlusion, 49 places of 2 images": (for_occlusion, 2, 6),
+    "Occlusion, 49 positions of 2 images": (for_occlusion, 2, 6),
 }
 
 
 def tables(device: str) -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown tables."""
     torch.manual_seed(0)
     network = torchvision.models.resnet18().eval().to(device)
     for title, (make, count, rounds) in METHODS.items():
         images = torch.randn(count, 3, 224, 224, device=device)
         runs = make(network, images, torch.arange(count, device=device))
         yield from [
-            f"| {title} | ms | times the floor | quartiles | times ours |" + (" MiB |" if device == "cuda" else ""),
+            f"| {title} | ms | ratio to the minimum | quartiles | ratio to ours |"
+            + (" MiB |" if device == "cuda" else ""),
             "| --- | ---: | ---: | ---: | ---: |" + (" ---: |" if device == "cuda" else ""),
         ]
         yield from [*rows(by_turns(runs, rounds, device)), ""]

@@ -1,10 +1,10 @@
-"""Snapshots for the Projector, by `ProjectorSink` and by `SummaryWriter.add_embedding`: to write, and for TensorBoard to load.
+"""Time to write and to load Projector snapshots, with `ProjectorSink` and with `SummaryWriter.add_embedding`.
 
     python -m benchmarks.projector
 
-Both write the same 2,000 points of 512 dimensions with a class each and thumbnails of 64 px, by turns, in this process.
-Then TensorBoard's own backend lists both runs, of 20 snapshots, and sends every tensor, by turns too. Medians, under two
-minutes, in a temporary folder.
+Both write the same 2,000 points with 512 dimensions, a class and a thumbnail of 64 px each, interleaved in one process.
+Then TensorBoard's backend lists both runs, with 20 snapshots each, and sends every tensor, also interleaved. The results are
+medians. Takes less than two minutes; files are written to a temporary folder.
 """
 
 import statistics
@@ -38,7 +38,7 @@ def seconds(work) -> float:
 
 
 def pictures(random: np.random.Generator) -> np.ndarray:
-    """(N, h, w, 3): smooth, as photographs are, so that PNG has what it is made for."""
+    """(N, h, w, 3): smooth like photographs, so that PNG can compress them."""
     noise = Image.fromarray(random.integers(0, 255, (2_048, 2_048, 3), np.uint8)).filter(ImageFilter.GaussianBlur(4))
     sheet = np.asarray(noise).astype(float)
     sheet = ((sheet - sheet.mean()) * 5 + 128).clip(0, 255).astype(np.uint8)
@@ -47,7 +47,7 @@ def pictures(random: np.random.Generator) -> np.ndarray:
 
 
 class Board:
-    """TensorBoard's projector backend on a folder, as at its start."""
+    """A newly started projector backend of TensorBoard on a folder."""
 
     def __init__(self, folder: Path) -> None:
         runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
@@ -62,12 +62,12 @@ class Board:
         return sorted(embedding["tensorName"] for embedding in info["embeddings"])
 
     def tensor(self, name: str) -> np.ndarray:
-        answer = self._clients["/tensor"].get("/tensor", query_string={"run": self._run, "name": name})
-        return np.frombuffer(answer.data, np.float32).reshape(COUNT, DIMENSIONS)
+        response = self._clients["/tensor"].get("/tensor", query_string={"run": self._run, "name": name})
+        return np.frombuffer(response.data, np.float32).reshape(COUNT, DIMENSIONS)
 
 
 def write(folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds for each of a few snapshots, the sink's and the writer's; there are 20 of both afterwards."""
+    """Seconds of the first few snapshots with the sink and with the writer; afterwards both have 20 snapshots."""
     random = np.random.default_rng(0)
     thumbnails = pictures(random)
     images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2) / 255
@@ -81,7 +81,7 @@ def write(folder: Path) -> tuple[list[float], list[float]]:
         if step < WRITTEN:
             theirs.append(seconds(partial(writer.add_embedding, torch.from_numpy(points), classes, images, step)))
     writer.close()
-    # The writer would take minutes for the rest: entries that name the files that are there, read anew for each.
+    # The writer would take minutes for the rest: add entries that name the existing files, which are read for each entry.
     config = next(folder.glob("writer/*.pbtxt"))
     entries = config.read_text()
     copies = [entries.replace('tensor_name: "default:', f'tensor_name: "copy{n}:') for n in range(1, LISTED // WRITTEN)]
@@ -90,7 +90,7 @@ def write(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def load(folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds to list (first) and to send each tensor, of the sink's files and of the writer's."""
+    """Seconds to list the snapshots (first) and to send each tensor, for the files of the sink and of the writer."""
     boards = Board(folder / "sink"), Board(folder / "writer")
     times: tuple[list[float], list[float]] = [], []
     for board, list_ in zip(boards, times, strict=True):
@@ -105,19 +105,19 @@ def load(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def tables(device: str = "cpu") -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown table."""
     with tempfile.TemporaryDirectory() as name:
         (first, *later), (first_too, *later_too) = write(Path(name))
         (listed, *sent), (listed_too, *sent_too) = load(Path(name))
     median = statistics.median
     rows = [
         ("write the first snapshot, with its sprite", first, first_too),
-        ("write a snapshot after that", median(later), median(later_too)),
+        ("write a later snapshot", median(later), median(later_too)),
         (f"TensorBoard lists {LISTED} snapshots", listed, listed_too),
         ("TensorBoard sends one snapshot's tensor", median(sent), median(sent_too)),
     ]
     yield f"{COUNT:,} × {DIMENSIONS}, thumbnails of {SIDE} px:\n"
-    yield from ["| | `ProjectorSink` | `add_embedding` | times faster |", "| --- | ---: | ---: | ---: |"]
+    yield from ["| | `ProjectorSink` | `add_embedding` | speed-up |", "| --- | ---: | ---: | ---: |"]
     for label, ours, theirs in rows:
         yield f"| {label} | {ours:.3f} s | {theirs:.2f} s | {theirs / ours:.0f} |"
     yield ""

@@ -19,7 +19,7 @@ COUNT, DIMENSIONS, K, LONGEST = 10_000, 512, 10, 3.0
 
 
 def features() -> torch.Tensor:
-    """Clusters with a spectrum that falls, as features have."""
+    """Clusters with a decreasing spectrum, like the features of a network."""
     generator = torch.Generator().manual_seed(0)
     centres = 4 * torch.randn(10, DIMENSIONS, generator=generator)
     noise = torch.randn(COUNT, DIMENSIONS, generator=generator) / torch.arange(1, DIMENSIONS + 1) ** 0.5
@@ -53,18 +53,18 @@ def components(points: torch.Tensor) -> dict[str, Callable[[], object]]:
 
 
 def tables(device: str) -> Iterator[str]:
-    """In Markdown, line by line. What takes long is left out after its first run."""
+    """Yield the lines of the Markdown tables. Runs longer than `LONGEST` seconds are measured only once."""
     points = features().to(device)
     for title, make, rounds in (("Nearest neighbours", neighbours, 6), ("Principal components", components, 15)):
         runs = make(points)
         slow = {name: spent for name, run in runs.items() if (spent := _once(run)) > LONGEST}
         times = by_turns({name: run for name, run in runs.items() if name not in slow}, rounds, device)
         ours, *_ = times.values()
-        yield from [f"| {title}, {COUNT:,} × {DIMENSIONS} | seconds | times ours |", "| --- | ---: | ---: |"]
+        yield from [f"| {title}, {COUNT:,} × {DIMENSIONS} | seconds | ratio to ours |", "| --- | ---: | ---: |"]
         for name, one in times.items():
             yield f"| {name} | {one.median:.3f} | {one.over(ours).median:.2f} |"
         for name, spent in slow.items():
-            yield f"| {name} | {spent:.0f}, once | {spent / ours.median:.0f} |"
+            yield f"| {name} | {spent:.0f} (one run) | {spent / ours.median:.0f} |"
         yield ""
 
 

@@ -1,9 +1,10 @@
-"""What the whole suite takes of a training: ResNet-18 at 64 pixels, 12,000 pictures of Fashion-MNIST, three epochs.
+"""The overhead of the whole suite: ResNet-18 at 64 pixels, 12,000 images of Fashion-MNIST, three epochs.
 
     python -m benchmarks.suite [--device cuda] [--max-overhead 0.02]
 
-By default the suite as `viz_callbacks()` makes it. The share is `viz/overhead`: the seconds that training waited, and the
-queue's processor time spread over the processors, of the seconds of the fit. Some minutes each, and as many without callbacks.
+By default the suite as returned by `viz_callbacks()`. The overhead is `viz/overhead`: the seconds that training waited, plus
+the processor time of the worker thread divided by the number of processors, as a fraction of the training time. Each budget
+and the run without callbacks take some minutes.
 """
 
 import argparse
@@ -51,7 +52,7 @@ class Classifier(pl.LightningModule):
 
 
 def data(folder):
-    """Loaders, of Debian's copy if it is there, or else downloaded."""
+    """The dataloaders, from Debian's copy of the data if it is installed, otherwise from a download."""
     raw = folder / "FashionMNIST/raw"
     if DEBIAN.is_dir():
         raw.mkdir(parents=True)
@@ -67,7 +68,7 @@ def data(folder):
 
 
 def fit(folder, loaders, callbacks, device):
-    """Seconds of a fit, and its events."""
+    """The seconds of a training run, and its events."""
     torch.manual_seed(0)
     logger = TensorBoardLogger(folder)
     trainer = pl.Trainer(
@@ -89,7 +90,7 @@ def fit(folder, loaders, callbacks, device):
 
 
 def tables(device: str, budgets: Sequence[float | None]) -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown tables."""
     with tempfile.TemporaryDirectory() as folder:
         loaders = data(Path(folder))
         seconds, _ = fit(folder, loaders, [], device)
@@ -99,8 +100,8 @@ def tables(device: str, budgets: Sequence[float | None]) -> Iterator[str]:
             seconds, events = fit(folder, loaders, callbacks, device)
             share = events.Scalars("viz/overhead")[-1].value
             yield from [
-                f"`max_overhead={budget}`: {100 * share:.1f}% of {seconds:.0f} s.\n",
-                "| seconds of each drawing, at step | " + " | ".join(str(step) for step in steps(events)) + " |",
+                f"`max_overhead={budget}`: the callbacks used {100 * share:.1f}% of {seconds:.0f} s.\n",
+                "| seconds per drawing, at step | " + " | ".join(str(step) for step in steps(events)) + " |",
                 "| --- |" + " ---: |" * len(steps(events)),
             ]
             for tag in sorted(one for one in events.Tags()["scalars"] if one.startswith("viz/seconds/")):

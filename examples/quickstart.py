@@ -1,4 +1,4 @@
-"""Train a small network on scikit-learn's digits, and watch in TensorBoard what it learns. Takes a minute."""
+"""Train a small network on scikit-learn's digits and show in TensorBoard what it learns. Takes one minute."""
 
 import pytorch_lightning as pl
 import torch

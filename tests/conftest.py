@@ -18,8 +18,4 @@ def same_seed() -> None:
 def our_warnings(recwarn: pytest.WarningsRecorder):
     """The warnings of this library so far, as texts."""
     warnings.simplefilter("always")
-    return lambda: [
-        str(one.message)
-        for one in recwarn.list
-        if "lightning_viz" in str(one.message) or "draws no more" in str(one.message)
-    ]
+    return lambda: [str(one.message) for one in recwarn.list if "lightning_viz" in str(one.message)]

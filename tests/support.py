@@ -13,18 +13,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-import lightning_viz
 from lightning_viz import VizCallback
 from lightning_viz.callbacks.suite import CALLBACKS as CALLBACKS  # the registry
+
+from .cases import CASES
 
 CLASSES = 4
 
 #: What leaves them all that they do but makes it quick, for tests that draw very often, or large networks.
-QUICK: dict[type[VizCallback], dict[str, Any]] = {
-    lightning_viz.ClassSynthesisLogger: {"classes": [0, 1], "steps": 1, "warm_steps": 1},
-    lightning_viz.DeepDreamLogger: {"method_options": {"steps": 1, "octaves": 1}},
-    lightning_viz.TopPatchesLogger: {"max_units": 2, "patches": 2},
-}
+QUICK: dict[type[VizCallback], dict[str, Any]] = {case.callback: dict(case.options) for case in CASES if case.options}
 
 
 def quick(callback: type[VizCallback], **options: Any) -> VizCallback:
@@ -38,7 +35,7 @@ def quick_suite(**common: Any) -> list[VizCallback]:
 
 
 #: The first parts of the tags that the whole suite draws under.
-SUITE = {"activations", "deepdream", "embedding", "filters", "gradcam", "patches", "saliency", "synthesis"}
+SUITE = {case.tag for case in CASES}
 
 
 class Restless(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.data.arguments import (
+    as_list,
     as_target,
     check_callable,
     check_choice,
@@ -20,10 +21,11 @@ from lightning_viz.data.arguments import (
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.probe import Hardest, Probe
 from lightning_viz.methods import Target
+from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.runtime.artifacts import Artifact
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.data_access import DataAccess
-from lightning_viz.runtime.lightning_compat import Callback, join, pl
+from lightning_viz.runtime.lightning_compat import Callback, join, pl, split_of
 from lightning_viz.runtime.network import Forward
 from lightning_viz.runtime.runner import CallbackRunner
 from lightning_viz.runtime.schedule import Schedule
@@ -62,6 +64,8 @@ class VizCallback(Callback):
 
     #: What survives a resume. A callback that remembers more derives its own dataclass.
     State: ClassVar[type[CallbackState]] = CallbackState
+    #: The arguments that are part of the tags.
+    TAG_FIELDS: ClassVar[Sequence[str]] = ()
     #: The fields of the state that the first process shares with the others before a loop is recorded.
     PINNED: ClassVar[Sequence[str]] = ()
 
@@ -117,7 +121,10 @@ class VizCallback(Callback):
         """Compute, and yield what to log now. Runs in evaluation mode, with gradients possible."""
 
     def check(self, network: nn.Module) -> None:
-        """Raise ValueError for arguments that do not fit the network, such as an unknown layer. Before training."""
+        """Raise ValueError for arguments that do not fit the network: here, for unknown layers. Before training."""
+        for option in ("layer", "layers"):
+            for layer in as_list(getattr(self, option, None)):
+                resolve_layer(network, layer, option)
 
     def check_images(self, ctx: DrawContext) -> None:
         """Before the first step: raise ValueError for arguments that do not fit the images; pin what stays the same."""
@@ -133,7 +140,7 @@ class VizCallback(Callback):
 
     def tag_fields(self) -> dict[str, Any]:
         """The arguments that are part of the tags."""
-        return {}
+        return {name: getattr(self, name) for name in self.TAG_FIELDS}
 
     def target_of(self, ctx: DrawContext) -> Target:
         """`target` for the pictures of the probe, as the methods expect it."""
@@ -181,14 +188,14 @@ class VizCallback(Callback):
             session_of(trainer).end_fit(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "validate":
+        if trainer.state.fn != "fit":
             self.runner.check_arguments(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).before_eval_batch(trainer, pl_module, "validation", batch, batch_idx, dataloader_idx)
+            session_of(trainer).before_eval_batch(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -200,39 +207,16 @@ class VizCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer.val_dataloaders, batch, dataloader_idx)
+            session_of(trainer).after_eval_batch(trainer, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_loop(trainer, pl_module, "validation")
-        if trainer.state.fn == "validate":
-            self.runner.draw(trainer, pl_module, "validation")
+            session_of(trainer).after_eval_loop(trainer)
+        if trainer.state.fn != "fit":
+            self.runner.draw(trainer, pl_module, split_of(trainer))
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.runner.check_arguments(trainer, pl_module)
-
-    def on_test_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if self._leads(trainer):
-            session_of(trainer).before_eval_batch(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer.test_dataloaders, batch, dataloader_idx)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._leads(trainer):
-            session_of(trainer).after_eval_loop(trainer, pl_module, "test")
-        self.runner.draw(trainer, pl_module, "test")
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self._leads(trainer):

@@ -19,7 +19,8 @@ from lightning_viz.data.arguments import (
 )
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
-from lightning_viz.methods.model.layers import plain_name, resolve_layer
+from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.outputs import logits
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
@@ -79,6 +80,7 @@ class ClassSynthesisLogger(VizCallback):
     """
 
     State = SynthesisState
+    TAG_FIELDS = ("classes", "layer", "units", "position")
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class ClassSynthesisLogger(VizCallback):
         self.copies = check_count("copies", copies, 1)
         self.size = check_count("size", size, 2, optional=True)
         self.recipe = check_choice("recipe", recipe, tuple(RECIPES))
-        self.recipe_options = as_options("recipe_options", recipe_options, recipe, vars(RECIPES[recipe].recipe()))
+        self.recipe_options = as_options("recipe_options", recipe_options, recipe, RECIPES[recipe].options)
         self.per_class = check_flag("per_class", per_class)
         self.seed = check_count("seed", seed, 0)
         self._check_combination()
@@ -127,13 +129,6 @@ class ClassSynthesisLogger(VizCallback):
     def _make_recipe(self) -> Any:
         return RECIPES[self.recipe].recipe(**self.recipe_options or {})
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"classes": self.classes, "layer": self.layer, "units": self.units, "position": self.position}
-
-    def check(self, network: nn.Module) -> None:
-        if self.layer is not None:
-            resolve_layer(network, self.layer)
-
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         single = self.layer is not None or callable(self.target)
         count = len(self.classes or self.units or []) or (1 if single else CLASSES)
@@ -142,6 +137,7 @@ class ClassSynthesisLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         if not (self.classes or self.layer or self.size):
             return
+        self._check_indices(ctx)
         try:
             self._synthesize(ctx, self._goal(ctx)[1], None, 1)
         except (ValueError, torch.OutOfMemoryError):
@@ -153,6 +149,16 @@ class ClassSynthesisLogger(VizCallback):
                 f"size={self.size}: {type(ctx.network).__name__} does not run on images of this size: {error}; give "
                 "another size, or None for the probe's"
             ) from error
+
+    @torch.no_grad()
+    def _check_indices(self, ctx: DrawContext) -> None:
+        """Raise ValueError for classes or units that the network does not have."""
+        images = ctx.probe.images[:1]
+        if self.classes is not None and (scores := logits(ctx.network(images))).ndim == 2:
+            _check_among("classes", self.classes, scores.shape[1], "classes of the model")
+        if self.units is not None and self.layer is not None:
+            channels = FeatureMaps(ctx.network, self.layer)(images).shape[1]
+            _check_among("units", self.units, channels, f"channels of layer={self.layer!r}")
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         state, (tag, goal) = ctx.state(SynthesisState), self._goal(ctx)
@@ -271,6 +277,11 @@ class ClassSynthesisLogger(VizCallback):
         if self.per_class:
             scalars += [Scalar(f"{tag}/probability/{name}", mean) for name, mean in zip(names, means, strict=True)]
         return captions, scalars
+
+
+def _check_among(name: str, indices: Sequence[int], count: int, what: str) -> None:
+    if max(indices) >= count:
+        raise ValueError(f"{name}={indices} are not all among the {count} {what}; give some of 0 to {count - 1}")
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """DeepDreamLogger: the probe's pictures, changed so that a layer is more active."""
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from lightning_viz.data.arguments import as_options, check_count, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.methods.synthesis.deep_dream import deep_dream_passes, response
+from lightning_viz.methods.synthesis.deep_dream import DEEP_DREAM_OPTIONS, deep_dream_objective, deep_dream_passes
 from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
 from lightning_viz.runtime.artifacts import Panel
@@ -25,12 +23,6 @@ from ._options import CommonOptions
 from .base import VizCallback
 
 DEPTH = 0.75  # of the network, at which the default layer lies
-
-OPTIONS = {
-    name: one.default
-    for name, one in inspect.signature(deep_dream).parameters.items()
-    if name not in ("model", "images", "layer", "channel", "mean", "std")
-}
 
 
 @dataclass
@@ -59,6 +51,7 @@ class DeepDreamLogger(VizCallback):
     """
 
     State = DeepDreamState
+    TAG_FIELDS = ("layer", "channel")
 
     def __init__(
         self,
@@ -70,17 +63,10 @@ class DeepDreamLogger(VizCallback):
         super().__init__(**common)
         self.layer = check_name("layer", layer)
         self.channel = check_count("channel", channel, 0, optional=True)
-        self.method_options = as_options("method_options", method_options, "deep_dream", OPTIONS)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layer": self.layer, "channel": self.channel}
-
-    def check(self, network: nn.Module) -> None:
-        if self.layer is not None:
-            resolve_layer(network, self.layer)
+        self.method_options = as_options("method_options", method_options, "deep_dream", DEEP_DREAM_OPTIONS)
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
-        return len(images) * deep_dream_passes({**OPTIONS, **(self.method_options or {})})
+        return len(images) * deep_dream_passes(self.method_options or {})
 
     def check_images(self, ctx: DrawContext) -> None:
         if self.layer is None and self.channel is None and self.method_options is None:
@@ -132,7 +118,9 @@ class DeepDreamLogger(VizCallback):
 
     @torch.no_grad()
     def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> list[float]:
-        found = ctx.auto_batch.cat(lambda part: response(maps, images[part].clone(), self.channel), len(images))
+        found = ctx.auto_batch.cat(
+            lambda part: deep_dream_objective(maps, images[part].clone(), self.channel), len(images)
+        )
         values: list[float] = found.tolist()
         return values
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import HookPoint
@@ -13,9 +14,14 @@ from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_lo
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
 from lightning_viz.data.class_balanced import hash_uniform
-from lightning_viz.methods import embeddings
+from lightning_viz.methods.features.activations import recorded_output
 from lightning_viz.methods.features.downscale import downscale
-from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding_source, pool_embedding
+from lightning_viz.methods.features.embeddings import (
+    EmbeddingSource,
+    find_embedding_source,
+    pool_embedding,
+    record_embedding,
+)
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
 from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
@@ -74,6 +80,7 @@ class EmbeddingProjectorLogger(VizCallback):
     """
 
     State = EmbeddingState
+    TAG_FIELDS = ("layers", "dataloaders")
 
     def __init__(
         self,
@@ -101,19 +108,16 @@ class EmbeddingProjectorLogger(VizCallback):
         self.max_snapshots = check_count("max_snapshots", max_snapshots, 1)
         self.seed = check_count("seed", seed, 0)
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers, "dataloaders": self.dataloaders}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer)
-
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return (len(images) + len(self._loaders) * min(self.max_points, TRACKED)) / 3
 
+    @torch.no_grad()
     def check_images(self, ctx: DrawContext) -> None:
+        images = ctx.probe.images[:1]
         for layer in as_list(self.layers):
-            embeddings(ctx.network, ctx.probe.images[:1], layer)
+            with record_embedding(ctx.network, find_embedding_source(ctx.network, images, layer)) as recorded:
+                ctx.network(images.clone())
+            pool_embedding(recorded_output(recorded[-1] if recorded else None, layer, "layers"), images)
 
     def accumulators(self, data: DataAccess, state: EmbeddingState) -> list[SampleSelector]:
         counts = dict(enumerate(data.counts))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_viz.data.arguments import as_list, as_names, check_count
 from lightning_viz.methods import filters, find_layer
+from lightning_viz.methods.features.filters import layer_filters
 from lightning_viz.render import Caption, Line, SignedPixels
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
@@ -48,6 +49,7 @@ class FilterLogger(VizCallback):
     """
 
     State = FilterState
+    TAG_FIELDS = ("layers",)
 
     def __init__(
         self, layers: str | Sequence[str] | None = None, max_filters: int = 64, **common: Unpack[CommonOptions]
@@ -56,12 +58,9 @@ class FilterLogger(VizCallback):
         self.layers = as_names("layers", layers)
         self.max_filters = check_count("max_filters", max_filters, 1)
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers}
-
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):
-            filters(network, layer)
+            layer_filters(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return 0.0  # it reads weights only

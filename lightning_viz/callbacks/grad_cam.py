@@ -12,7 +12,7 @@ from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import capture
+from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
@@ -40,6 +40,8 @@ class GradCAMLogger(AttributionLogger):
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
+    TAG_FIELDS = ("method", "layers")
+
     def __init__(
         self,
         layers: str | Sequence[str] | None = None,
@@ -56,21 +58,15 @@ class GradCAMLogger(AttributionLogger):
         self.reshape = check_callable("reshape", reshape)
         self.method_options = as_options("method_options", method_options, method, CAM_METHODS[method].options)
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"method": self.method, "layers": self.layers}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer)
-
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = CAM_METHODS[self.method]
         options = {**(self.method_options or {}), "layers": as_list(self.layers)}
         return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
 
     def check_images(self, ctx: DrawContext) -> None:
-        for layer in as_list(self.layers) if self.reshape is None else []:
-            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layer), len(ctx.probe))
+        if self.layers is not None and self.reshape is None:
+            layers = as_list(self.layers)
+            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layers), len(ctx.probe))
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         target, images = self.fixed_target_of(ctx), ctx.probe.images
@@ -148,9 +144,14 @@ class GradCAMLogger(AttributionLogger):
 
 
 @torch.no_grad()
-def _check_spatial(network: nn.Module, images: Tensor, layer: str, part: slice) -> None:
-    """Raise ValueError for a layer whose output for these images has no height and width."""
-    with capture(network, [layer]) as outputs:
+def _check_spatial(network: nn.Module, images: Tensor, layers: Sequence[str], part: slice) -> None:
+    """Raise ValueError for a layer that does not run, or whose output for these images has no height and width."""
+    with capture(network, layers) as outputs:
         network(images[part])
-    for output in outputs.values():
-        feature_maps(output, images[part])
+    for layer in layers:
+        described = f"layers={layer!r}"
+        output = captured_output(outputs, resolve_layer(network, layer)[0], described)
+        try:
+            feature_maps(output, images[part])
+        except ValueError as error:
+            raise ValueError(f"{described}: {error}") from error

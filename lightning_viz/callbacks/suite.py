@@ -1,5 +1,6 @@
 """The suite: every callback, in the order in which they are attached."""
 
+import inspect
 from typing import Unpack
 
 from ._options import CommonOptions
@@ -36,3 +37,12 @@ def viz_callbacks(**common: Unpack[CommonOptions]) -> list[VizCallback]:
     """
     options: CommonOptions = {"max_overhead": BUDGET, **common}
     return [callback(**options) for callback in CALLBACKS]
+
+
+viz_callbacks.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        one.replace(default=BUDGET) if one.name == "max_overhead" else one
+        for one in inspect.signature(VizCallback).parameters.values()
+        if one.kind is one.KEYWORD_ONLY
+    ]
+)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class TopPatchesLogger(VizCallback):
     """
 
     State = PatchesState
+    TAG_FIELDS = ("layers", "units")
     PINNED = ("units",)
 
     def __init__(
@@ -78,13 +79,6 @@ class TopPatchesLogger(VizCallback):
         self.max_units = check_count("max_units", max_units, 1)
         self.patches = check_count("patches", patches, 1)
 
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers, "units": self.units}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer)
-
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         pairs = len(self.units or range(self.max_units)) * self.patches
         return READ / 3 + (len(as_list(self.layers)) or 2) * pairs
@@ -93,7 +87,7 @@ class TopPatchesLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]
         for layer in self._layers(ctx.network, images) if self.layers or self.units else []:
-            channels = FeatureMaps(ctx.network, layer)(images).shape[1]
+            channels = FeatureMaps(ctx.network, layer, "layers")(images).shape[1]
             if max(self.units or [0]) >= channels:
                 raise ValueError(
                     f"units={self.units} are not all among the {channels} channels of layer {layer!r}; "

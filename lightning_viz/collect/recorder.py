@@ -196,7 +196,8 @@ class ForwardRecorder:
                 recording._values[name] = point.reduce(activation, images)
 
     def _keep_scores(self, output: Any) -> None:
-        with self._timed(), suppress(TypeError):  # the LightningModule called for a whole validation step returns none
+        # Where the LightningModule is called for a whole validation step, it returns none: a TypeError.
+        with self._timed(), self._shared(), suppress(TypeError):
             scores = logits(output)
             if self._images is not None and scores.ndim == 2 and len(scores) == len(self._images):
                 self._scores = scores.detach()

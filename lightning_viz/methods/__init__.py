@@ -2,6 +2,7 @@
 
 from .attribution.faithfulness import Faithfulness, insertion_deletion
 from .attribution.grad_cam import grad_cam
+from .attribution.guided_grad_cam import guided_grad_cam
 from .attribution.occlusion import occlusion
 from .attribution.saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 from .features.activations import activations, choose_channels
@@ -39,6 +40,7 @@ __all__ = [
     "find_layer",
     "grad_cam",
     "guided_backprop",
+    "guided_grad_cam",
     "insertion_deletion",
     "integrated_gradients",
     "layers_over_depth",

@@ -202,9 +202,3 @@ def _colormap(name: str) -> Pixels:
     import matplotlib
 
     return (matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-
-
-peak = max_magnitude  # alias: until merged
-for _painter in (Overlay, SignedPixels, Heatmap, Pictures):  # alias: until merged
-    for _old, _new in (("peaks", "scales"), ("of", "select"), ("top", "scale_name")):
-        setattr(_painter, _old, _painter.__dict__[_new])

@@ -34,11 +34,6 @@ class Frame:
         """The raw values, float32."""
         return self.values.astype(np.float32) * self.max_magnitude
 
-    @property
-    def peak(self) -> float:  # alias: until merged
-        """`max_magnitude`."""
-        return self.max_magnitude
-
 
 class _HasStep(Protocol):
     @property
@@ -88,6 +83,3 @@ def render_film_strip(
 def scale_labels(painter: Painter, scale: float, over: str) -> tuple[str, str]:
     """The texts at the two ends of the colour bar of a scale that is shared `over` "all steps", for example."""
     return (f"{-scale:.2g}" if painter.signed else "0", f"{scale:.2g} ({painter.scale_name} over {over})")
-
-
-film = render_film_strip  # alias: until merged

@@ -192,8 +192,3 @@ def _caption(frame: ScatterFrame, window: Window) -> Caption:
     if outside := int((np.abs(window.relative(present)) > 1).any(axis=1).sum()):
         lines.append(Line(f"outliers drawn at the edge: {outside}"))
     return tuple(lines)
-
-
-Cloud = ScatterFrame  # alias: until merged
-scatter = render_scatter  # alias: until merged
-scatter_film = render_scatter_film  # alias: until merged

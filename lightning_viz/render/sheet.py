@@ -191,6 +191,3 @@ class _ColourBar:
         page.paste(Image.fromarray(np.repeat(self.colours[None, steps], 11, axis=0)), (self.left, top + 3))
         for row, line in enumerate(self.high):
             canvas.text((self.left + BAR_WIDTH + 8, top + row * LINE_HEIGHT), line, GREY, font())
-
-
-sheet = render_sheet  # alias: until merged

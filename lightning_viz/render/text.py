@@ -81,14 +81,3 @@ def draw_lines(canvas: ImageDraw.ImageDraw, left: int, top: int, width: int, lin
     for row, line in enumerate(lines):
         text = shorten(line.text, width, font())
         canvas.text((left, top + row * LINE_HEIGHT), text, fill=line.colour, font=font())
-
-
-def verdict(true: str | None, predicted: str, probability: float) -> Caption:  # alias: until merged
-    """`prediction_line` as a caption."""
-    return (prediction_line(true, predicted, probability),)
-
-
-clean = one_line  # alias: until merged
-fit = shorten  # alias: until merged
-write = draw_lines  # alias: until merged
-LINE = LINE_HEIGHT  # alias: until merged

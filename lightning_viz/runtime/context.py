@@ -39,34 +39,21 @@ class Collected:
 
 @dataclass(frozen=True, eq=False)
 class DrawContext:
-    """One drawing of one callback: the network in evaluation mode, the pinned pictures, and what was recorded.
+    """One drawing of one callback: the network in evaluation mode, the pinned pictures, and what was recorded."""
 
-    Attributes:
-        network: what returns the scores, on its device, gradients possible.
-        probe: the pinned pictures, on the same device, `max_images` of them.
-        split: "validation" or "test".
-        step: the step that is written to the logger.
-        global_step: optimizer steps taken so far.
-        schedule: when the callback draws.
-        data: the evaluation data, readable by index.
-        auto_batch: halves the batch where memory does not suffice.
-        warn: warns once for each message in a run.
-        cache: what the callback computes once for a run, such as receptive fields.
-    """
-
-    network: nn.Module
-    probe: Probe
-    split: str
-    step: int
-    global_step: int
-    schedule: Schedule
-    data: DataAccess
-    auto_batch: AutoBatch
-    warn: Callable[[str], None]
+    network: nn.Module  #: returns the scores; on its device, gradients possible
+    probe: Probe  #: the pinned pictures on the same device, `max_images` of them
+    split: str  #: "validation" or "test"
+    step: int  #: that is written to the logger
+    global_step: int  #: optimizer steps taken so far
+    schedule: Schedule  #: of the callback
+    data: DataAccess  #: the evaluation data, readable by index
+    auto_batch: AutoBatch  #: halves the batch where memory does not suffice
+    warn: Callable[[str], None]  #: once for each message in a run
+    cache: dict[Any, Any]  #: what the callback computes once for a run, such as receptive fields
     _state: CallbackState
     _recording: Recording | None
     _predict: Callable[[], Predictions]
-    cache: dict[Any, Any]
 
     def state(self, kind: type[State]) -> State:
         """What survives a resume, as the callback's own dataclass."""

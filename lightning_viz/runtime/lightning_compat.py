@@ -65,6 +65,11 @@ def logging_step(trainer: pl.Trainer) -> int:
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
+def split_of(trainer: pl.Trainer) -> str:
+    """The data of the evaluation loop that runs: "test", or "validation"."""
+    return "test" if trainer.state.fn == "test" else "validation"
+
+
 def is_complete_loop(trainer: pl.Trainer) -> bool:
     """Whether the validation loop that runs sees every batch that it ever sees: the sanity check rarely does."""
     return not trainer.sanity_checking or trainer.num_sanity_val_batches == trainer.num_val_batches

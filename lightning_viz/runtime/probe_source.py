@@ -1,8 +1,9 @@
 """Where the pictures come from: `ProbeSource` shares them per trainer, `PinnedProbes` holds those of one callback."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -29,50 +30,46 @@ TRAINING_PICTURES = (
 )
 
 
+@dataclass(eq=False)
+class _Shared:
+    """A probe with what it was made of: another module, other data or more pictures need another."""
+
+    module: "ref[pl.LightningModule]"  # weak: it refers to the trainer, whose session this belongs to
+    dataset: Any
+    unpack: Unpack  # referred to, so that its id stays its own
+    probe: Probe
+    heads: dict[int, Probe] = field(
+        default_factory=dict
+    )  #: its first pictures on the device, the same object each time
+
+
 class ProbeSource:
-    """Makes each shared probe once for a module and a dataset, and converts it once for the device."""
+    """Makes each shared probe once for a module and a dataset."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._shared: dict[tuple[str, int], tuple[tuple[Any, ...], Probe]] = {}
-        self._converted: dict[tuple[str, int, int], tuple[Probe, Probe]] = {}
+        self._known: dict[tuple[str, int, int], _Shared] = {}
 
     def shared(
         self, trainer: pl.Trainer, split: str, counts: tuple[int, int], unpack: Unpack, batch: Any, source: str
     ) -> Probe:
         """The first pictures of the shared probe of a split, on the device.
 
-        Args:
-            trainer: whose loaders are looked at.
-            split: "validation" or "test".
-            counts: how many pictures are wanted, and how many the largest callback wants.
-            unpack: from a batch to images and labels.
-            batch: the batch at hand, taken where the dataset cannot be read by index.
-            source: which data the batch is from.
-
-        Raises ValueError where the data are not images.
+        `counts` are how many pictures are wanted, and how many the largest callback wants. Where the dataset cannot be
+        read by index, the pictures are those of `batch`, which is from the data named `source`. Raises ValueError where
+        the data are not images.
         """
-        count, largest = counts
-        key = split, id(unpack)
+        module, (count, largest) = trainer.lightning_module, counts
         loader, name = self._loader(trainer, split, source)
-        # Kept for comparison: another module, or other data, gets pictures of its own.
-        identity = trainer.lightning_module, unpack, None if loader is None else loader.dataset, largest
-        known = self._shared.get(key)
-        if known is None or not all(
-            one is other or one == largest for one, other in zip(known[0], identity, strict=True)
-        ):
-            with guard(trainer.lightning_module), not_training(trainer):  # the user's transforms may be random
+        dataset, key = None if loader is None else loader.dataset, (split, id(unpack), largest)
+        known = self._known.get(key)
+        if known is None or known.module() is not module or known.dataset is not dataset:
+            with guard(module), not_training(trainer):  # the user's transforms may be random
                 probe = self._read(trainer, (loader, name), largest, unpack, batch, source)
-            known = self._shared[key] = identity, probe
-        return self._head(trainer, key, known[1], count)
-
-    def _head(self, trainer: pl.Trainer, key: tuple[str, int], probe: Probe, count: int) -> Probe:
-        """The same object each time, so that what is predicted for it can be shared."""
-        whole, converted = self._converted.get((*key, count), (None, None))
-        if converted is None or whole is not probe:
-            converted = convert(probe.head(count), trainer)
-            self._converted[(*key, count)] = probe, converted
-        return converted
+            known = self._known[key] = _Shared(ref(module), dataset, unpack, probe)
+        if count not in known.heads:
+            known.heads[count] = convert(known.probe.head(count), trainer)
+        return known.heads[count]
 
     def _loader(self, trainer: pl.Trainer, split: str, source: str) -> tuple[DataLoader[Any] | None, str]:
         """The loader to read from, and which data it has."""

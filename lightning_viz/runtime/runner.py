@@ -211,10 +211,10 @@ class CallbackRunner:
             DataAccess.of(trainer, split, self.unpack),
             self.auto_batch,
             self.session.warn,
+            self.cache,
             self.state,
             self.recording,
             partial(self.session.predictions, network, probe, self),
-            self.cache,
         )
 
     def settle(self) -> None:

@@ -20,7 +20,7 @@ from .captions import Predictions, predict, weights_version
 from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import Callback, is_sharded, logging_step, pl, rank_zero_warn, why_not_logged
+from .lightning_compat import Callback, is_sharded, logging_step, pl, rank_zero_warn, split_of, why_not_logged
 from .network import find_network
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
@@ -166,9 +166,10 @@ class VizSession:
     # The validation and the test loop.
 
     def before_eval_batch(
-        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, index: int, loader: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int, loader: int
     ) -> None:
         """With the first batch, pin the probes and attach the recorder's hooks."""
+        split = split_of(trainer)
         if loader == 0:  # in the sanity check before the first step, too
             for runner in self.runners(trainer):
                 runner.probes.pin(trainer, module, split, batch, split)
@@ -177,13 +178,14 @@ class VizSession:
         for recorder in self._recorders:
             recorder.start(batch)
 
-    def after_eval_batch(self, data: Any, batch: Any, loader: int) -> None:
-        """`data` are the loop's dataloaders, in whatever structure."""
-        loaders = loaders_in(data)
+    def after_eval_batch(self, trainer: pl.Trainer, batch: Any, loader: int) -> None:
+        """Feed the accumulators."""
+        test = split_of(trainer) == "test"
+        loaders = loaders_in(trainer.test_dataloaders if test else trainer.val_dataloaders)
         for recorder in self._recorders:
             recorder.end(batch, loader, loaders[loader] if loader < len(loaders) else None)
 
-    def after_eval_loop(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> None:
+    def after_eval_loop(self, trainer: pl.Trainer) -> None:
         """Remove the hooks, and bring together what all processes recorded."""
         recorders, self._recorders = self._recorders, []
         for recorder in recorders:
@@ -191,7 +193,7 @@ class VizSession:
             self.budget.blocked += recorder.seconds
         if recorders:
             for runner in self.runners(trainer):
-                runner.after_recording(trainer, split)
+                runner.after_recording(trainer, split_of(trainer))
 
     def abort(self, trainer: pl.Trainer) -> None:
         """After an exception: remove the hooks, and write everything."""

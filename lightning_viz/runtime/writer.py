@@ -22,7 +22,7 @@ from lightning_viz.render import (
     thin,
 )
 from lightning_viz.render.film_strip import TILE
-from lightning_viz.render.text import clean
+from lightning_viz.render.text import one_line
 from lightning_viz.sinks import SinkQueue, Snapshot
 
 from .artifacts import Artifact, Embedding, FilmColumn, Panel, Scalar, Scatter, TileGrid
@@ -172,7 +172,7 @@ def _copied(values: Tensor) -> Values:
 
 def clean_tag(text: str) -> str:
     """A tag for TensorBoard, on one line and of bounded length; different texts get different tags."""
-    tag = clean(text)
+    tag = one_line(text)
     if tag == text and len(tag) <= LONGEST_TAG:
         return tag
     return f"{tag[: LONGEST_TAG - 9]}-{sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"

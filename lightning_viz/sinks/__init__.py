@@ -6,7 +6,6 @@ from .logger_sinks import sinks_of
 from .mlflow_sink import MLFlowSink
 from .projector_sink import ProjectorSink
 from .sink import Sink
-from .sink_queue import Queue as Queue  # alias: until merged
 from .sink_queue import SinkQueue
 from .snapshot import Snapshot
 from .tensorboard_sink import TensorBoardSink

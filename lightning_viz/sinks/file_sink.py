@@ -6,20 +6,15 @@ import fsspec
 
 from .file_names import safe_name
 from .png_encoder import encode_png
-from .sink import Picture
+from .sink import Picture, Sink
 
 
-class FileSink:
-    """Writes `<folder>/pictures/<tag>/<step>.png` on any file system that fsspec supports; scalars go to the logger."""
-
-    projector = None
+class FileSink(Sink):
+    """Writes `<folder>/pictures/<tag>/<step>.png` on any file system that fsspec supports, at once; scalars go to the logger."""
 
     def __init__(self, folder: Callable[[], str], log_metrics: Callable[[dict[str, float], int], None]) -> None:
         self._folder = folder
         self._log_metrics = log_metrics
-
-    def open(self) -> None:
-        """Nothing to open."""
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         system, folder = fsspec.url_to_fs(self._folder())
@@ -31,6 +26,3 @@ class FileSink:
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._log_metrics({tag: value}, step)
-
-    def flush(self) -> None:
-        """Nothing to flush: each picture is on disk when `image` returns."""

@@ -5,22 +5,17 @@ from typing import Any
 
 from PIL import Image
 
-from .sink import Picture
+from .sink import Picture, Sink
 
 #: Characters that MLflow allows in no name.
 _FORBIDDEN = re.compile(r"[^\w\-./ ]", re.ASCII)
 
 
-class MLFlowSink:
-    """Writes pictures with their steps, and scalars, to the logger's run."""
-
-    projector = None
+class MLFlowSink(Sink):
+    """Writes pictures with their steps, and scalars, to the logger's run; the client returns after it has written."""
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
-
-    def open(self) -> None:
-        """Nothing to open."""
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         client, run = self._logger.experiment, self._logger.run_id
@@ -28,6 +23,3 @@ class MLFlowSink:
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._logger.log_metrics({_FORBIDDEN.sub("_", tag): value}, step)
-
-    def flush(self) -> None:
-        """Nothing to flush: MLflow's client returns after it has written."""

@@ -74,6 +74,3 @@ class SinkQueue:
         self._worker.flush()
         for sink in self._sinks:
             sink.flush()
-
-
-Queue = SinkQueue  # alias: until merged

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from .disk_space import check_disk_space
 from .file_names import local_path
 from .png_encoder import encode_png
-from .sink import Picture
+from .sink import Picture, Sink
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-class TensorBoardSink:
+class TensorBoardSink(Sink):
     """Writes pictures and scalars to a `SummaryWriter`; its folder takes the Projector's runs."""
 
     def __init__(self, writer: Callable[[], "SummaryWriter"]) -> None:

@@ -19,7 +19,6 @@ class WorkerThread:
     def __init__(self, capacity: int = 32) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lightning_viz")
         self._free_slots = BoundedSemaphore(capacity)
-        self._room = self._free_slots  # alias: until merged
         self._last: Future[None] | None = None
         self.seconds = 0.0  #: CPU time of all jobs so far
 
@@ -44,6 +43,3 @@ class WorkerThread:
         """Wait until all queued jobs are done."""
         if self._last is not None:
             self._last.exception()
-
-
-Worker = WorkerThread  # alias: until merged

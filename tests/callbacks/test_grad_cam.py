@@ -1,119 +1,163 @@
-"""SaliencyLogger and GradCAMLogger: what they draw is what the methods compute."""
+"""GradCAMLogger: what it draws is what the methods compute."""
 
 import pytest
 import torch
-import torchvision
+from torch import nn
 
-from lightning_viz import GradCAMLogger, Probe, SaliencyLogger, methods
-from lightning_viz.methods import grad_cam, saliency, smoothgrad
+from lightning_viz import GradCAMLogger, Probe
+from lightning_viz.methods import grad_cam
+from lightning_viz.methods.attribution.registry import CAM_METHODS
 
-from ..support import CALLBACKS, QUICK, SUITE, Events, Lit, loader, small_network, trainer
+from ..support import Events, Lit, loader, small_network, trainer
+from .context import count_forwards, draw, make_context
 
 PROBE = Probe(torch.rand(3, 3, 12, 12), torch.tensor([0, 3, 1]))
 
 
-@pytest.mark.parametrize("target", [None, 2, [1, 2, 3], "label"])
-def test_saliency_of_the_target(target):
-    network = small_network().eval()
-    (panel,) = SaliencyLogger(target=target).draw(network, PROBE)
-    assert torch.equal(panel.values, saliency(network, PROBE.images, PROBE.labels if target == "label" else target))
-    assert panel.tag == "saliency/gradient"
-
-
 @pytest.mark.parametrize("target", [None, 2, "label"])
-def test_cam_of_the_target(target):
-    network = small_network().eval()
-    (panel,) = GradCAMLogger(target=target).draw(network, PROBE)
+def test_the_map_is_that_of_the_target(target):
+    network = small_network()
+    (panel,) = draw(GradCAMLogger(target=target), network, PROBE)
     expected = grad_cam(network, PROBE.images, PROBE.labels if target == "label" else target, layer="6")
     assert torch.equal(panel.values, expected)
     assert panel.tag == "gradcam/6"
 
 
-def test_several_layers_have_a_panel_each():
-    panels = GradCAMLogger(layers=["2", "5"]).draw(small_network(), PROBE)
-    assert [panel.tag for panel in panels] == ["gradcam/2", "gradcam/5", "gradcam/layers"]
-
-
-def test_several_layers_are_shown_side_by_side():
+@pytest.mark.parametrize("method", CAM_METHODS)
+def test_the_map_is_that_of_the_method(method):
     network = small_network()
-    *_, panel = GradCAMLogger(layers=["5", "2"]).draw(network, PROBE)
-    assert panel.columns == ["5", "2"]
-    for layer, values in zip(panel.columns, panel.values, strict=True):
-        assert torch.equal(values, grad_cam(network, PROBE.images, layer=layer))
-
-
-@pytest.mark.parametrize("method", ["cam", "gradcam++", "layercam", "hirescam"])
-def test_other_cams(method):
-    network = small_network()
-    (panel,) = GradCAMLogger(method=method).draw(network, PROBE)
+    (panel,) = draw(GradCAMLogger(method=method), network, PROBE)
     assert panel.tag == f"{method}/6"
     assert torch.equal(panel.values, grad_cam(network, PROBE.images, layer="6", method=method))
 
 
-@pytest.mark.parametrize("method", ["smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"])
-@pytest.mark.parametrize("signed", [False, True])
-def test_other_attributions(method, signed):
+@pytest.mark.parametrize("layers", [["5", "2"], ("5", "2")], ids=["list", "tuple"])
+def test_several_layers_have_a_panel_each_and_one_side_by_side(layers):
     network = small_network()
-    (panel,) = SaliencyLogger(method=method, signed=signed).draw(network, PROBE)
-    function = getattr(methods, method)
-    if not signed or method == "occlusion":
-        expected = function(network, PROBE.images)
-    else:
-        expected = function(network, PROBE.images, reduce=None).sum(dim=1)
-    assert panel.tag == f"saliency/{method}"
-    assert torch.equal(panel.values, expected)
-    assert panel.painter.signed == signed
+    *each, panel = draw(GradCAMLogger(layers=layers), network, PROBE)
+    assert [one.tag for one in each] == ["gradcam/5", "gradcam/2"]
+    assert (panel.tag, panel.columns) == ("gradcam/layers", ["5", "2"])
+    for one, layer, values in zip(each, panel.columns, panel.values, strict=True):
+        assert torch.equal(values, grad_cam(network, PROBE.images, layer=layer))
+        assert torch.equal(values, one.values)
 
 
-def test_options_of_the_method():
-    network = small_network()
-    (panel,) = SaliencyLogger("smoothgrad", method_options={"samples": 3, "noise": 0.5}).draw(network, PROBE)
-    assert torch.equal(panel.values, smoothgrad(network, PROBE.images, samples=3, noise=0.5))
-    with pytest.raises(ValueError, match=r"method_options has \['sample'\], and smoothgrad takes \['samples', 'noise'"):
-        SaliencyLogger("smoothgrad", method_options={"sample": 3})
+def test_the_layer_found_first_is_kept(monkeypatch):
+    network, callback = small_network(), GradCAMLogger()
+    draw(callback, network, PROBE)
+    monkeypatch.setattr("lightning_viz.callbacks.grad_cam.find_layer", lambda *_: "2")
+    assert draw(callback, network, PROBE)[0].tag == "gradcam/6"
+
+
+def test_reshape_makes_feature_maps():
+    class Tokens(nn.Module):
+        """Tokens column by column."""
+
+        def __init__(self):
+            super().__init__()
+            self.patches, self.mix, self.head = nn.Conv2d(3, 4, 4, stride=2), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, images):
+            return self.head(torch.relu(self.mix(self.patches(images).transpose(2, 3).flatten(2).mT)).mean(dim=1))
+
+    def reshape(tokens):
+        return tokens.reshape(-1, 5, 5, 4).permute(0, 3, 2, 1)
+
+    network = Tokens()
+    (panel,) = draw(GradCAMLogger("mix", reshape=reshape), network, PROBE)
+    assert torch.equal(panel.values, grad_cam(network, PROBE.images, layer="mix", reshape=reshape))
+
+
+# Misclassified pictures.
+
+
+def misclassified(network):
+    """A probe of which the second picture alone is not what the network predicts."""
+    predicted = network.eval()(PROBE.images).argmax(dim=1)
+    labels = predicted.clone()
+    labels[1] = (labels[1] + 1) % 4
+    return Probe(PROBE.images, labels), predicted
 
 
 def test_misclassified_pictures_show_the_map_of_the_true_class_beside_the_predicted():
-    network = small_network().eval()
-    predicted = network(PROBE.images).argmax(dim=1)
-    labels = predicted.clone()
-    labels[1] = (labels[1] + 1) % 4
-    probe = Probe(PROBE.images, labels)
-    _, panel = GradCAMLogger(compare="predicted").draw(network, probe)
+    network = small_network()
+    probe, predicted = misclassified(network)
+    _, panel = draw(GradCAMLogger(compare="predicted"), network, probe)
     assert panel.tag == "gradcam/6/true_and_predicted"
     assert panel.items == [1]
-    for column, target in enumerate((labels, predicted)):
+    assert panel.columns == ("true class", "predicted class")
+    for column, target in enumerate((probe.labels, predicted)):
         assert torch.allclose(panel.values[column], grad_cam(network, probe.images[1:2], target[1:2], layer="6"))
-    assert len(list(GradCAMLogger(compare="predicted").draw(network, Probe(PROBE.images, predicted)))) == 1
+
+
+def test_without_a_misclassified_picture_there_is_no_comparison():
+    network = small_network()
+    _, predicted = misclassified(network)
+    assert len(draw(GradCAMLogger(compare="predicted"), network, Probe(PROBE.images, predicted))) == 1
+
+
+def test_an_unlabelled_picture_is_not_misclassified():
+    network = small_network()
+    probe, _ = misclassified(network)
+    probe.labels[1] = -1
+    assert len(draw(GradCAMLogger(compare="predicted"), network, probe)) == 1
+
+
+# What it costs.
+
+
+def passes(callback, network):
+    """Forward passes and backward passes of a drawing, in images."""
+    ctx = make_context(network, PROBE, callback)
+    _ = ctx.captions  # shared by all callbacks
+    forwards, backwards = count_forwards(network), []
+
+    def count(module, inputs, output):
+        if output.requires_grad:
+            output.register_hook(lambda gradient: backwards.append(len(gradient)))
+
+    network[-1].register_forward_hook(count)
+    list(callback.draw(ctx))
+    return sum(forwards), sum(backwards)
+
+
+@pytest.mark.parametrize("layers", ["6", ["2", "5", "6"]], ids=["one layer", "three layers"])
+def test_all_layers_together_cost_one_forward_and_one_backward_pass(layers):
+    assert passes(GradCAMLogger(layers), small_network()) == (3, 3)
+
+
+SEVERAL = [(method, ["2", "5", "6"]) for method in CAM_METHODS if method != "cam"]  # which reads the last layer only
+
+
+@pytest.mark.parametrize(("method", "layers"), [*((method, "6") for method in CAM_METHODS), *SEVERAL])
+def test_the_estimated_passes_are_those_made(method, layers):
+    network, callback = small_network(), GradCAMLogger(layers, method)
+    estimated = callback.estimated_passes(network, PROBE.images)
+    forwards, backwards = passes(callback, network)
+    assert forwards / 3 + 2 * backwards / 3 == pytest.approx(estimated, rel=0.2)
+
+
+# In a run, and what does not fit.
 
 
 def test_every_option_at_once_reaches_tensorboard(tmp_path):
-    callbacks = [
-        GradCAMLogger(layers=["network.2", "network.5"], compare="predicted", on_error="raise"),
-        SaliencyLogger("occlusion", signed=True, on_error="raise"),
-        SaliencyLogger("guided_backprop", on_error="raise"),
-    ]
-    trainer(tmp_path, callbacks, max_epochs=1).fit(Lit(), loader(), loader())
+    callback = GradCAMLogger(layers=["network.2", "network.5"], compare="predicted", on_error="raise")
+    trainer(tmp_path, [callback], max_epochs=1).fit(Lit(), loader(), loader())
     tags = set(Events(tmp_path / "run/version_0").image_tags)
-    assert {"gradcam/layers", "gradcam/network.2/true_and_predicted", "saliency/occlusion/history"} <= tags
+    assert {"gradcam/layers", "gradcam/network.2/true_and_predicted", "gradcam/network.5/history"} <= tags
     assert "gradcam/layers/history" not in tags
 
 
-@pytest.mark.parametrize("kind", [SaliencyLogger, GradCAMLogger])
-def test_unknown_method(kind):
-    with pytest.raises(ValueError, match="method='magic'"):
-        kind(method="magic")
-
-
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet18", 64), ("mobilenet_v3_small", 64), ("vit_b_32", 224), ("swin_t", 64)]
+    ("options", "error", "message"),
+    [
+        ({"method": "magic"}, ValueError, "method='magic'"),
+        ({"compare": "true"}, ValueError, "compare='true' is unknown; choose 'predicted' or None"),
+        ({"reshape": 3}, TypeError, "reshape=3 is int; give a callable"),
+        ({"layers": 3}, TypeError, "layers=3"),
+        ({"method_options": {"power": 2}}, ValueError, r"method_options has \['power'\], and gradcam has no options"),
+    ],
 )
-def test_zero_configuration_on_torchvision(name, size, tmp_path):
-    """From a pretrained-like classifier to pictures without an option; the shapes of the outputs are all that matters."""
-    module = Lit(torchvision.models.get_model(name, weights=None, num_classes=4))
-    data = torch.utils.data.TensorDataset(torch.rand(4, 3, size, size), torch.arange(4))
-    common = {"on_error": "raise", "max_images": 2, "history": 0}
-    run = trainer(tmp_path, [kind(**QUICK.get(kind, {}), **common) for kind in CALLBACKS])
-    run.validate(module, loader(data), verbose=False)
-    tags = Events(tmp_path / "run/version_0").image_tags
-    assert {tag.partition("/")[0] for tag in tags} == SUITE
+def test_invalid_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        GradCAMLogger(**options)

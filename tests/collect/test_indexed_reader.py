@@ -1,76 +1,71 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset, SubsetRandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from lightning_viz.collect.indexed_reader import read_samples
-from lightning_viz.collect.recorder import Seen
-from lightning_viz.collect.samples import Keeper, by_chance
+from lightning_viz.collect.accumulator import RecordedBatch
+from lightning_viz.collect.indexed_reader import IndexedReader, UnreadableError
+from lightning_viz.collect.sample_selector import SampleSelector, by_hash
 from lightning_viz.data.batch import unpack_batch
 
-from ..support import Lit, dataset, loader, trainer
+from ..support import dataset, loader, small_network
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read(data, size=10, count=24, module=None, **options):
-        module = (Lit() if module is None else module).eval()
-        run = trainer(tmp_path)
-        run.strategy.connect(module)
-        keeper = Keeper(size, by_chance(0), **options)
-        return read_samples(run, module, data, keeper, unpack_batch, count)
-
-    return read
+def reader_of(data, count=24, prepare=lambda batch: batch):
+    return IndexedReader(data, unpack_batch, prepare, count)
 
 
-def test_the_samples_are_those_that_a_loop_would_leave(read):
+def read(data, size=10, count=24, network=None, class_balanced=False):
+    """The samples that a callback would read of this loader."""
+    network = small_network().eval() if network is None else network
+    reader, selector = reader_of(data, count), SampleSelector(size, by_hash(0), class_balanced=class_balanced)
+    reader.run(network, selector, reader.choose(size, 0, class_balanced))
+    return selector.compute()
+
+
+def test_the_samples_are_those_that_a_loop_would_leave():
     images, labels = dataset().tensors
-    keeper = Keeper(10, by_chance(0))
-    keeper.take(Seen(images, labels, None, {}, np.arange(24)))
-    found = read(loader())
-    assert np.array_equal(found.positions, keeper.samples.positions)
-    assert torch.equal(found.images, keeper.samples.images)
-    assert np.array_equal(found.labels, keeper.samples.labels)
+    selector = SampleSelector(10, by_hash(0))
+    selector.update(RecordedBatch(images, labels, None, {}, np.arange(24)))
+    expected, found = selector.compute(), read(loader())
+    assert np.array_equal(found.positions, expected.positions)
+    assert torch.equal(found.images, expected.images)
+    assert np.array_equal(found.labels, expected.labels)
 
 
-def test_what_the_network_says_is_read_too(read):
-    module = Lit()
-    found = read(loader(), module=module)
-    scores = module(found.images)
+def test_predictions_and_losses_are_the_networks():
+    network = small_network().eval()
+    found = read(loader(), network=network)
+    scores = network(found.images)
     assert found.predicted.tolist() == scores.argmax(dim=1).tolist()
     losses = torch.nn.functional.cross_entropy(scores, torch.from_numpy(found.labels), reduction="none")
     assert found.losses == pytest.approx(losses.detach().numpy(), rel=1e-4)
 
 
-def test_no_more_than_the_loop_would_see(read):
+def test_batches_have_the_loaders_size():
+    sizes = [(len(images), part.tolist()) for _, images, part in reader_of(loader()).batches(np.arange(3, 11))]
+    assert sizes == [(6, [3, 4, 5, 6, 7, 8]), (2, [9, 10])]
+
+
+def test_batches_are_prepared_as_in_the_loop():
+    reader = reader_of(loader(), prepare=lambda batch: (batch[0] + 1, batch[1]))
+    _, images, _ = next(reader.batches(np.arange(2)))
+    assert torch.equal(images, dataset().tensors[0][:2] + 1)
+
+
+def test_no_more_than_the_loop_would_see():
     assert read(loader(), size=100, count=7).positions.tolist() == list(range(7))
 
 
-def test_classes_that_are_listed_are_balanced(read):
+def test_listed_classes_are_balanced():
     labels = dataset().tensors[1]
     uneven = Subset(dataset(), [*np.flatnonzero(labels == 0), *np.flatnonzero(labels == 1), 2, 3])
-    assert np.bincount(read(loader(uneven), size=8, count=len(uneven), class_balanced=True).labels).tolist() == [
-        3,
-        3,
-        1,
-        1,
-    ]
+    found = read(loader(uneven), size=8, count=len(uneven), class_balanced=True)
+    assert np.bincount(found.labels).tolist() == [3, 3, 1, 1]
 
 
-def test_a_stream_cannot_be_read(read):
-    class Stream(IterableDataset):
-        def __iter__(self):
-            return iter(dataset())
-
-    assert read(DataLoader(Stream(), batch_size=4), count=None) is None
-
-
-def test_data_that_batch_by_themselves_cannot_be_read(read):
-    assert read(DataLoader(dataset(), batch_size=None)) is None
-
-
-def test_data_that_only_workers_can_read_cannot_be_read(read):
+def test_data_that_only_workers_can_read_cannot_be_read():
     class WorkersOnly(torch.utils.data.Dataset):
         def __len__(self):
             return 24
@@ -78,26 +73,37 @@ def test_data_that_only_workers_can_read_cannot_be_read(read):
         def __getitem__(self, index):
             raise RuntimeError("no connection in this process")
 
-    assert read(DataLoader(WorkersOnly(), batch_size=4)) is None
+    with pytest.raises(UnreadableError, match="no connection in this process"):
+        read(DataLoader(WorkersOnly(), batch_size=4))
 
 
-def test_no_hook_stays(read):
-    module = Lit()
-    read(loader(), module=module)
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+def test_an_error_of_the_accumulator_is_raised_as_it_is():
+    class Failing(SampleSelector):
+        def update(self, batch):
+            raise RuntimeError("no room")
+
+    with pytest.raises(RuntimeError, match="no room") as raised:
+        reader_of(loader()).run(small_network(), Failing(3, by_hash(0)), np.arange(3))
+    assert not isinstance(raised.value, UnreadableError)
+
+
+def test_no_hook_stays():
+    network = small_network().eval()
+    read(loader(), network=network)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
 
 
 PART = [20, 3, 22, 5]
 
 
-def test_only_the_part_is_read_that_the_sampler_shows(read):
+def test_only_the_samplers_part_is_read():
     """The rest may be training data."""
     found = read(loader(sampler=SubsetRandomSampler(PART)))
     assert found.positions.tolist() == sorted(PART)
     assert torch.equal(found.images, dataset().tensors[0][sorted(PART)])
 
 
-def test_only_the_part_is_read_under_the_sampler_that_lightning_makes(read):
+def test_only_the_part_is_read_under_the_sampler_that_lightning_makes():
     from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 
     wrapped = DistributedSamplerWrapper(SubsetRandomSampler(PART), num_replicas=2, rank=0, shuffle=False)
@@ -105,12 +111,11 @@ def test_only_the_part_is_read_under_the_sampler_that_lightning_makes(read):
     assert read(loader(sampler=wrapped)).positions.tolist() == sorted(PART)
 
 
-def test_a_part_is_balanced(read):
+def test_a_part_is_balanced():
     part = SubsetRandomSampler([0, 4, 8, 12, 16, 20, 1, 2])  # of class 0, but for the last two
-    found = read(loader(sampler=part), size=4, class_balanced=True)
-    assert np.bincount(found.labels).tolist() == [2, 1, 1]
+    assert np.bincount(read(loader(sampler=part), size=4, class_balanced=True).labels).tolist() == [2, 1, 1]
 
 
 @pytest.mark.parametrize("batches", [BatchSampler(SequentialSampler(range(24)), 6, False), [[4, 5], [0, 1, 2]]])
-def test_a_batch_sampler_is_read(batches, read):
+def test_a_batch_sampler_is_read(batches):
     assert len(read(DataLoader(dataset(), batch_sampler=batches), size=100)) == 24

@@ -35,10 +35,18 @@ def test_bytes_become_floats():
 
 
 @pytest.mark.parametrize(
-    "labels", [torch.tensor([-1, 0]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"]
+    "labels",
+    [torch.tensor([-1, -100]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"],
 )
 def test_what_is_no_class_index_is_no_label(labels):
     assert unpack_batch((IMAGES, labels))[1] is None
+
+
+@pytest.mark.parametrize("negative", [-1, -100])
+def test_one_negative_label_unlabels_its_own_sample_only(negative):
+    labels = torch.tensor([3, negative, 0])
+    assert unpack_batch((torch.rand(3, 3, 4, 4), labels))[1].tolist() == [3, -1, 0]
+    assert labels.tolist() == [3, negative, 0]  # the user's own stay
 
 
 @pytest.mark.parametrize(

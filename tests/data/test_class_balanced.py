@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import (
     BatchSampler,
-    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -12,16 +10,14 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
 )
-from torchvision.transforms import transforms as v1
-from torchvision.transforms import v2
 
 from lightning_viz.data.class_balanced import (
-    balanced,
-    chain,
-    find_class_names,
-    find_normalisation,
+    balanced_rows,
+    choose_rows,
+    hash_uniform,
     listed_labels,
-    sample_batch,
+    read_balanced_batch,
+    shallow_copy,
 )
 
 LABELS = torch.arange(100) // 25  # sorted by class, as image folders are
@@ -52,7 +48,7 @@ class Unlisted(Dataset):
 
 
 def sample(dataset, count=8, **options):
-    return sample_batch(DataLoader(dataset, batch_size=4, **options), count, lambda batch: batch[1])
+    return read_balanced_batch(DataLoader(dataset, batch_size=4, **options), count, lambda batch: batch[1])
 
 
 @pytest.mark.parametrize(
@@ -64,10 +60,10 @@ def test_classes_are_balanced_from_the_listed_labels(dataset):
     assert np.bincount(sample(dataset)[1]).tolist() == [2, 2, 2, 2]
 
 
-def test_a_part_under_a_batch_sampler_is_all_that_is_shown():
+def test_only_the_part_under_a_batch_sampler_is_read():
     part = BatchSampler(SubsetRandomSampler([90, 91, 92]), 2, False)
     loader = DataLoader(Listed(), batch_sampler=part)
-    images, _ = sample_batch(loader, 8, lambda batch: batch[1])
+    images, _ = read_balanced_batch(loader, 8, lambda batch: batch[1])
     assert sorted(images[:, 0, 0, 0].tolist()) == [90, 91, 92]
 
 
@@ -97,7 +93,7 @@ def test_fewer_samples_than_wanted():
 
 
 def test_the_loaders_own_collate_is_used():
-    batch = sample_batch(
+    batch = read_balanced_batch(
         DataLoader(Listed(), collate_fn=lambda items: {"x": torch.stack([image for image, _ in items])}),
         3,
         lambda b: None,
@@ -112,11 +108,11 @@ class Stream(IterableDataset):
 
 @pytest.mark.parametrize("loader", [DataLoader(Stream()), DataLoader(Listed(), batch_size=None)])
 def test_what_cannot_be_read_by_index_gives_none(loader):
-    assert sample_batch(loader, 3, lambda batch: None) is None
+    assert read_balanced_batch(loader, 3, lambda batch: None) is None
 
 
 def test_more_classes_than_pictures():
-    assert len(set(balanced(np.arange(1000) // 2, 8))) == 8
+    assert len(set(balanced_rows(np.arange(1000) // 2, 8))) == 8
 
 
 @pytest.mark.parametrize("targets", [None, [[1, 2], [3]], ["a", "b"], np.zeros((2, 3)), [0.5, 1.5], [1]])
@@ -130,44 +126,26 @@ def test_what_is_no_list_of_class_indices_is_not_taken_for_one(targets):
     assert listed_labels(odd) is None
 
 
-MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.2, 0.1]
+def test_unlabelled_samples_come_last():
+    assert balanced_rows(np.array([-1, 0, -1, 0, 1]), 5) == [1, 4, 3, 0, 2]
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
-        v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)]),
-        v2.Compose([v2.ToImage(), v2.Compose([v2.Normalize(MEAN, STD)])]),
-        nn.Sequential(v2.Resize(3), v2.Normalize(MEAN, STD)),
-        v2.Normalize(MEAN, STD),
-    ],
-    ids=["v1", "nested v2", "Sequential", "alone"],
-)
-def test_normalisation_is_found_in_transforms(transform):
-    dataset = Listed()
-    dataset.transform = transform
-    mean, std = find_normalisation(list(chain(Subset(ConcatDataset([dataset]), [0]))), 3)
-    assert mean == pytest.approx(MEAN)
-    assert std == pytest.approx(STD)
+def test_a_hash_of_positions_is_uniform_and_depends_on_the_seed():
+    found = hash_uniform(np.arange(100_000), 3)
+    assert len(np.unique(found)) == 100_000
+    assert np.histogram(found, bins=10, range=(0, 1))[0] == pytest.approx(np.full(10, 10_000), rel=0.04)
+    assert not np.array_equal(found, hash_uniform(np.arange(100_000), 4))
 
 
-def test_normalisation_of_torchvisions_own_presets_is_found():
-    from torchvision.models import ResNet18_Weights
-
-    dataset = Listed()
-    dataset.transform = ResNet18_Weights.DEFAULT.transforms()
-    assert find_normalisation([dataset], 3)[0] == pytest.approx([0.485, 0.456, 0.406])
+def test_rows_are_chosen_by_key_then_position():
+    keys, positions = np.array([0.5, 0.1, 0.5, 0.3]), np.array([3, 9, 1, 0])
+    assert choose_rows(keys, positions, None, 3).tolist() == [1, 3, 2]
+    assert choose_rows(keys, positions, np.array([0, 0, 1, 0]), 2).tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("transform", [None, v2.Compose([v2.ToImage()]), v2.Normalize([0.1] * 5, [1] * 5), lambda x: x])
-def test_no_normalisation_is_none(transform):
-    dataset = Listed()
-    dataset.transform = transform
-    assert find_normalisation([dataset], 3) is None
-
-
-def test_class_names():
-    dataset = Listed()
-    dataset.classes = ["a", ("tench", "Tinca tinca")]
-    assert find_class_names([object(), dataset]) == ["a", "tench"]
-    assert find_class_names([Listed()]) is None
+def test_what_a_dataset_wraps_is_copied_as_well():
+    inner = Listed()
+    copied = shallow_copy(Subset(inner, [3, 50]))
+    copied.dataset.opened = True
+    assert not hasattr(inner, "opened")
+    assert copied.dataset.loaded is inner.loaded

@@ -26,13 +26,13 @@ def test_colours_between_0_and_1_are_taken_as_they_are():
     assert "as they are" in probe.note
 
 
-def test_other_colours_are_estimated_from_the_range_and_it_says_so():
+def test_other_colours_are_scaled_from_the_range_and_the_note_says_so():
     probe = Probe(normalised(torch.rand(2, 3, 4, 4)))
     assert (probe.pictures.min(), probe.pictures.max()) == (0, 255)
-    assert "estimated" in probe.note
+    assert "colours scaled from the value range" in probe.note
 
 
-def test_an_estimate_keeps_the_order_of_the_colours():
+def test_scaled_colours_keep_their_order():
     images = torch.linspace(-5, 20, 16).reshape(1, 1, 4, 4)
     pictures = Probe(images).pictures[0, ..., 0].flatten()
     assert pictures.tolist() == [round(255 * step / 15) for step in range(16)]
@@ -54,7 +54,7 @@ def test_normalisation_brings_images_to_0_and_1(brightest):
 
 
 def test_class_names_may_be_an_array():
-    assert Probe(torch.rand(1, 3, 4, 4), torch.tensor([1]), np.array(["cat", "dog"])).name(1) == "dog"
+    assert Probe(torch.rand(1, 3, 4, 4), torch.tensor([1]), np.array(["cat", "dog"])).class_name(1) == "dog"
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
@@ -74,12 +74,48 @@ def test_what_is_not_finite_gives_a_picture_all_the_same():
 
 
 def test_name_falls_back_to_the_index():
-    assert [Probe(torch.rand(1, 3, 4, 4), class_names=["cat", "dog"]).name(index) for index in (1, 2)] == ["dog", "2"]
+    assert [Probe(torch.rand(1, 3, 4, 4), class_names=["cat", "dog"]).class_name(index) for index in (1, 2)] == [
+        "dog",
+        "2",
+    ]
 
 
 def test_head_takes_labels_along():
     probe = Probe(torch.rand(4, 3, 4, 4), torch.arange(4)).head(2)
     assert (len(probe), probe.labels.tolist()) == (2, [0, 1])
+
+
+def test_one_negative_label_unlabels_its_own_picture_only():
+    probe = Probe(torch.rand(3, 3, 4, 4), torch.tensor([2, -100, 0]))
+    assert probe.labels.tolist() == [2, -1, 0]
+
+
+def test_negative_labels_alone_are_none():
+    assert Probe(torch.rand(2, 3, 4, 4), torch.tensor([-1, -100])).labels is None
+
+
+def test_some_of_the_pictures_keep_their_labels():
+    part = Probe(torch.rand(4, 3, 4, 4), torch.arange(4), class_names=list("abcd"), origin="here").subset(slice(1, 3))
+    assert (len(part), part.labels.tolist(), part.class_name(2), part.origin) == (2, [1, 2], "c", "here")
+
+
+def test_names_that_two_classes_share_get_their_index():
+    probe = Probe(torch.rand(1, 3, 4, 4), class_names=["cat", "dog", "cat", ""])
+    assert probe.unique_names([0, 1, 2, 3]) == {0: "cat (0)", 1: "dog", 2: "cat (2)", 3: "(3)"}
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), np.array(["cat", "dog"]), ["cat", "dog"]], ids=type)
+def test_class_names_may_be_any_sequence(names):
+    assert Probe(torch.rand(1, 3, 4, 4), class_names=names).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_three_channels_are_shown(channels):
+    pictures = torch.rand(2, channels, 4, 4)
+    shown = Probe.to_rgb(pictures)
+    assert shown.shape == (2, 3, 4, 4)
+    expected = pictures[:, :3] if channels >= 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    assert torch.equal(shown, expected)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +125,8 @@ def test_head_takes_labels_along():
         (dict(images=torch.zeros(1, 3, 4, 4, dtype=torch.uint8)), TypeError, "uint8"),
         (dict(images=torch.zeros(3, 4, 4)), ValueError, r"\(3, 4, 4\)"),
         (dict(images=torch.zeros(0, 3, 4, 4)), ValueError, r"\(0, 3, 4, 4\)"),
-        (dict(images=torch.zeros(2, 3, 4, 4), labels=torch.arange(3)), ValueError, r"\(3,\); they must be 2"),
+        (dict(images=torch.zeros(2, 3, 4, 4), labels=torch.arange(3)), ValueError, r"\(3,\); give 2 class indices"),
         (dict(images=torch.zeros(2, 3, 4, 4), labels=torch.rand(2)), ValueError, "float32"),
-        (dict(images=torch.zeros(2, 3, 4, 4), labels=torch.tensor([-1, 0])), ValueError, "0 and more"),
         (
             dict(images=torch.zeros(2, 3, 4, 4), labels=torch.tensor([0, 2]), class_names=["a", "b"]),
             ValueError,

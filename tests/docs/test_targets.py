@@ -1,4 +1,4 @@
-"""The worked examples run."""
+"""The examples of docs/targets.md run."""
 
 import re
 from pathlib import Path
@@ -17,5 +17,5 @@ def test_example_runs(name, program):
     assert found["maps"].shape == (2, *found["images"].shape[2:])
 
 
-def test_there_is_one_each():
+def test_one_example_per_kind_of_model():
     assert [name for name, _ in EXAMPLES] == ["Segmentation", "Multi", "Regression"]

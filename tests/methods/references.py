@@ -1,50 +1,88 @@
-"""What the tests of several methods share."""
+"""Networks, images and comparisons that the tests of several methods share."""
 
 import copy
+from collections.abc import Callable
 from functools import cache, partial
-from typing import get_args
 
-import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.efficientnet import MBConvConfig
+from torchvision.models.regnet import BlockParams
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.vgg import make_layers
 
-from lightning_viz.methods import grad_cam, guided_backprop, integrated_gradients, occlusion, saliency, smoothgrad
-from lightning_viz.methods.attribution.grad_cam import CamMethod
+from lightning_viz.methods import grad_cam
+from lightning_viz.methods.attribution.registry import CAM_METHODS, PIXEL_METHODS
 
-CAMS = get_args(CamMethod)
-
-#: Every attribution method, (model, images, target) -> (B, h, w), in few steps.
-METHODS = {
-    "gradient": saliency,
-    "smoothgrad": partial(smoothgrad, samples=16),
-    "guided_backprop": guided_backprop,
-    "integrated_gradients": partial(integrated_gradients, steps=16),
-    "occlusion": partial(occlusion, window=6, stride=2, fill=0.0),  # by default its colour is the mean of the batch
-    **{method: partial(grad_cam, method=method) for method in CAMS},
+#: Options that make a method quick, and its maps those of each image alone (occlusion's default colour is the batch's).
+QUICK = {
+    "smoothgrad": dict(samples=16),
+    "integrated_gradients": dict(steps=16),
+    "occlusion": dict(window=6, stride=3, fill=0.0),
 }
 
-NETWORKS = [
-    "alexnet", "densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v2", "regnet_y_400mf", "resnet18",
-    "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11",
-]  # fmt: skip
+#: Every attribution method of the registries, (model, images, target) -> (B, h, w), in few steps.
+METHODS: dict[str, Callable[..., Tensor]] = {
+    **{name: partial(method.function, **QUICK.get(name, {})) for name, method in PIXEL_METHODS.items()},
+    **{name: partial(grad_cam, method=name, **QUICK.get(name, {})) for name in CAM_METHODS},
+}
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> nn.Module:
-    return calibrated(request.param)
+def with_small_head(build: Callable[[], nn.Module], features: int) -> nn.Module:
+    """A network whose classifier is replaced by a small one: that of AlexNet and VGG has most of the weights."""
+    with torch.device("meta"):  # its weights are never made
+        model = build()
+    model.classifier = nn.Sequential(
+        nn.Linear(features, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(inplace=True),
+        nn.Dropout(), nn.Linear(32, 10),
+    )  # fmt: skip
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return model
+
+
+def regnet() -> nn.Module:
+    params = BlockParams([1] * 4, [8, 16, 24, 32], [8] * 4, [1.0] * 4, [2] * 4, se_ratio=0.25)
+    return models.RegNet(params, num_classes=10, stem_width=8)
+
+
+def efficientnet() -> nn.Module:
+    kernels_strides = [(3, 1), (3, 2), (5, 2), (3, 2), (5, 1), (5, 2), (3, 1)]
+    stages = [MBConvConfig(2, kernel, stride, 8, 8, 1) for kernel, stride in kernels_strides]
+    return models.EfficientNet(stages, 0.2, num_classes=10, last_channel=64)
+
+
+VGG11 = [8, "M", 16, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M"]
+
+#: torchvision's families, narrow and shallow: the same layers in the same order, by the names of the usual ones.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "alexnet": lambda: with_small_head(models.AlexNet, 256 * 6 * 6),
+    "densenet121": lambda: models.DenseNet(4, (2, 2, 2, 2), 8, num_classes=10),
+    "efficientnet_b0": efficientnet,
+    "mnasnet0_5": lambda: models.MNASNet(0.2, num_classes=10),
+    "mobilenet_v2": lambda: models.MobileNetV2(num_classes=10, width_mult=0.2),
+    "regnet_y_400mf": regnet,
+    "resnet18": lambda: models.ResNet(BasicBlock, [1, 2, 1, 1], num_classes=10),
+    "shufflenet_v2_x0_5": lambda: models.ShuffleNetV2([1, 1, 1], [8, 16, 24, 32, 64], num_classes=10),
+    "squeezenet1_1": lambda: models.SqueezeNet("1_1", num_classes=10),
+    "vgg11": lambda: with_small_head(lambda: models.VGG(make_layers(VGG11), 10, init_weights=False), 32 * 7 * 7),
+}
 
 
 def calibrated(name: str) -> nn.Module:
-    """A torchvision network with random weights, whose activations neither vanish nor explode, in float64."""
+    """One of `NETWORKS` with random weights, whose activations neither vanish nor explode, in float64."""
     return copy.deepcopy(_calibrated(name))
 
 
 @cache
 def _calibrated(name: str) -> nn.Module:
     torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None, num_classes=10)
-    # The default weights of several networks make gradients vanish; the batch's own statistics bring them back.
+    model = NETWORKS[name]()
+    # The default weights of several networks make gradients vanish; normalising by the batch's own statistics does not.
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -53,16 +91,15 @@ def _calibrated(name: str) -> nn.Module:
     return model.eval().double()  # so that the order of sums does not decide which side of a kink a unit is on
 
 
-@pytest.fixture
-def images() -> Tensor:
-    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+def images_of(size: int, count: int = 4) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1)).double()
 
 
 TARGETS = torch.tensor([3, 0, 9, 3])
 
 
 def assert_close(ours: Tensor, theirs: Tensor) -> None:
-    """Equal to 1e-4 of the largest value, which must not be nothing."""
+    """Equal to 1e-4 of the largest value, which must not be zero."""
     theirs = theirs.to(ours.dtype)
     assert ours.shape == theirs.shape
     assert theirs.abs().max() > 1e-12

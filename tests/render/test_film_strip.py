@@ -38,7 +38,7 @@ def test_frames_keep_their_values():
 
 
 def test_pictures_have_the_same_colours_in_every_frame():
-    """All of the 256 greys, in one frame beside white and in the other as the brightest there."""
+    """All of the 256 greys, in one frame with white and in one whose maximum is a grey."""
     greys = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     for values in (greys / np.float32(255), greys[:, :, :8] / np.float32(255)):
         assert (Pictures()(Frame.of(0, values, [()]).raw, 1.0)[0, ..., 0] == greys[0, 0, : values.shape[2]]).all()

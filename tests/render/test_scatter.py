@@ -147,7 +147,7 @@ def test_notes_are_printed_and_the_grid_is_explained():
 
 
 def test_every_column_has_one_scale():
-    """The same points stand at the same pixels in a strip's every column, whatever the others hold."""
+    """The same points are at the same pixels in every column, also beside a column with far points."""
     page = render_scatter_film([frame(SQUARE), frame(5 * SQUARE, 1), frame(SQUARE, 2)], "t", labels=np.arange(4))
     first, second, third = (plot(page, FILM_TOP, COLUMN, column) for column in range(3))
     assert (first == third).all()
@@ -189,9 +189,9 @@ def test_any_points_can_be_drawn(points):
         warnings.simplefilter("error")
         page = render_scatter(frames[0], "t", labels=np.arange(len(points)) - 1)
         film = render_scatter_film(frames, "t", labels=np.arange(len(points)) - 1)
-    there = ~np.isnan(points).any(axis=1)
+    present = ~np.isnan(points).any(axis=1)
     coloured = np.ptp(plot(page).astype(int), axis=-1) > 20
-    assert coloured.any() == there[1:].any()  # the first label is unknown
+    assert coloured.any() == present[1:].any()  # the first label is unknown
     assert film.shape[1] > 2 * COLUMN
 
 

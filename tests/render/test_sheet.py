@@ -15,7 +15,7 @@ def black(height, width):
 @pytest.mark.parametrize(
     ("size", "shown"), [(8, 128), (28, 140), (32, 128), (64, 128), (96, 192), (224, 224), (256, 256), (512, 256)]
 )
-def test_tiles_have_a_size_to_see(size, shown):
+def test_tiles_have_a_visible_size(size, shown):
     assert fit_tile(black(size, size)).shape == (shown, shown, 3)
 
 

@@ -1,51 +1,38 @@
 """The budget, by a clock of its own: a step takes a second, a drawing what it says."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
+import torch
+import yaml
 
 import lightning_viz.runtime.budget as budget_module
-from lightning_viz import (
-    ClassSynthesisLogger,
-    DeepDreamLogger,
-    FilterLogger,
-    GradCAMLogger,
-    Panel,
-    SaliencyLogger,
-    TopPatchesLogger,
-    VizCallback,
-    viz_callbacks,
-)
-from lightning_viz.render import SignedPixels
+from lightning_viz import FilterLogger, GradCAMLogger, viz_callbacks
+from lightning_viz.callbacks.suite import BUDGET
 from lightning_viz.runtime.budget import Budget
-from lightning_viz.runtime.session import Session, session_of
+from lightning_viz.runtime.session import VizSession, session_of
 
-from ..support import CALLBACKS, Events, Lit, dataset, loader, trainer
+from ..cases import CASES
+from ..stub import Stub, tiny
+from ..support import Events, Lit, dataset, loader, trainer
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(budget_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(Session, "_behind", lambda self: 0.0)
+    monkeypatch.setattr(VizSession, "_queue_seconds", lambda self: 0.0)
     return clock
 
 
-class Slow(VizCallback):
-    """Draws for as long as it is told to."""
+class Slow(Stub):
+    """Draws for as long as it is told to, and claims as many passes."""
 
-    def __init__(self, clock, seconds, **options):
-        super().__init__(on_error="raise", **options)
-        self.clock, self.seconds = clock, seconds
-
-    def passes(self, count):
-        return 0  # at the start it may
-
-    def draw(self, network, probe):
-        self.clock.now += self.seconds
-        yield Panel(f"{self.tag or 'slow'}/images", probe.images, SignedPixels())
+    def __init__(self, clock, seconds, passes=0, **options):
+        super().__init__(lambda ctx: setattr(clock, "now", clock.now + seconds), passes=passes, **options)
 
 
 class Ticking(pl.Callback):
@@ -59,14 +46,82 @@ class Ticking(pl.Callback):
 
 
 def fit(folder, clock, *callbacks, epochs=10):
-    run = trainer(folder, [Ticking(clock), *callbacks], max_epochs=epochs)
-    run.fit(Lit(), loader(), loader())
+    """24 pictures in an epoch, in four batches."""
+    run = trainer(folder, [Ticking(clock), *callbacks], max_epochs=epochs, limit_val_batches=1)
+    run.fit(tiny(), loader(), loader())
     return Events(folder / f"run/version_{run.logger.version}"), session_of(run).budget
+
+
+# The budget alone.
+
+
+def test_without_a_fraction_everything_is_allowed(clock):
+    assert Budget().allows("one", None, 10**9)
+
+
+def test_before_the_first_step_half_of_the_budget_is_counted_in_passes():
+    budget = Budget(planned=240)
+    assert budget.allows("one", 0.1, 12)
+    assert not budget.allows("one", 0.1, 12.1)
+    budget.claim(8)
+    assert budget.allows("two", 0.1, 4)
+    assert not budget.allows("two", 0.1, 4.1)
+
+
+def test_asking_changes_nothing():
+    budget = Budget(planned=240)
+    before = vars(budget).copy()
+    assert [budget.allows("one", 0.1, passes) for passes in (8, 8, 1000)] == [True, True, False]
+    assert vars(budget) == before
+
+
+def test_a_drawing_is_expected_to_cost_what_it_did_last_time(clock):
+    budget = Budget(trained=24)
+    budget.record("one", 0, 2.0)
+    budget.blocked = 2.0
+    for now, allowed in ((139.0, False), (140.5, True)):  # 4 of 39 s, then of 40.5
+        clock.now = now
+        assert budget.allows("one", 0.1) == allowed
+
+
+def test_before_its_first_drawing_its_passes_count_against_those_of_training(clock):
+    budget = Budget(trained=60)
+    clock.now += 10  # six pictures a second
+    assert budget.allows("one", 0.1, 6)
+    assert not budget.allows("one", 0.1, 6.1)
+
+
+def test_who_was_refused_each_time_is_known():
+    budget = Budget()
+    for name in ("one", "two", "one"):
+        budget.refuse(name)
+    assert budget.never_drawn == ["one", "two"]
+    budget.record("one", 3, 1.0)
+    assert budget.never_drawn == ["two"]
+
+
+def test_the_share_is_logged_once_for_each_drawing(clock):
+    budget, logged = Budget(), []
+    log = lambda step, share: logged.append(step)  # noqa: E731
+    clock.now += 1
+    budget.log_share(log, 0)
+    budget.record("one", 0, 1.0)
+    budget.log_share(log, 0)  # training is not past this step
+    assert logged == []
+    budget.log_share(log, 1)
+    budget.log_share(log, 2)
+    assert logged == [0]
+    budget.log_total(log, 7)
+    budget.log_total(log, 7)
+    assert logged == [0, 7]
+
+
+# In a training.
 
 
 def test_without_a_budget_all_is_drawn_and_the_share_is_logged(clock, tmp_path, our_warnings):
     events, _ = fit(tmp_path, clock, Slow(clock, 2.0), epochs=2)
-    assert events.image_steps("slow/images") == [0, 3, 7]
+    assert events.image_steps("stub/images") == [0, 3, 7]
     assert events.scalar_steps("viz/overhead") == events.scalar_steps("viz/seconds/Slow") == [0, 3, 7]
     # Each is told when the next step is over: 2 of 3 s, 4 of 9, and at the end 6 of 14.
     assert events.scalars("viz/overhead") == pytest.approx([2 / 4, 4 / 9, 6 / 14], rel=0.05)
@@ -79,7 +134,7 @@ def test_the_share_stays_within_the_budget_and_it_is_said_once(clock, tmp_path, 
     for epoch in range(1, 13):
         if spent + 0.5 <= 0.1 * (4 * epoch + spent):
             drawn, spent = [*drawn, 4 * epoch - 1], spent + 0.5
-    assert events.image_steps("slow/images") == drawn
+    assert events.image_steps("stub/images") == drawn
     assert drawn[:2] == [0, 11]
     assert budget.spent <= 0.1 * budget.elapsed
     assert events.scalars("viz/overhead")[-1] <= 0.1
@@ -87,12 +142,12 @@ def test_the_share_stays_within_the_budget_and_it_is_said_once(clock, tmp_path, 
     assert "max_overhead=0.1" in warning
 
 
-def test_the_dear_draw_less_often_than_the_cheap(clock, tmp_path):
+def test_the_expensive_draw_less_often_than_the_cheap(clock, tmp_path):
     options = {"max_overhead": 0.1}
-    callbacks = [Slow(clock, 0.1, tag="cheap", **options), Slow(clock, 1.0, tag="dear", **options)]
+    callbacks = [Slow(clock, 0.1, tag="cheap", **options), Slow(clock, 1.0, tag="expensive", **options)]
     events, budget = fit(tmp_path, clock, *callbacks, epochs=20)
     assert len(events.image_steps("cheap/images")) >= 16
-    assert 3 <= len(events.image_steps("dear/images")) < 16
+    assert 3 <= len(events.image_steps("expensive/images")) < 16
     assert budget.spent <= 0.1 * budget.elapsed
 
 
@@ -104,22 +159,11 @@ def test_one_with_a_budget_beside_one_without(clock, tmp_path):
     assert events.image_steps("bound/images") == [0]
 
 
-class Heavy(Slow):
-    """Sends so many pictures through the network."""
-
-    def __init__(self, clock, seconds, passes, **options):
-        super().__init__(clock, seconds, **options)
-        self.sent = passes
-
-    def passes(self, count):
-        return self.sent
-
-
 def test_at_the_start_half_of_the_budget_may_be_spent(clock, tmp_path, our_warnings):
     """24 pictures, ten times: of 240 a half of a tenth, 12."""
     tags = {"first": 8, "second": 6, "third": 4, "free": 1000}
     heavy = [
-        Heavy(clock, 0.1, passes, tag=tag, max_overhead=None if tag == "free" else 0.1) for tag, passes in tags.items()
+        Slow(clock, 0.1, passes, tag=tag, max_overhead=None if tag == "free" else 0.1) for tag, passes in tags.items()
     ]
     events, _ = fit(tmp_path, clock, *heavy)
     started = {tag for tag in tags if events.image_steps(f"{tag}/images")[0] == 0}
@@ -138,20 +182,20 @@ class Stopping(pl.Callback):
 )
 def test_how_much_is_to_come_is_seen(clock, tmp_path, options, drawn):
     """Where it is not known, all is drawn at the start; the lesser of two limits counts."""
-    run = trainer(tmp_path, [Stopping(), Heavy(clock, 0.1, 10**6, max_overhead=0.1, every_n_epochs=9)], **options)
-    run.fit(Lit(), loader(), loader())
+    run = trainer(tmp_path, [Stopping(), Slow(clock, 0.1, 10**6, max_overhead=0.1, every_n_epochs=9)], **options)
+    run.fit(tiny(), loader(), loader())
     assert bool(Events(tmp_path / "run/version_0").image_tags) == drawn
 
 
 def test_what_has_not_been_drawn_yet_is_reckoned_by_its_pictures(clock, tmp_path):
     """A training picture takes a sixth of a second, and so does one of these."""
-    events, budget = fit(tmp_path, clock, Heavy(clock, 3.0, 18, max_overhead=0.1), epochs=10)
-    assert events.image_steps("slow/images") == [31]  # after 32 s: with it, 3 of 35
-    assert budget.left_out == []
+    events, budget = fit(tmp_path, clock, Slow(clock, 3.0, 18, max_overhead=0.1), epochs=10)
+    assert events.image_steps("stub/images") == [31]  # after 32 s: with it, 3 of 35
+    assert budget.never_drawn == []
 
 
-def test_what_was_never_drawn_is_told(clock, tmp_path, our_warnings):
-    fit(tmp_path, clock, Heavy(clock, 1.0, 1000, tag="heavy", max_overhead=0.1), epochs=2)
+def test_what_was_never_drawn_is_named(clock, tmp_path, our_warnings):
+    fit(tmp_path, clock, Slow(clock, 1.0, 1000, tag="heavy", max_overhead=0.1), epochs=2)
     (*_, warning) = our_warnings()
     assert "drew nothing of heavy" in warning
 
@@ -163,13 +207,13 @@ def test_the_share_of_the_whole_fit_is_logged_at_its_end(clock, tmp_path):
 
 
 def test_what_the_queue_does_while_training_waits_is_paid_for_once(clock):
-    behind = SimpleNamespace(seconds=0.0)
-    budget = Budget(lambda: behind.seconds)
+    queued = SimpleNamespace(seconds=0.0)
+    budget = Budget(lambda: queued.seconds)
     with budget.spending():
         clock.now += 2
-        behind.seconds += 0.5
+        queued.seconds += 0.5
     assert budget.spent == 2.0
-    behind.seconds += 0.5
+    queued.seconds += 0.5
     assert budget.spent == 2.5
 
 
@@ -180,23 +224,23 @@ def test_the_suite_has_a_budget():
 
 def test_each_fit_has_a_budget_of_its_own(clock, tmp_path):
     run = trainer(tmp_path, [Ticking(clock), Slow(clock, 2.0, max_overhead=0.1)], max_epochs=1)
-    run.fit(Lit(), loader(), loader())
+    run.fit(tiny(), loader(), loader())
     first = session_of(run).budget
     run.fit_loop.max_epochs = 2
-    run.fit(Lit(), loader(), loader())
+    run.fit(tiny(), loader(), loader())
     assert session_of(run).budget is not first
     assert session_of(run).budget.spent == 2.0
 
 
 def test_validation_by_itself_is_drawn_whatever_was_spent(clock, tmp_path):
     run = trainer(tmp_path, [Ticking(clock), Slow(clock, 2.0, max_overhead=0.001)], max_epochs=1)
-    module = Lit()
+    module = tiny()
     run.fit(module, loader(), loader())
     run.validate(module, loader(), verbose=False)
-    assert sorted(Events(tmp_path / "run/version_0").image_steps("slow/images")) == [0, 4]
+    assert sorted(Events(tmp_path / "run/version_0").image_steps("stub/images")) == [0, 4]
 
 
-def test_work_behind_the_scenes_is_paid_for(clock):
+def test_the_work_of_the_queue_is_paid_for(clock):
     budget = Budget(lambda: 3.0)
     clock.now += 10
     with budget.spending():
@@ -206,14 +250,12 @@ def test_work_behind_the_scenes_is_paid_for(clock):
 
 def test_the_same_name_twice_is_numbered(clock, tmp_path):
     class Other(Slow):
-        def draw(self, network, probe):
-            yield Panel("other/images", probe.images, SignedPixels())
-
-        def distinction(self):
-            return {"kind": "other"}
+        pass
 
     Other.__name__ = "Slow"
-    events, _ = fit(tmp_path, clock, Slow(clock, 1.0), Other(clock, 1.0), epochs=1)
+    other = Other(clock, 1.0)
+    other.tag_fields = lambda: {"kind": "other"}
+    events, _ = fit(tmp_path, clock, Slow(clock, 1.0), other, epochs=1)
     assert [tag for tag in events.scalar_tags if tag.startswith("viz/seconds")] == [
         "viz/seconds/Slow",
         "viz/seconds/Slow_2",
@@ -221,31 +263,47 @@ def test_the_same_name_twice_is_numbered(clock, tmp_path):
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.5, math.nan, math.inf])
-def test_what_is_no_share(value):
-    with pytest.raises(ValueError, match=r"max_overhead=.* is no share"):
-        Slow(None, 0, max_overhead=value)
+def test_what_is_no_fraction(value):
+    with pytest.raises(ValueError, match=r"max_overhead=.* must be in \(0, 1\]"):
+        Stub(max_overhead=value)
 
 
 @pytest.mark.parametrize("value", ["0.05", True, [0.05]])
 def test_what_is_no_number(value):
-    with pytest.raises(TypeError, match=r"max_overhead=.* give a share"):
-        Slow(None, 0, max_overhead=value)
+    with pytest.raises(TypeError, match="max_overhead="):
+        Stub(max_overhead=value)
+
+
+METHODS = "smoothgrad", "integrated_gradients", "occlusion"
+OF = {
+    "gradcam": [
+        {"trust": ["faithfulness"]},
+        {"layers": ["network.0", "network.3", "network.5"]},
+        {"method": "scorecam"},
+    ],
+    "synthesis": [{"classes": [1, 2], "copies": 2, "steps": 16}, {"layer": "network.3", "steps": 16}],
+    "deepdream": [{"method_options": {"octaves": 1}}],
+    "patches": [{"layers": "network.0", "units": [1, 2, 3]}],
+}
+
+
+def test_the_preset_of_the_suite_has_the_same_budget():
+    preset = yaml.safe_load((Path(__file__).parents[2] / "callbacks/all.yaml").read_text())
+    entries = preset["trainer"]["callbacks+"]
+    assert len(entries) == len(CASES)
+    assert {one["init_args"]["max_overhead"] for one in entries} == {BUDGET}
 
 
 CLAIMS = [
-    # Filters send none through, and for whom no classes are given ten are counted.
-    *((one, {}) for one in CALLBACKS if one not in (FilterLogger, ClassSynthesisLogger)),
-    *((SaliencyLogger, {"method": method}) for method in ("smoothgrad", "integrated_gradients", "occlusion")),
-    (GradCAMLogger, {"trust": ["faithfulness"]}),
-    (ClassSynthesisLogger, {"classes": [1, 2], "copies": 2, "steps": 16}),
-    (ClassSynthesisLogger, {"layer": "network.3", "steps": 16}),
-    (DeepDreamLogger, {"method_options": {"octaves": 1}}),
-    (TopPatchesLogger, {"layers": "network.0", "units": [1, 2, 3]}),
+    # For whom no classes are given ten are counted; here there are four.
+    *((case, {}) for case in CASES if case.tag not in ("filters", "synthesis")),
+    *((case, {"method": method}) for case in CASES if case.tag == "saliency" for method in METHODS),
+    *((case, given) for case in CASES for given in OF.get(case.tag, ())),
 ]
 
 
-@pytest.mark.parametrize(("callback", "options"), CLAIMS, ids=[f"{one.__name__}-{given}" for one, given in CLAIMS])
-def test_a_first_drawing_sends_about_as_many_pictures_through_as_it_says(callback, options, tmp_path):
+@pytest.mark.parametrize(("case", "options"), CLAIMS, ids=[f"{one.name}-{given}" for one, given in CLAIMS])
+def test_a_first_drawing_sends_about_as_many_pictures_through_as_it_says(case, options, tmp_path):
     sent = {"forward": 0, "backward": 0}
 
     def count(module, inputs, output):
@@ -260,6 +318,27 @@ def test_a_first_drawing_sends_about_as_many_pictures_through_as_it_says(callbac
 
     module, found, data = Lit(), [], loader(dataset(600, size=32))
     module.network[0].register_forward_hook(count)
-    watching = callback(**options, on_error="raise")
+    watching = case.callback(**options, on_error="raise", history=0)
     trainer(tmp_path, [watching, Reading()], max_steps=1, num_sanity_val_steps=0).fit(module, data, data)
-    assert 0.6 < found[0] / watching.passes(8) < 1.7
+    claimed = watching.estimated_passes(module, torch.rand(8, 3, 32, 32))
+    assert 0.6 < found[0] / claimed < 1.7, (found[0], claimed)
+
+
+def test_filters_send_nothing_through_and_claim_nothing(tmp_path):
+    module, found = Lit(), []
+    watching = FilterLogger(on_error="raise", max_overhead=1e-9)
+    module.network[0].register_forward_hook(lambda *args: found.append(module.training))
+    run = trainer(tmp_path, [watching], max_steps=1, num_sanity_val_steps=0)
+    run.fit(module, loader(), loader())
+    assert watching.estimated_passes(module, torch.rand(8, 3, 12, 12)) == 0
+    assert found.count(True) == 1
+    assert 0 in Events(tmp_path / "run/version_0").image_steps("filters/network.0")
+
+
+def test_several_layers_cost_one_more_backward_pass_each_and_no_forward():
+    images, module = torch.rand(8, 3, 12, 12), Lit()
+    one, three = (
+        GradCAMLogger(layers).estimated_passes(module, images)
+        for layers in ("network.0", ["network.0", "network.3", "network.5"])
+    )
+    assert one <= three < 3 * one

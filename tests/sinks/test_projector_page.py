@@ -42,10 +42,10 @@ def snapshot(step, colours):
 
 def points_of(page, snapshot):
     """The Projector's frame, once it shows this snapshot, and the metadata and sprite size in it."""
-    for _ in range(300):
+    for _ in range(1200):
         if frame := page.frame(url="**/projector_binary.html"):
             break
-        page.wait_for_timeout(200)
+        page.wait_for_timeout(50)
     number = float(snapshot.embeddings[NAME][0, 1])
     return frame, frame.wait_for_function(POINTS, arg=number, timeout=60_000).json_value()
 
@@ -80,7 +80,7 @@ def test_a_snapshot_is_shown_and_the_next_one_without_a_restart(tmp_path):
         requests, dialogs = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(f"{address}/#projector", timeout=60_000)
+        page.goto(f"{address}/#projector", timeout=60_000, wait_until="commit")
         frame, points = points_of(page, first)
         assert frame.locator("span.numDataPoints").inner_text() == "40"
         assert frame.locator("span.dim").inner_text() == "16"
@@ -96,7 +96,7 @@ def test_a_snapshot_is_shown_and_the_next_one_without_a_restart(tmp_path):
             if page.request.get(f"{address}/data/runs").json() == ["projector-12"]:
                 break
             page.wait_for_timeout(100)
-        page.reload()
+        page.reload(wait_until="commit")
         frame, _ = points_of(page, first)
         entries = choose(frame, "step 000003", "step 000012")
         assert entries == [f"step {step:06d} · network.fc _ <more> 40x16" for step in (3, 12)]

@@ -8,11 +8,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorboard.summary.writer.event_file_writer  # noqa: F401 - before processes are forked
+from PIL import Image
 
 from lightning_viz.render import thin
 from lightning_viz.sinks import ProjectorSink, Snapshot
 
 from .projector_backend import ProjectorBackend
+
+Image.preinit()  # before processes are forked, too
 
 HOSTILE = [
     "tab\tbetween",

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.layers import Reshape, layer_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating, linear_inputs
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 
@@ -20,6 +22,14 @@ class CamLayer:
     name: str  #: full dotted name
     to_maps: Callable[[Tensor], Tensor]  #: from the layer's output to feature maps (B, C, h, w)
     described: str  #: in errors, such as "layer='layer4'"
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None = None, argument: str = "layer"
+    ) -> "CamLayer":
+        """The layer of this name, for images (B, C, H, W). Raises ValueError, naming `argument`, for an unknown layer."""
+        name, module = resolve_layer(model, layer, argument)
+        return cls(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
 
 
 def gradient_cam(

@@ -21,6 +21,12 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     return (alphas * torch.relu(gradients)).sum(dim=(2, 3), keepdim=True)  # w_k^c, eq. 10
 
 
+def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """The mean gradient weighted by the activation, which a ReLU should have passed. Fu et al. 2020, "Axiom-based Grad-CAM"."""
+    sums = activations.sum(dim=(2, 3), keepdim=True)
+    return (activations / (sums + 1e-7) * gradients).sum(dim=(2, 3), keepdim=True)  # w_k^c
+
+
 def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
     """The positive gradient at each position. Jiang et al. 2021, "LayerCAM"."""
     return torch.relu(gradients)  # w_ij^kc, eq. 6

@@ -1,19 +1,17 @@
 """Class activation maps: which regions of the image support a class, at the resolution of a layer."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
-from lightning_viz.methods.model.layers import Reshape, layer_maps, resolve_layer
+from lightning_viz.methods.model.layers import Reshape
 from lightning_viz.methods.model.outputs import Target
 
 from .cam import CamLayer
 from .method import choose
-from .registry import CAM_METHODS
-from .registry import CamMethod as CamMethod  # alias: until merged
+from .registry import CAM_METHODS, CamMethod
 
 
 def grad_cam(
@@ -38,7 +36,7 @@ def grad_cam(
     depend on, or "cam" where the model has no global average pooling and linear head; TypeError for an unknown option.
     """
     layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
-    cam_layer = _cam_layer(model, images, layer, reshape, "layer")
+    cam_layer = CamLayer.of(model, images, layer, reshape, "layer")
     return _cams(model, images, target, [cam_layer], method, options)[0]
 
 
@@ -53,13 +51,8 @@ def grad_cams(
     **options: Any,
 ) -> dict[str, Tensor]:
     """The maps of `grad_cam` for several layers with one forward pass, by the names in `layers`. Raises as `grad_cam`."""
-    cam_layers = [_cam_layer(model, images, layer, reshape, "layers") for layer in layers]
+    cam_layers = [CamLayer.of(model, images, layer, reshape, "layers") for layer in layers]
     return dict(zip(layers, _cams(model, images, target, cam_layers, method, options), strict=True))
-
-
-def _cam_layer(model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None, argument: str) -> CamLayer:
-    name, module = resolve_layer(model, layer, argument)
-    return CamLayer(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
 
 
 def _cams(

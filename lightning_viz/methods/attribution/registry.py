@@ -8,13 +8,17 @@ from torch import Tensor, nn
 
 from . import cam_weights
 from .cam import class_activation_map, gradient_cam
+from .guided_grad_cam import guided_grad_cam
 from .method import FORWARD, Method
 from .occlusion import default_window, halved, occlusion, window_starts
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
+from .score_cam import score_cam, score_cam_passes
 
 #: The keys of the registries, for signatures.
-PixelMethod = Literal["gradient", "smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"]
-CamMethod = Literal["gradcam", "cam", "gradcam++", "layercam", "hirescam"]
+PixelMethod = Literal[
+    "gradient", "smoothgrad", "guided_backprop", "guided_gradcam", "integrated_gradients", "occlusion"
+]
+CamMethod = Literal["gradcam", "cam", "gradcam++", "xgradcam", "layercam", "hirescam", "scorecam"]
 
 
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
@@ -41,6 +45,13 @@ PIXEL_METHODS: dict[str, Method] = {
     ),
     "guided_backprop": Method(
         guided_backprop, "Springenberg et al. 2015", "https://arxiv.org/abs/1412.6806", caption="guided gradient"
+    ),
+    "guided_gradcam": Method(
+        guided_grad_cam,
+        "Selvaraju et al. 2017",
+        "https://arxiv.org/abs/1610.02391",
+        lambda network, images, options: 2.0,
+        caption="guided gradient times Grad-CAM",
     ),
     "integrated_gradients": Method(
         integrated_gradients,
@@ -74,10 +85,14 @@ CAM_METHODS: dict[str, Method] = {
         "Chattopadhay et al. 2018",
         "https://arxiv.org/abs/1710.11063",
     ),
+    "xgradcam": Method(
+        partial(gradient_cam, cam_weights.xgradcam), "Fu et al. 2020", "https://arxiv.org/abs/2008.02312"
+    ),
     "layercam": Method(
         partial(gradient_cam, cam_weights.layercam), "Jiang et al. 2021", "https://doi.org/10.1109/TIP.2021.3089943"
     ),
     "hirescam": Method(
         partial(gradient_cam, cam_weights.hirescam), "Draelos and Carin 2020", "https://arxiv.org/abs/2011.08891"
     ),
+    "scorecam": Method(score_cam, "Wang et al. 2020", "https://arxiv.org/abs/1910.01279", score_cam_passes),
 }

@@ -25,7 +25,7 @@ def saliency(model: nn.Module, images: Tensor, target: Target = None, *, reduce:
     `.grad` is touched.
     """
     with evaluating(model):
-        return _reduced(_gradients(model, images, target), reduce)
+        return reduce_channels(_gradients(model, images, target), reduce)
 
 
 def smoothgrad(
@@ -54,7 +54,7 @@ def smoothgrad(
     with evaluating(model):
         target = fixed_target(model, images, target)
         copies = (images + perturbation for perturbation in _noise(images, samples, noise, seed))
-        return _reduced(_mean_gradients(model, copies, target, batch_size), reduce)
+        return reduce_channels(_mean_gradients(model, copies, target, batch_size), reduce)
 
 
 def integrated_gradients(
@@ -80,7 +80,7 @@ def integrated_gradients(
         target = fixed_target(model, images, target)
         difference = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)  # x - x'
         path = (images - difference * (1 - (k + 0.5) / steps) for k in range(steps))
-        return _reduced(difference.float() * _mean_gradients(model, path, target, batch_size), reduce)
+        return reduce_channels(difference.float() * _mean_gradients(model, path, target, batch_size), reduce)
 
 
 def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, reduce: Reduce = "abs_max") -> Tensor:
@@ -96,7 +96,7 @@ def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, 
         raise ValueError(
             f"{type(model).__name__} runs no ReLU whose gradient could be guided; use another method, such as 'smoothgrad'"
         )
-    return _reduced(gradients, reduce)
+    return reduce_channels(gradients, reduce)
 
 
 def _gradients(model: nn.Module, images: Tensor, target: Target) -> Tensor:
@@ -125,7 +125,8 @@ def _noise(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Te
         yield torch.randn(images.shape[1:], generator=generator).to(images) * noise * extent
 
 
-def _reduced(attributions: Tensor, reduce: Reduce) -> Tensor:
+def reduce_channels(attributions: Tensor, reduce: Reduce) -> Tensor:
+    """Signed attributions (B, C, H, W) as maps: see `Reduce`."""
     return attributions if reduce is None else attributions.abs().amax(dim=1)  # M_ij = max_c |w_ijc|
 
 

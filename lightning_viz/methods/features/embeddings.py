@@ -77,7 +77,7 @@ def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
     if activation.shape[:1] != images.shape[:1]:
         raise ValueError(
             f"an activation of the shape {tuple(activation.shape)} does not hold one value for each of {len(images)} "
-            "images; choose a layer= that keeps the images apart"
+            "images; choose a layer that keeps the images apart"
         )
     values = activation.detach().float()
     if values.ndim in (3, 4):
@@ -93,9 +93,3 @@ def _maps(values: Tensor, images: Tensor) -> Tensor:
         if values.ndim == 4 or 2 * maps.shape[2] * maps.shape[3] > values.shape[1]:
             return maps
     return values.transpose(1, 2)[..., None]
-
-
-Place = EmbeddingSource  # alias: until merged
-find_embedding = find_embedding_source  # alias: until merged
-tapped = record_embedding  # alias: until merged
-pooled = pool_embedding  # alias: until merged

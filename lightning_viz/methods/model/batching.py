@@ -54,17 +54,3 @@ def empty_cache() -> None:
     """Return what CUDA's allocator has cached."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
-
-
-class Portions(AutoBatch):  # alias: until merged
-    """The former name of `AutoBatch`."""
-
-    @property
-    def most(self) -> int | None:
-        return self.limit
-
-    def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
-        return self.cat(work, count)
-
-    def each(self, work: Callable[[slice], Result], count: int) -> list[Result]:
-        return self.map(work, count)

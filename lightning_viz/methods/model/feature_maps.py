@@ -16,12 +16,14 @@ class FeatureMaps(nn.Module):
     Nothing after the layer runs, and the output is captured before an in-place ReLU can change it. Of a layer that
     runs several times, such as one ReLU shared by a block, it is the last output: the runs are counted once, with a
     forward pass of one image through the whole model.
-    Raises ValueError for an unknown layer, and when called where the layer does not run or returns no feature maps.
+    Raises ValueError for an unknown layer, and when called where the layer does not run or returns no feature maps;
+    `argument` is where the caller gave the layer's name.
     """
 
-    def __init__(self, model: nn.Module, layer: str) -> None:
+    def __init__(self, model: nn.Module, layer: str, argument: str = "layer") -> None:
         super().__init__()
-        self.layer, _ = resolve_layer(model, layer)
+        self.layer, _ = resolve_layer(model, layer, argument)
+        self.described = f"{argument}={self.layer!r}"
         self.model = model
         self._runs: int | None = None
 
@@ -31,10 +33,10 @@ class FeatureMaps(nn.Module):
         module = self.model.get_submodule(self.layer)
         with capture(self.model, [self.layer]) as outputs, _stop_after(module, self._runs):
             self.model(images)
-        output = captured_output(outputs, self.layer)
+        output = captured_output(outputs, self.layer, self.described)
         if output.shape[:1] != images.shape[:1]:
             raise ValueError(
-                f"layer={self.layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; "
+                f"{self.described} returns the shape {tuple(output.shape)} for {len(images)} images; "
                 "choose a layer that keeps the images apart"
             )
         return channel_maps(module, output, images)

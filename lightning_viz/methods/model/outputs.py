@@ -83,9 +83,6 @@ def slice_target(target: Target, part: slice) -> Target:
     return target[part] if isinstance(target, Tensor | Sequence) else target
 
 
-target_of = slice_target  # alias: until merged
-
-
 def repeat_target(target: Target, times: int) -> Target:
     """The fixed target for a batch repeated `times` times."""
     return target.repeat(times) if isinstance(target, Tensor) else target

@@ -109,9 +109,6 @@ def deep_dream_objective(maps: FeatureMaps, images: Tensor, channel: int | None 
     return output[:, channel].mean(dim=(1, 2))
 
 
-response = deep_dream_objective  # alias: until merged
-
-
 def _rolled_gradient(
     maps: FeatureMaps, images: Tensor, channel: int | None, dtype: torch.dtype, shift: list[int]
 ) -> Tensor:

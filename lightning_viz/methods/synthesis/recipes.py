@@ -1,7 +1,7 @@
 """The registry of recipes of `synthesize`: how images are parametrised and regularised."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .classic import Classic
 from .fourier import Fourier
@@ -15,20 +15,18 @@ class RecipeEntry:
     """A recipe: its class, whose fields are its options, and its source. All cost the same, see `synthesis_passes`."""
 
     recipe: type[Fourier] | type[Classic]
-    citation: str
-    url: str
+    citation: str  #: authors and year
+    url: str  #: of the paper
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The recipe's options with their defaults."""
+        return dict(vars(self.recipe()))
 
 
 RECIPES: dict[str, RecipeEntry] = {
-    "fourier": RecipeEntry(
-        Fourier, "Olah et al. 2017, Feature Visualization", "https://distill.pub/2017/feature-visualization"
-    ),
-    "classic": RecipeEntry(
-        Classic,
-        "Simonyan et al. 2014, Deep Inside Convolutional Networks; Yosinski et al. 2015, Understanding Neural Networks "
-        "Through Deep Visualization",
-        "https://arxiv.org/abs/1312.6034",
-    ),
+    "fourier": RecipeEntry(Fourier, "Olah et al. 2017", "https://distill.pub/2017/feature-visualization"),
+    "classic": RecipeEntry(Classic, "Simonyan et al. 2014, Yosinski et al. 2015", "https://arxiv.org/abs/1312.6034"),
 }
 
 

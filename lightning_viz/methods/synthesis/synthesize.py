@@ -78,7 +78,9 @@ def synthesize(
             objective, numbers = class_objective(model, target, copies, example)
         shape = len(numbers), channels, height, width
         first, seeds = initial_images(start, shape, device), image_seeds(seed, numbers, copies)
-        task = SynthesisTask(shape, steps, normalisation, _colours(images, normalisation, channels), first, seeds)
+        shown = None if images is None else normalisation.denormalise(images.to(device))
+        colours = ColourStatistics.default(channels) if shown is None else ColourStatistics.of(shown)
+        task = SynthesisTask(shape, steps, normalisation, colours, first, seeds)
         with float32:
             optimizer = chosen.start(task)
         gradient = partial(_score_gradient, objective, copies, diversity)
@@ -126,12 +128,6 @@ def _score_gradient(objective: Objective, copies: int, diversity: float, inputs:
     with torch.autocast(inputs.device.type, enabled=False):  # the backward pass of float32 operations
         (gradient,) = torch.autograd.grad(total, variables)
     return gradient
-
-
-def _colours(images: Tensor | None, normalisation: Normalisation, channels: int) -> ColourStatistics:
-    if images is None:
-        return ColourStatistics.default(channels)
-    return ColourStatistics.of(normalisation.denormalise(images.to(normalisation.mean.device)))
 
 
 def _check_arguments(

@@ -1,87 +1,115 @@
+"""What `grad_cam` and `grad_cams` do whatever the method: layers, tokens, options, errors."""
+
 import pytest
 import torch
-import torchvision
-from captum.attr import LayerGradCam
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
-from lightning_viz.methods import find_layer, grad_cam
-from lightning_viz.methods.model.layers import resolve_layer
+from lightning_viz.methods import grad_cam
+from lightning_viz.methods.attribution.grad_cam import grad_cams
+from lightning_viz.methods.attribution.registry import CAM_METHODS
 
 from ...support import small_network
-from ..references import TARGETS, assert_close
+
+LAYERS = ["2", "5", "6"]
 
 
-def test_equals_captum(network, images):
-    layer = find_layer(network, "last_spatial", images)
-    module = resolve_layer(network, layer)[1]
-    theirs = LayerGradCam(network, module).attribute(images, target=TARGETS, relu_attributions=True)[:, 0]
-    assert_close(grad_cam(network, images, TARGETS, layer=layer), theirs)
-    assert all(parameter.grad is None for parameter in network.parameters())
+@pytest.mark.parametrize("method", CAM_METHODS.keys() - {"cam"})
+def test_several_layers_have_the_maps_of_each(method):
+    model, images = small_network(), torch.rand(2, 3, 8, 8)
+    maps = grad_cams(model, images, 1, layers=LAYERS, method=method)
+    assert list(maps) == LAYERS
+    for layer in LAYERS:
+        assert torch.allclose(maps[layer], grad_cam(model, images, 1, layer=layer, method=method), rtol=1e-4, atol=1e-7)
 
 
-class RawGradCAM(GradCAM):
-    """pytorch-grad-cam without its scaling to the image's size and to 0..1."""
-
-    def aggregate_multi_layers(self, cam_per_target_layer):
-        return cam_per_target_layer
-
-    def compute_cam_per_layer(self, input_tensor, targets, eigen_smooth):
-        activations, gradients = self.activations_and_grads.activations[0], self.activations_and_grads.gradients[0]
-        cam = self.get_cam_image(
-            input_tensor,
-            self.target_layers[0],
-            targets,
-            activations.cpu().numpy(),
-            gradients.cpu().numpy(),
-            eigen_smooth,
-        )
-        return torch.from_numpy(cam).clamp_min(0)
+def test_several_layers_cost_one_forward_and_one_backward_pass(monkeypatch):
+    passes = []
+    model, gradient = small_network(), torch.autograd.grad
+    model.register_forward_pre_hook(lambda *_: passes.append("forward"))
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *args, **options: passes.append("grad") or gradient(*args, **options)
+    )
+    grad_cams(model, torch.rand(2, 3, 8, 8), layers=LAYERS)
+    assert passes == ["forward", "grad"]
 
 
-def test_equals_pytorch_grad_cam(network, images):
-    # DenseNet's features end in a norm that a functional in-place ReLU overwrites: pytorch-grad-cam then pairs
-    # activations after the ReLU with gradients before it. The last transition is not overwritten.
-    name = "features.transition3" if isinstance(network, torchvision.models.DenseNet) else None
-    name = name or find_layer(network, "last_spatial", images)
-    targets = [ClassifierOutputTarget(int(target)) for target in TARGETS]
-    with RawGradCAM(network, [resolve_layer(network, name)[1]]) as reference:
-        theirs = reference(images, targets)
-    assert_close(grad_cam(network, images, TARGETS, layer=name), theirs)
+def test_nested_and_repeated_layers():
+    """A container returns its last layer's output; one layer can have two names."""
+    model, images = nn.Sequential(small_network()), torch.rand(2, 3, 8, 8)
+    model[0].add_module("10", nn.Identity())
+    maps = grad_cams(model, images, 1, layers=["0.2", "2", "0.6"])
+    assert torch.equal(maps["2"], maps["0.2"])
+    assert torch.allclose(maps["2"], grad_cam(model, images, 1, layer="0.2"))
 
 
-def test_on_global_average_pooling_is_the_class_activation_map():
-    """There the weights are the head's, over the number of places (Selvaraju et al. 2017, section 3.1)."""
-    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
-    images = torch.rand(2, 3, 10, 10)
-    cam = torch.relu(torch.einsum("k,bkhw->bhw", model[4].weight[1], model[:2](images))) / 64
-    assert torch.allclose(grad_cam(model, images, 1, layer="1"), cam, atol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "size", "grid"), [("vit_b_32", 224, 7), ("swin_t", 96, 3)])
-def test_transformers_are_folded_to_the_grid(name, size, grid):
-    model = torchvision.models.get_model(name, weights=None)
-    if name == "vit_b_32":
-        nn.init.normal_(model.heads.head.weight)  # torchvision starts it at zero
-    images = torch.rand(2, 3, size, size)
+@pytest.mark.parametrize(
+    ("model", "grid"),
+    [
+        (lambda: VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=4), 4),
+        (lambda: SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=4), 4),
+    ],
+    ids=["vit", "swin"],
+)
+def test_transformers_are_folded_to_the_grid(model, grid):
+    model = model()
+    nn.init.normal_((model.heads if hasattr(model, "heads") else model).head.weight)  # torchvision's ViT starts at zero
+    images = torch.rand(2, 3, 32, 32)
     cams = torch.stack([grad_cam(model, images, target) for target in (0, 1)])
     assert cams.shape == (2, 2, grid, grid)
     assert cams.max() > 0
 
 
+class Columns(nn.Module):
+    def forward(self, maps):
+        return maps.permute(0, 3, 2, 1).flatten(1, 2)
+
+
+def test_reshape_converts_unusual_outputs():
+    """Tokens column by column, which no default could know."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 1), Columns(), nn.Flatten(1), nn.Linear(5 * 24, 2))
+    images = torch.rand(2, 3, 4, 6)
+    expected = grad_cam(model, images, 1, layer="0")
+    unfold = lambda tokens: tokens.reshape(2, 6, 4, 5).permute(0, 3, 2, 1)  # noqa: E731
+    assert torch.allclose(grad_cam(model, images, 1, layer="1", reshape=unfold), expected, atol=1e-7)
+    assert not torch.allclose(grad_cam(model, images, 1, layer="1"), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", CAM_METHODS)
 @pytest.mark.parametrize(
     ("layer", "message"),
-    [("99", "layer='99' is not in"), ("9", "no height and width"), ("unused", "did not run")],
+    [("99", "{}='99' is not in"), ("9", "no height and width"), ("unused", "{}='unused' did not run")],
 )
-def test_wrong_layer(layer, message):
-    model = small_network()
+def test_invalid_layer(layer, message, method):
+    model, images = small_network(), torch.rand(1, 3, 8, 8)
     model.unused = nn.Conv2d(3, 3, 1)
     model.forward = lambda images: model[:10](images)
-    with pytest.raises(ValueError, match=message):
-        grad_cam(model, torch.rand(1, 3, 8, 8), layer=layer)
+    with pytest.raises(ValueError, match=message.format("layer")):
+        grad_cam(model, images, layer=layer, method=method)
+    with pytest.raises(ValueError, match=message.format("layers")):
+        grad_cams(model, images, layers=[layer], method=method)
 
 
-def test_unknown_method():
-    with pytest.raises(ValueError, match="method='scorecam'"):
-        grad_cam(small_network(), torch.rand(1, 3, 8, 8), method="scorecam")
+class Aside(nn.Module):
+    """A network with a layer that its output does not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.aside = small_network(), nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        self.aside(images)
+        return self.main(images)
+
+
+def test_layer_beside_the_way_to_the_score():
+    with pytest.raises(ValueError, match="layer='aside' does not reach the target score; choose a layer"):
+        grad_cam(Aside(), torch.rand(1, 3, 8, 8), layer="aside")
+
+
+def test_unknown_method_and_option():
+    model, images = small_network(), torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="method='ablation' is unknown; choose one of 'gradcam', 'cam'"):
+        grad_cam(model, images, method="ablation")
+    with pytest.raises(TypeError, match="method='gradcam' has no option samples; it has none"):
+        grad_cam(model, images, samples=3)

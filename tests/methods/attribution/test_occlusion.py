@@ -27,7 +27,7 @@ def one_pixel(row, column):
     return Pixel()
 
 
-def test_the_window_that_matters_is_found():
+def test_the_window_over_the_pixel_is_found():
     pictures = torch.zeros(2, 3, 14, 14)
     pictures[:, :, 5, 9] = 1
     maps = occlusion(one_pixel(5, 9), pictures, fill=0.0)
@@ -48,7 +48,7 @@ def test_the_drop_is_signed():
     assert occlusion(one_pixel(3, 3), pictures, fill=2.0).min() == -2
 
 
-def test_refining_narrows_the_place_with_fewer_passes_than_a_fine_grid():
+def test_refining_finds_the_pixel_with_fewer_passes_than_a_fine_grid():
     passes = []
     model = one_pixel(5, 9)
     model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
@@ -61,7 +61,7 @@ def test_refining_narrows_the_place_with_fewer_passes_than_a_fine_grid():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
-def test_the_batch_size_changes_nothing_but_the_memory(batch_size):
+def test_batch_size_changes_memory_only(batch_size):
     model, pictures, seen = small_network(), torch.rand(3, 3, 14, 14), []
     expected = occlusion(model, pictures, 1)
     model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -70,7 +70,7 @@ def test_the_batch_size_changes_nothing_but_the_memory(batch_size):
 
 
 @pytest.mark.parametrize("options", [{"window": 0}, {"window": 99}, {"stride": 0}, {"refine": -1}, {"batch_size": 0}])
-def test_wrong_options(options):
+def test_invalid_options(options):
     name, value = next(iter(options.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):
         occlusion(small_network(), torch.rand(1, 3, 14, 14), **options)

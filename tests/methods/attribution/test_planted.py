@@ -1,4 +1,7 @@
-"""Planted truth: a network trained on noise whose class is decided by a patch, and maps that must find the patch."""
+"""Known truth: a network trained on noise whose class is decided by a patch, and maps that must find the patch."""
+
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -8,22 +11,22 @@ from lightning_viz.methods import insertion_deletion
 
 from ..references import METHODS
 
-SIDE, PATCH, CLASSES = 32, 8, 4
+SIDE, PATCH, CLASSES = 24, 8, 4
 
 
 def planted(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise with a striped patch somewhere: images (B, 1, H, W), classes by the stripes' direction, places (B, H, W)."""
+    """Noise with a striped patch somewhere: images (B, 1, H, W), classes by the stripes' direction, patches (B, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     images = 0.3 * torch.randn(count, 1, SIDE, SIDE, generator=generator)
     classes = torch.randint(CLASSES, (count,), generator=generator)
     rows, columns = torch.meshgrid(torch.arange(PATCH), torch.arange(PATCH), indexing="ij")
     stripes = torch.stack([rows, columns, rows + columns, rows - columns]) // 2 % 2 * 2.0 - 1
     corners = torch.randint(0, SIDE - PATCH + 1, (count, 2), generator=generator)
-    places = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
-    for image, place, label, (top, left) in zip(images, places, classes, corners.tolist(), strict=True):
+    patches = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
+    for image, inside, label, (top, left) in zip(images, patches, classes, corners.tolist(), strict=True):
         image[0, top : top + PATCH, left : left + PATCH] += stripes[label]
-        place[top : top + PATCH, left : left + PATCH] = True
-    return images, classes, places
+        inside[top : top + PATCH, left : left + PATCH] = True
+    return images, classes, patches
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +39,13 @@ def trained() -> nn.Module:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES),
     )  # fmt: skip
     images, classes, _ = planted(2000, seed=1)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(12):
+    optimizer = torch.optim.Adam(model.parameters(), 4e-3)
+    for _ in range(10):
         for part in torch.randperm(len(images)).split(50):
             optimizer.zero_grad()
             features = model[:8](images[part])
             loss = nn.functional.cross_entropy(model[8:](features), classes[part])
-            (loss + 0.1 * features.mean()).backward()  # few features are on: where there is no patch, none
+            (loss + 0.1 * features.mean()).backward()  # few features are active: none where there is no patch
             optimizer.step()
     return model.eval().requires_grad_(False)
 
@@ -52,8 +55,15 @@ def held_out() -> tuple[Tensor, Tensor, Tensor]:
     return planted(200, seed=2)
 
 
-#: Plain gradients have lone large values elsewhere: 88% when this was written; all others were above 96%.
-LEAST = {"gradient": 0.85}
+#: Plain gradients have single large values elsewhere: 85% when this was written; all others were above 96%.
+LEAST = {"gradient": 0.8}
+
+
+@pytest.fixture(scope="module")
+def maps(trained, held_out) -> Callable[[str], Tensor]:
+    """The maps of a method, made once."""
+    images, classes, _ = held_out
+    return cache(lambda name: METHODS[name](trained, images, classes))
 
 
 def test_the_network_learned(trained, held_out):
@@ -62,20 +72,19 @@ def test_the_network_learned(trained, held_out):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_maximum_is_in_the_patch(name, trained, held_out):
-    images, classes, places = held_out
-    maps = METHODS[name](trained, images, classes)
-    maps = nn.functional.interpolate(maps[:, None], size=(SIDE, SIDE), mode="bilinear")[:, 0]
-    strongest = maps.flatten(1).argmax(dim=1, keepdim=True)
-    share = places.flatten(1).gather(1, strongest).float().mean().item()
-    assert share >= LEAST.get(name, 0.95)
+def test_the_maximum_is_in_the_patch(name, maps, held_out):
+    resized = nn.functional.interpolate(maps(name)[:, None], size=(SIDE, SIDE), mode="bilinear")[:, 0]
+    strongest = resized.flatten(1).argmax(dim=1, keepdim=True)
+    fraction = held_out[2].flatten(1).gather(1, strongest).float().mean().item()
+    assert fraction >= LEAST.get(name, 0.95)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_true_maps_beat_shuffled_ones(name, trained, held_out):
-    images, classes, _ = (part[:50] for part in held_out)
-    maps = METHODS[name](trained, images, classes)
-    shuffled = maps.flatten(1)[:, torch.randperm(maps[0].numel(), generator=torch.Generator().manual_seed(0))]
-    true, false = (insertion_deletion(trained, images, one, classes) for one in (maps, shuffled.reshape(maps.shape)))
-    better = (true.insertion_area - true.deletion_area) > (false.insertion_area - false.deletion_area)
+def test_maps_are_more_faithful_than_shuffled_ones(name, maps, trained, held_out):
+    images, classes, own = held_out[0][:50], held_out[1][:50], maps(name)[:50]
+    shuffled = own.flatten(1)[:, torch.randperm(own[0].numel(), generator=torch.Generator().manual_seed(0))]
+    found, chance = (
+        insertion_deletion(trained, images, each, classes, steps=8) for each in (own, shuffled.reshape(own.shape))
+    )
+    better = (found.insertion_area - found.deletion_area) > (chance.insertion_area - chance.deletion_area)
     assert better.float().mean() > 0.9

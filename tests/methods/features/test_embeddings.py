@@ -1,19 +1,53 @@
-import copy
-
 import pytest
 import timm
 import torch
 import torchvision
 import transformers
 from torch import nn
+from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from lightning_viz.methods import embeddings
-from lightning_viz.methods.features.embeddings import Place, find_embedding, pooled, tapped
+from lightning_viz.methods.features.embeddings import (
+    EmbeddingSource,
+    find_embedding_source,
+    pool_embedding,
+    record_embedding,
+)
 
 from ...support import small_network
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def torchvision_model(name):
+    options = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=7, **options)
+
+
+def vgg11():
+    """With a small head: most of VGG's weights are there."""
+    with torch.device("meta"):
+        model = torchvision.models.vgg11(init_weights=False, num_classes=7)
+    model.classifier[0], model.classifier[3] = nn.Linear(25088, 32), nn.Linear(32, 32)
+    model.classifier[6] = nn.Linear(32, 7)
+    model.features.to_empty(device="cpu")
+    for module in model.features:
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    return model
+
+
+#: torchvision's classes, fewer and narrower layers.
+NETWORKS = {
+    "vgg11": vgg11,
+    "densenet": lambda: torchvision.models.DenseNet(8, (2, 2), 8, num_classes=7),
+    "convnext": lambda: torchvision.models.ConvNeXt(
+        [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=7
+    ),
+    "vit": lambda: torchvision.models.VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=7),
+    "swin": lambda: torchvision.models.SwinTransformer([4, 4], 16, [2, 2], [2, 2], [4, 4], num_classes=7),
+}
 
 
 def pictures(size):
@@ -25,32 +59,30 @@ def pictures(size):
     [
         ("resnet18", 64, "fc"),
         ("vgg11", 64, "classifier.6"),
-        ("densenet121", 64, "classifier"),
+        ("densenet", 64, "classifier"),
         ("mobilenet_v3_small", 64, "classifier.3"),
         ("efficientnet_b0", 64, "classifier.1"),
-        ("convnext_tiny", 64, "classifier.2"),
-        ("vit_b_16", 224, "heads.head"),
-        ("swin_t", 64, "head"),
-        ("inception_v3", 128, "fc"),
+        ("convnext", 64, "classifier.2"),
+        ("vit", 64, "heads.head"),
+        ("swin", 64, "head"),
+        ("inception_v3", 96, "fc"),
         ("googlenet", 64, "fc"),
     ],
 )
 def test_torchvision_without_its_head(name, size, head):
-    options = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
-    model = torchvision.models.get_model(name, weights=None, num_classes=7, **options).train()
+    model = NETWORKS[name]().train() if name in NETWORKS else torchvision_model(name).train()
     found = embeddings(model, pictures(size))
     assert all(module.training for module in model.modules())
-    headless = copy.deepcopy(model).eval()
     parent, _, child = head.rpartition(".")
-    setattr(headless.get_submodule(parent), child, nn.Identity())
+    setattr(model.get_submodule(parent), child, nn.Identity())
     with torch.no_grad():
-        assert torch.equal(found, headless(pictures(size)))
+        assert torch.equal(found, model.eval()(pictures(size)))
     assert found.dtype == torch.float32
     assert not found.requires_grad
 
 
 def test_without_a_linear_layer_it_is_the_last_spatial_one():
-    """SqueezeNet's, whose pooled output is its logits."""
+    """Of SqueezeNet, whose pooled output is its logits."""
     model = torchvision.models.squeezenet1_1().train()
     found = embeddings(model, IMAGES)
     with torch.no_grad():
@@ -59,13 +91,13 @@ def test_without_a_linear_layer_it_is_the_last_spatial_one():
 
 @pytest.mark.parametrize(
     ("name", "size", "node"),
-    [("resnet18", 64, "layer2"), ("densenet121", 64, "features.denseblock2"), ("swin_t", 64, "features.3.1")],
+    [("resnet18", 64, "layer2"), ("densenet", 64, "features.denseblock2"), ("swin", 64, "features.3.1")],
 )
-def test_a_named_layer_is_averaged_over_its_places(name, size, node):
-    model = torchvision.models.get_model(name, weights=None).eval()
+def test_a_named_layer_is_averaged_over_positions(name, size, node):
+    model = (NETWORKS[name]() if name in NETWORKS else torchvision_model(name)).eval()
     with torch.no_grad():
         maps = create_feature_extractor(model, {_last_node(model, node): "maps"})(pictures(size))["maps"]
-    expected = maps.mean(dim=(1, 2) if name == "swin_t" else (2, 3))
+    expected = maps.mean(dim=(1, 2) if name == "swin" else (2, 3))
     assert torch.allclose(embeddings(model, pictures(size), node), expected, atol=1e-6)
 
 
@@ -108,7 +140,7 @@ def test_the_order_of_the_images_stays():
 
 
 class Overwriting(nn.Module):
-    """Reuses the memory of its images, of its embedding, and of a convolution's output."""
+    """Overwrites its images, its embedding and a convolution's output."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +153,7 @@ class Overwriting(nn.Module):
         return scores
 
 
-def test_what_is_overwritten_is_what_was_there():
+def test_in_place_changes_after_the_layer_are_not_seen():
     model, images = Overwriting(), IMAGES.clone()
     with torch.no_grad():
         maps = nn.functional.conv2d(2 * IMAGES, model.conv.weight, model.conv.bias)
@@ -151,30 +183,32 @@ def test_half_precision_is_averaged_in_float32():
     assert torch.equal(found, maps.float().mean(dim=(2, 3)))
 
 
-def test_nothing_stays_behind():
+def test_no_hook_or_gradient_stays_behind():
     model = small_network()
     embeddings(model, IMAGES)
     embeddings(model, IMAGES, "3")
-    with pytest.raises(KeyboardInterrupt), tapped(model, Place("3", "output")):
+    with pytest.raises(KeyboardInterrupt), record_embedding(model, EmbeddingSource("3", "output")):
         raise KeyboardInterrupt
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_where_it_is_read():
+def test_the_source_of_an_embedding():
     model = small_network()
-    assert find_embedding(model, IMAGES) == Place("9", "input")
-    assert find_embedding(model, IMAGES, "9") == Place("9", "output")
-    assert find_embedding(model[:7], IMAGES) == Place("6", "output")
+    assert find_embedding_source(model, IMAGES) == EmbeddingSource("9", "input")
+    assert find_embedding_source(model, IMAGES, "9") == EmbeddingSource("9", "output")
+    assert find_embedding_source(model[:7], IMAGES) == EmbeddingSource("6", "output")
 
 
-def test_reading_along_gives_the_same():
-    """As a callback does in the forward passes of a validation loop."""
+def test_recording_gives_the_same():
+    """As in the forward passes of a validation loop."""
     model = small_network().eval()
-    with torch.inference_mode(), tapped(model, find_embedding(model, IMAGES)) as activations:
+    with torch.inference_mode(), record_embedding(model, find_embedding_source(model, IMAGES)) as activations:
         for image in IMAGES:
             model(image[None])
-    assert torch.allclose(torch.cat([pooled(each, each) for each in activations]), embeddings(model, IMAGES), atol=1e-6)
+    assert torch.allclose(
+        torch.cat([pool_embedding(each, each) for each in activations]), embeddings(model, IMAGES), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,24 +223,24 @@ def test_reading_along_gives_the_same():
     ],
     ids=["channels first", "channels last", "tokens", "three tokens", "tokens on no grid", "pooled"],
 )
-def test_pooled_is_the_mean_over_places(shape, dims):
+def test_pooling_is_the_mean_over_positions(shape, dims):
     activation = torch.rand(shape)
-    assert torch.allclose(pooled(activation, torch.zeros(2, 3, 64, 64)), activation.mean(dim=dims))
+    assert torch.allclose(pool_embedding(activation, torch.zeros(2, 3, 64, 64)), activation.mean(dim=dims))
 
 
 @pytest.mark.parametrize("shape", [(2, 7), (2,), (2, 3, 4, 5, 6)])
-def test_pooled_flattens_what_has_no_places(shape):
+def test_pooling_flattens_other_shapes(shape):
     activation = torch.rand(shape)
-    assert torch.equal(pooled(activation, torch.zeros(2, 3, 64, 64)), activation.reshape(2, -1))
+    assert torch.equal(pool_embedding(activation, torch.zeros(2, 3, 64, 64)), activation.reshape(2, -1))
 
 
 @pytest.mark.parametrize("shape", [(8, 5), ()])
-def test_pooled_wants_one_value_for_each_image(shape):
+def test_pooling_needs_one_value_per_image(shape):
     with pytest.raises(ValueError, match="for each of 2 images; choose a layer="):
-        pooled(torch.rand(shape), torch.zeros(2, 3, 64, 64))
+        pool_embedding(torch.rand(shape), torch.zeros(2, 3, 64, 64))
 
 
-def test_layers_that_do_not_fit():
+def test_wrong_layers():
     model = nn.Sequential(small_network(), nn.Identity())
     model[1].unused = nn.Linear(4, 4)
     with pytest.raises(ValueError, match=r"layer='1\.unused' did not run"):

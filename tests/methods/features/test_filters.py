@@ -20,6 +20,6 @@ def test_depthwise_filters_see_one_channel():
     assert filters(torchvision.models.mobilenet_v2(), "features.1.conv.0.0").shape == (32, 1, 3, 3)
 
 
-def test_a_layer_without_filters_is_said():
+def test_a_layer_without_filters():
     with pytest.raises(ValueError, match=r"layer='fc' is Linear.*'conv1'"):
         filters(torchvision.models.resnet18(), "fc")

@@ -11,7 +11,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 @pytest.fixture(params=["scikit-learn", "torch", "torch in chunks"])
 def search(request, monkeypatch):
-    """Each of the ways to search: the one for the CPU, and the one for a GPU, which runs on the CPU as well."""
+    """Both implementations: that for the CPU, and that for a GPU, here run on the CPU."""
     if request.param != "scikit-learn":
         monkeypatch.setattr(neighbours, "_with_scikit_learn", neighbours._with_torch)
         monkeypatch.setattr(neighbours, "CHUNK", 50 if "chunks" in request.param else 2**24)
@@ -34,27 +34,27 @@ def test_equals_scikit_learn(dimensions, search, device):
     assert distances.device == indices.device == queries.to(device).device
 
 
-def test_points_themselves_are_left_out(search):
+def test_the_query_itself_is_excluded(search):
     points = torch.randn(40, 30)
     _, indices = nearest(points, points, 4, exclude=torch.arange(40))
     expected = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(points.numpy()).kneighbors()[1]
     assert np.array_equal(indices, expected)
 
 
-def test_only_the_excluded_are_left_out(search):
+def test_only_excluded_points_are_left_out(search):
     points = torch.tensor([[0.0], [1.0], [3.0]])
     _, indices = nearest(points, points, 2, exclude=torch.tensor([-1, 1, -5]))
     assert indices.tolist() == [[0, 1], [0, 2], [2, 1]]
 
 
-def test_a_double_is_a_neighbour_at_no_distance(search):
+def test_a_duplicate_is_a_neighbour_at_distance_zero(search):
     points = torch.tensor([[7.0, 1.0], [7.0, 1.0], [9.0, 1.0]])
     distances, indices = nearest(points, points, 1, exclude=torch.arange(3))
     assert indices[:2].flatten().tolist() == [1, 0]
     assert distances.flatten().tolist() == [0, 0, 2]
 
 
-def test_more_doubles_than_neighbours_do_not_bring_the_point_itself(search):
+def test_the_query_itself_is_excluded_among_many_duplicates(search):
     points = torch.ones(20, 3)
     distances, indices = nearest(points, points, 2, exclude=torch.arange(20))
     assert (indices != torch.arange(20)[:, None]).all()
@@ -63,7 +63,7 @@ def test_more_doubles_than_neighbours_do_not_bring_the_point_itself(search):
 
 
 def test_near_points_far_from_the_origin(search):
-    """Their distances are lost in float32, where the difference of squares has no digits left."""
+    """In float32 the difference of squares would lose all digits."""
     points = 1000 + torch.arange(64).float()[:, None] * torch.full((1, 64), 1 / 512)
     distances, indices = nearest(points, points, 1, exclude=torch.arange(64))
     assert torch.allclose(distances, torch.tensor(8 / 512), atol=1e-6)
@@ -71,7 +71,7 @@ def test_near_points_far_from_the_origin(search):
 
 
 @pytest.mark.parametrize(("exclude", "count"), [(None, 3), (torch.tensor([0, -1]), 2)])
-def test_fewer_points_than_asked_for(exclude, count, search):
+def test_fewer_points_than_k(exclude, count, search):
     distances, indices = nearest(torch.rand(2, 4), torch.rand(3, 4), 9, exclude)
     assert distances.shape == indices.shape == (2, count)
 
@@ -117,13 +117,13 @@ def test_leave_one_out_equals_scikit_learn(k, device):
     assert leave_one_out(points.to(device), labels.to(device), k).tolist() == expected
 
 
-def test_the_smallest_of_equal_classes_wins():
+def test_ties_go_to_the_smallest_class():
     points, labels = torch.tensor([[0.0], [1.0], [-1.1]]), torch.tensor([1, 2, 1])
     assert leave_one_out(points, labels, 2).tolist() == [True, False, True]
     assert leave_one_out(points, 3 - labels, 2).tolist() == [False, False, False]
 
 
-def test_a_single_point_has_no_voters(search):
+def test_a_single_point_is_never_correct(search):
     assert leave_one_out(torch.rand(1, 3), torch.tensor([0]), 5).tolist() == [False]
     assert leave_one_out(torch.rand(0, 3), torch.zeros(0, dtype=torch.long), 5).tolist() == []
 
@@ -144,7 +144,7 @@ POINTS = torch.rand(3, 4)
     [
         (lambda: nearest(torch.rand(3, 5), POINTS, 1), "queries of 5 dimensions, points of 4"),
         (lambda: nearest(POINTS, POINTS, 0), "k=0"),
-        (lambda: nearest(POINTS[0], POINTS, 1), r"queries of shape \(4,\) are no points"),
+        (lambda: nearest(POINTS[0], POINTS, 1), r"queries of shape \(4,\) is invalid"),
         (lambda: nearest(POINTS, POINTS.log10() / 0, 1), "points of .* NaN or infinite"),
         (lambda: nearest(POINTS, POINTS, 1, torch.tensor([0])), "does not fit 3 queries"),
         (lambda: nearest(POINTS, POINTS, 1, torch.tensor([0, 1, 3])), "does not fit 3 queries of 3 points"),

@@ -9,7 +9,7 @@ from lightning_viz.methods.features.projection import _with_scikit_learn, _with_
 
 
 def points(count, dimensions):
-    """A cloud off the origin, of falling variance, turned."""
+    """Points off the origin, with falling variances in rotated directions."""
     scales = torch.arange(1, dimensions + 1) ** -0.7
     return 5 + torch.randn(count, dimensions) * scales @ rotation(dimensions)
 
@@ -34,7 +34,7 @@ def test_equals_scikit_learn(count, dimensions, components):
 
 @pytest.mark.parametrize(("count", "dimensions"), [(200, 50), (50, 200)])
 def test_both_solvers_agree(count, dimensions):
-    """The one for the CPU, and the one for few points and other devices."""
+    """That for the CPU, and that for few points and for other devices."""
     cloud = points(count, dimensions).double()
     ours, theirs = _with_scikit_learn(cloud, 3), _with_torch(cloud, 3)
     assert torch.allclose(ours.coordinates, theirs.coordinates, atol=1e-6)
@@ -72,7 +72,7 @@ def test_the_random_state_of_numpy_is_left_alone():
 
 
 @pytest.mark.parametrize("dimensions", [1, 4, 16])
-def test_equal_variances_have_as_many_dimensions(dimensions):
+def test_equal_variances_count_as_dimensions(dimensions):
     cross = torch.cat([torch.eye(dimensions), -torch.eye(dimensions)])
     padded = torch.nn.functional.pad(cross, (0, 5))
     assert effective_dimension(padded) == pytest.approx(dimensions)
@@ -124,7 +124,7 @@ def test_procrustes_equals_scipy(dimensions):
     assert np.allclose(found, expected, atol=1e-9)
 
 
-def test_a_turned_mirrored_and_moved_copy_comes_back():
+def test_a_rotated_mirrored_and_moved_copy_is_aligned():
     reference = torch.randn(30, 2)
     mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
     copy = reference @ rotation(2) @ mirror + 3
@@ -132,15 +132,15 @@ def test_a_turned_mirrored_and_moved_copy_comes_back():
     assert torch.allclose(procrustes(reference, reference), torch.eye(2).double(), atol=1e-9)
 
 
-def test_scale_is_kept():
+def test_scale_does_not_change():
     reference = torch.randn(30, 2)
     reference = reference - reference.mean(dim=0)
     assert torch.allclose(aligned(3 * reference @ rotation(2), reference), 3 * reference, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", [[1.0, 0.0, 0.0], [0.6, 0.0, 0.8], [-0.48, 0.6, 0.64]])
-def test_what_is_left_open_stays(direction):
-    """Points on a line say nothing of the directions across it: they must not be turned."""
+def test_undetermined_directions_do_not_change(direction):
+    """Points on a line do not determine the directions across it: these must not rotate."""
     along = torch.tensor(direction).double()
     line = torch.randn(9, 1) * along
     identity = torch.eye(3).double()
@@ -149,7 +149,7 @@ def test_what_is_left_open_stays(direction):
 
 
 @pytest.mark.parametrize("one", [torch.zeros(5, 2), torch.full((5, 2), 0.1), torch.zeros(0, 2), torch.rand(1, 2)])
-def test_of_nothing_it_is_the_identity(one):
+def test_without_variance_it_is_the_identity(one):
     for pair in [(one, torch.randn(len(one), 2)), (torch.randn(len(one), 2), one)]:
         assert torch.allclose(procrustes(*pair), torch.eye(2).double(), atol=1e-6)
         assert torch.isfinite(aligned(*pair)).all()

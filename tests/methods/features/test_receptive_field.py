@@ -1,6 +1,7 @@
 from itertools import product
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -10,16 +11,16 @@ from lightning_viz.methods import receptive_field
 
 from ...support import small_network
 
-#: Kernel, stride, dilation and padding of what a path runs through.
+#: Kernel, stride, dilation and padding of the layers on a path.
 CONV, POOL = (3, 1, 1, 1), (2, 2, 1, 0)
 VGG11 = [CONV, POOL, CONV, POOL, CONV, CONV, POOL, CONV, CONV, POOL, CONV, CONV, POOL]
 STEM = [(7, 2, 1, 3), (3, 2, 1, 1)]
-HALVING = [(3, 2, 1, 1), CONV, CONV, CONV]  # the longer branch of two basic blocks; the shortcut sees less
+HALVING = [(3, 2, 1, 1), CONV, CONV, CONV]  # the longer branch of two basic blocks; the shortcut has a smaller field
 DILATED = [(3, 1, 1, 1), (3, 2, 2, 2), (3, 1, 4, 4), (5, 1, 2, 0)]
 
 
 def boxes(path, height, width):
-    """What the places of a map of h×w see, by the usual recursion."""
+    """The receptive field of each position of a map of h×w, by the usual recursion."""
     size, jump, start = 1, 1, 0
     for kernel, stride, dilation, padding in path:
         size += (kernel - 1) * dilation * jump
@@ -37,7 +38,7 @@ def boxes(path, height, width):
 
 
 def all_boxes(field):
-    return {place: field.box(*place) for place in product(range(len(field.rows)), range(len(field.columns)))}
+    return {position: field.box(*position) for position in product(range(len(field.rows)), range(len(field.columns)))}
 
 
 def dilated():
@@ -45,28 +46,36 @@ def dilated():
     return nn.Sequential(*[one for layer in layers for one in (layer, nn.ReLU(inplace=True))])
 
 
+RESNET18 = torchvision.models.resnet18()
+
+
+def thin_resnet18():
+    """timm's ResNet-18 with few channels in its blocks."""
+    return timm.models.resnet.ResNet(timm.models.resnet.BasicBlock, (2, 2, 2, 2), channels=(4, 4, 4, 4))
+
+
 def thin_vgg11():
     return make_layers([2, "M", 2, "M", 2, 2, "M", 2, 2, "M", 2, 2, "M"])
 
 
 @pytest.mark.parametrize(
-    ("model", "layer", "path", "size", "places"),
+    ("model", "layer", "path", "size", "grid"),
     [
         (thin_vgg11(), "3", VGG11[:3], (40, 56), (20, 28)),
         (thin_vgg11(), "14", VGG11[:9], (160, 192), (20, 24)),
         (thin_vgg11(), "20", VGG11, (224, 256), (7, 8)),
-        (torchvision.models.resnet18(), "relu", STEM[:1], (48, 64), (24, 32)),
-        (torchvision.models.resnet18(), "layer1", STEM + [CONV] * 4, (96, 64), (24, 16)),
-        (torchvision.models.resnet18(), "layer2", STEM + [CONV] * 4 + HALVING, (128, 160), (16, 20)),
-        (torchvision.models.resnet18(), "layer3", STEM + [CONV] * 4 + HALVING * 2, (192, 176), (12, 11)),
+        (RESNET18, "relu", STEM[:1], (48, 64), (24, 32)),
+        (RESNET18, "layer1", STEM + [CONV] * 4, (96, 64), (24, 16)),
+        (thin_resnet18(), "layer2", STEM + [CONV] * 4 + HALVING, (128, 160), (16, 20)),
+        (thin_resnet18(), "layer3", STEM + [CONV] * 4 + HALVING * 2, (192, 176), (12, 11)),
         (dilated(), "3", DILATED[:2], (24, 31), (12, 16)),
         (dilated(), "5", DILATED[:3], (40, 31), (20, 16)),
         (dilated(), "7", DILATED, (64, 71), (24, 28)),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_size_and_place_are_the_analytic_ones(model, layer, path, size, places):
-    expected = boxes(path, *places)
+def test_size_and_position_are_the_analytic_ones(model, layer, path, size, grid):
+    expected = boxes(path, *grid)
     assert len(expected) > 12
     field = receptive_field(model, layer, torch.randn(2, 3, *size))
     assert all_boxes(field) == expected
@@ -83,7 +92,7 @@ def test_longest_branch_counts():
 
 
 def test_weights_do_not_matter():
-    """Nothing comes through the ReLUs, pooling has no winner, and all weights are zero."""
+    """All ReLUs are dead, max pooling has only ties, and all weights are zero."""
     model = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3), nn.ReLU6())
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
@@ -92,18 +101,18 @@ def test_weights_do_not_matter():
     assert all_boxes(field) == boxes([CONV, POOL, (3, 1, 1, 0)], 8, 10)
 
 
-def test_adaptive_pooling_sees_uneven_bins_inside_the_image():
+def test_adaptive_pooling_has_uneven_bins_inside_the_image():
     field = receptive_field(nn.Sequential(nn.AdaptiveAvgPool2d((7, 4))), "0", torch.randn(1, 3, 10, 8))
     assert field.rows == tuple((row * 10 // 7, -(-(row + 1) * 10 // 7)) for row in range(7))
     assert field.columns == ((0, 2), (2, 4), (4, 6), (6, 8))
 
 
-def test_pooling_to_more_places_than_there_are_repeats_them():
+def test_pooling_to_more_positions_repeats_them():
     model = nn.Sequential(nn.Conv2d(3, 2, 4, stride=4), nn.AdaptiveAvgPool2d(4))
     assert receptive_field(model, "1", torch.randn(1, 3, 8, 8)).rows == ((0, 4), (0, 4), (4, 8), (4, 8))
 
 
-def test_windows_of_attention_are_seen_as_windows():
+def test_windowed_attention_depends_on_its_window():
     """Swin's first block attends within windows of 7×7 patches, 28×28 pixels."""
     field = receptive_field(torchvision.models.swin_t(), "features.1.0", torch.randn(1, 3, 56, 84))
     assert field.rows == tuple((28 * (row // 7), 28 * (row // 7) + 28) for row in range(14))
@@ -116,40 +125,40 @@ def test_windows_of_attention_are_seen_as_windows():
     [
         (torchvision.models.efficientnet_b0(), "features.2", 64),
         (torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32), "encoder_layer_0", 32),
-        (torchvision.models.resnet18(), "layer3", 64),
-        (torchvision.models.resnet18(), "avgpool", 64),
-        (torchvision.models.resnet18(), "fc", 64),
+        (RESNET18, "layer3", 64),
+        (RESNET18, "avgpool", 64),
+        (RESNET18, "fc", 64),
     ],
     ids=["squeeze and excitation", "attention", "large convolutions", "pooling", "vectors"],
 )
-def test_whole_image_is_seen(model, layer, size):
+def test_the_whole_image(model, layer, size):
     field = receptive_field(model, layer, torch.randn(2, 3, size, size))
     assert field.is_global
     assert field.box(0, 0) == (0, 0, size, size)
     assert field.size == (size, size)
 
 
-def test_whole_height_alone_is_not_the_whole_image():
+def test_the_whole_height_is_not_the_whole_image():
     model = nn.Sequential(nn.Conv2d(3, 2, (8, 3)))
     field = receptive_field(model, "0", torch.randn(1, 3, 8, 8))
     assert not field.is_global
     assert field.box(0, 5) == (0, 5, 8, 8)
 
 
-def test_ends_at_the_image_where_too_few_places_see_no_border():
-    """One place in three sees no border: how far apart they are cannot be told."""
+def test_boxes_end_at_the_image_where_the_spacing_is_unknown():
+    """One position in three is clear of the border: the spacing cannot be determined."""
     model = nn.Sequential(nn.Conv2d(3, 2, 15, stride=4, padding=7))
     assert receptive_field(model, "0", torch.randn(1, 3, 9, 9)).rows == ((0, 8), (0, 9), (1, 9))
 
 
 class Crossed(nn.Module):
-    """Each row sees itself, but for the two in the middle, which see each other."""
+    """Each row depends on itself, except the two in the middle, which are swapped."""
 
     def forward(self, inputs):
         return inputs[:, :, [*range(15), 16, 15, *range(17, 32)]]
 
 
-def test_places_out_of_line_are_found():
+def test_positions_out_of_order_are_found():
     field = receptive_field(nn.Sequential(Crossed()), "0", torch.randn(1, 3, 32, 32))
     assert [field.rows[row] for row in (14, 15, 16, 17)] == [(14, 15), (16, 17), (15, 16), (17, 18)]
 
@@ -185,25 +194,25 @@ class Cleaning(nn.Module):
 @pytest.mark.parametrize(
     ("model", "value", "message"),
     [
-        (nn.Sequential(Cleaning()), 0.0, "layer='0' does not pass NaN on.*choose another layer"),
+        (nn.Sequential(Cleaning()), 0.0, "layer='0' does not propagate NaN.*choose another layer"),
         (nn.Sequential(nn.ReLU()), torch.nan, "layer='0' returns NaN for this image"),
     ],
 )
-def test_where_nan_tells_nothing(model, value, message):
+def test_models_that_hide_nan(model, value, message):
     with pytest.raises(ValueError, match=message):
         receptive_field(model, "0", torch.full((1, 3, 8, 8), value))
 
 
-def test_place_outside_the_map():
+def test_a_position_outside_the_map():
     field = receptive_field(small_network(), "3", torch.randn(1, 3, 16, 24))
-    with pytest.raises(ValueError, match=r"row=8, column=0 is outside a map of 8×12 places; give a row of 0 to 7"):
+    with pytest.raises(ValueError, match=r"row=8, column=0 is outside a map of 8×12 positions; give a row of 0 to 7"):
         field.box(8, 0)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_no_kernel_of_the_gpu_spreads_what_it_sees(layout):
+def test_gpu_kernels_do_not_spread_nan(layout):
     model = torchvision.models.resnet18().cuda().to(memory_format=layout)
     field = receptive_field(model, "layer2", torch.randn(1, 3, 160, 160).cuda())
     assert all_boxes(field) == boxes(STEM + [CONV] * 4 + HALVING, 20, 20)

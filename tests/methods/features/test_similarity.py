@@ -19,23 +19,23 @@ def test_rank_correlation_equals_scipy(ties):
     assert rank_correlation(one, other).tolist() == pytest.approx(expected)
 
 
-def test_alike_up_to_a_factor():
+def test_equal_up_to_a_factor():
     assert cosine(MAPS, 3 * MAPS).tolist() == pytest.approx([1, 1])
     assert rank_correlation(MAPS, MAPS**3).tolist() == pytest.approx([1, 1])
 
 
-def test_rounding_does_not_make_maps_more_than_alike():
+def test_rounding_does_not_exceed_one():
     maps = torch.rand(200, 6, 6)
     assert cosine(maps, maps).max() <= 1
 
 
-def test_opposite():
+def test_opposite_maps():
     assert cosine(MAPS, -MAPS).tolist() == pytest.approx([-1, -1])
     assert rank_correlation(MAPS, -MAPS).tolist() == pytest.approx([-1, -1])
 
 
 @pytest.mark.parametrize("measure", [cosine, rank_correlation])
-def test_nothing_is_like_nothing(measure):
+def test_a_zero_map_has_no_similarity(measure):
     assert measure(MAPS, torch.zeros_like(MAPS)).tolist() == [0, 0]
 
 
@@ -43,13 +43,13 @@ SIZES = [(50, 8, 5), (10, 80, 60), (12, 3, 70), (12, 70, 3)]  # features' produc
 
 
 def spaces(count, width, other):
-    """Two spaces with something in common."""
+    """Two spaces that share three directions."""
     shared = torch.randn(count, 3)
     return tuple(3 + shared @ torch.randn(3, size) + torch.randn(count, size) for size in (width, other))
 
 
 def hsic(one, other):
-    """As Kornblith et al. 2019, eq. 3 has it: with Gram matrices and centring matrices."""
+    """Kornblith et al. 2019, eq. 3: with Gram matrices and centring matrices."""
     count = len(one)
     centring = torch.eye(count).double() - 1 / count
     k, l = one @ one.T, other @ other.T  # noqa: E741
@@ -75,12 +75,12 @@ def test_cka_equals_the_formula(sizes, debiased, reference):
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("debiased", [False, True])
-def test_cka_of_a_space_turned_scaled_and_moved(sizes, debiased):
+def test_cka_is_invariant_to_rotation_scale_and_translation(sizes, debiased):
     one, other = spaces(*sizes)
-    turned = 1e-3 * one.double() @ torch.linalg.qr(torch.randn(one.shape[1], one.shape[1]).double())[0] - 7
-    assert linear_cka(one, turned, debiased=debiased) == pytest.approx(1)
+    rotated = 1e-3 * one.double() @ torch.linalg.qr(torch.randn(one.shape[1], one.shape[1]).double())[0] - 7
+    assert linear_cka(one, rotated, debiased=debiased) == pytest.approx(1)
     expected = linear_cka(one, other, debiased=debiased)
-    assert linear_cka(turned, other, debiased=debiased) == pytest.approx(expected)
+    assert linear_cka(rotated, other, debiased=debiased) == pytest.approx(expected)
     assert linear_cka(other, one, debiased=debiased) == pytest.approx(expected)
     assert abs(expected) < 0.99
 
@@ -93,7 +93,7 @@ def test_cka_of_few_points_in_many_dimensions_is_biased():
 
 @pytest.mark.parametrize("debiased", [False, True])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
-def test_cka_of_a_space_that_is_a_point(debiased, value):
+def test_cka_of_a_constant_space(debiased, value):
     constant, other = torch.full((11, 4), value).double() / 3, torch.randn(11, 6)  # whose mean is off by rounding
     assert linear_cka(constant, other, debiased=debiased) == 0
     assert linear_cka(other, constant, debiased=debiased) == 0

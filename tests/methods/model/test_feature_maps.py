@@ -29,7 +29,7 @@ def calls(model):
     return names
 
 
-def test_layers_own_output_is_seen():
+def test_output_is_that_before_an_in_place_relu():
     model, pictures = small_network().eval(), torch.rand(2, 3, 8, 8)
     maps = FeatureMaps(model, "1")(pictures)
     assert torch.equal(maps, model[:2](pictures))
@@ -45,7 +45,7 @@ def test_nothing_after_the_layer_runs():
     assert names == ["0", "1", "2", "3"]
 
 
-def test_a_shared_layer_is_read_at_the_last():
+def test_a_shared_layer_gives_its_last_output():
     model, pictures = Shared(), torch.rand(2, 3, 8, 8)
     maps, names = FeatureMaps(model, "relu"), calls(model)
     expected = model.two(model.one(pictures).relu()).relu()
@@ -55,7 +55,7 @@ def test_a_shared_layer_is_read_at_the_last():
     assert names == ["one", "relu", "two", "relu"]
 
 
-def test_layer_within_a_block_leaves_all_of_them():
+def test_a_layer_inside_a_block_stops_the_whole_pass():
     model, pictures = torchvision.models.resnet18().eval(), torch.rand(1, 3, 32, 32)
     maps = FeatureMaps(model, "layer2.0.conv1")
     assert maps(pictures).shape == (1, 128, 4, 4)
@@ -64,7 +64,7 @@ def test_layer_within_a_block_leaves_all_of_them():
     assert names[-1] == "layer2.0.conv1"
 
 
-def test_a_networks_own_error_is_not_swallowed():
+def test_errors_of_the_network_pass():
     model = small_network()
     maps = FeatureMaps(model, "3")
     with pytest.raises(RuntimeError, match="channels"):
@@ -72,7 +72,7 @@ def test_a_networks_own_error_is_not_swallowed():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_convolutions_have_their_channels_first_whatever_the_shape():
+def test_convolutions_are_channels_first_whatever_the_shape():
     model = nn.Sequential(nn.Conv2d(3, 8, (8, 1)))
     assert FeatureMaps(model, "0")(torch.rand(2, 3, 8, 8)).shape == (2, 8, 1, 8)
 

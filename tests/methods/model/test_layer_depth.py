@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torchvision
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -8,16 +7,17 @@ from lightning_viz.methods import activations, layers_over_depth
 from lightning_viz.methods.model.layers import is_spatial
 
 from ...support import Lit, small_network
+from .networks import FAMILIES, family
 
-#: One of each family, the size of its images, and what a practitioner would want to see.
-FAMILIES = {
+#: The side of the images, and the layers that a practitioner would want to see.
+EXPECTED = {
     "alexnet": (96, ["features.1", "features.4", "features.11"]),
     "convnext_tiny": (64, ["features.1", "features.3", "features.5", "features.7"]),
     "densenet121": (64, [f"features.denseblock{k}" for k in (1, 2, 3, 4)]),
     "efficientnet_b0": (64, ["features.2", "features.3", "features.5", "features.8"]),
     "googlenet": (96, ["conv3", "inception3b", "inception4e", "inception5b"]),
     "inception_v3": (128, ["Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"]),
-    "maxvit_t": (224, ["blocks.0", "blocks.1", "blocks.2", "blocks.3"]),
+    "maxvit_t": (64, ["blocks.0", "blocks.1", "blocks.2", "blocks.3"]),
     "mnasnet0_5": (64, ["layers.8", "layers.9", "layers.11", "layers.13"]),
     "mobilenet_v2": (64, ["features.3", "features.6", "features.13", "features.18"]),
     "mobilenet_v3_small": (64, ["features.1", "features.3", "features.8", "features.12"]),
@@ -28,23 +28,26 @@ FAMILIES = {
     "swin_t": (64, ["features.1", "features.3", "features.5", "features.7"]),
     "swin_v2_t": (64, ["features.1", "features.3", "features.5", "features.7"]),
     "vgg11_bn": (64, ["features.6", "features.13", "features.20", "features.27"]),
-    "vit_b_32": (224, [f"encoder.layers.encoder_layer_{k}" for k in (2, 5, 8, 11)]),
+    "vgg11": (64, ["features.4", "features.9", "features.14", "features.19"]),
+    "vit_b_16": (32, [f"encoder.layers.encoder_layer_{k}" for k in (2, 5, 8, 11)]),
 }
 
 
+def test_every_family_is_here():
+    assert EXPECTED.keys() == FAMILIES.keys()
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_stages_end_in_the_order_that_they_run(name):
-    size, expected = FAMILIES[name]
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    model = torchvision.models.get_model(name, weights=None, **options)
-    images = torch.randn(2, 3, size, size)
+def test_ends_of_stages_in_the_order_they_run(name):
+    size, expected = EXPECTED[name]
+    model, images = family(name), torch.randn(2, 3, size, size)
     assert layers_over_depth(model, images) == expected
     assert all(is_spatial(activations(model, images, layer), images) for layer in expected)
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-def test_count_bounds_them_and_the_last_is_always_there(count):
-    names = layers_over_depth(torchvision.models.resnet18(), torch.randn(1, 3, 64, 64), count)
+def test_count_limits_them_and_the_last_is_always_there(count):
+    names = layers_over_depth(family("resnet18"), torch.randn(1, 3, 64, 64), count)
     assert len(names) == min(count, 5)
     assert names[-1] == "layer4"
     assert sorted(set(names), key=["relu", "layer1", "layer2", "layer3", "layer4"].index) == names
@@ -63,8 +66,8 @@ def test_wrapped_and_compiled_networks_have_the_same_layers():
     assert layers_over_depth(Lit(torch.compile(small_network())), images) == ["network.2", "network.5"]
 
 
-def test_way_up_is_a_way_too():
-    """A network for segmentation returns to the resolution that it came from."""
+def test_decoders_have_stages_too():
+    """A segmentation network returns to the resolution of its input."""
     down = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 2, stride=2), nn.Conv2d(4, 4, 2, stride=2)]
     up = [nn.ConvTranspose2d(4, 4, 2, stride=2), nn.ConvTranspose2d(4, 2, 2, stride=2)]
     names = layers_over_depth(nn.Sequential(*down, *up), torch.randn(1, 3, 16, 16), 9)
@@ -72,7 +75,7 @@ def test_way_up_is_a_way_too():
 
 
 class Backbone(nn.Module):
-    """Several stages in a module of one's own, which returns feature maps, with a table of positions in it."""
+    """Several stages in a custom module which returns feature maps, with a table of positions in it."""
 
     def __init__(self):
         super().__init__()
@@ -83,12 +86,12 @@ class Backbone(nn.Module):
         return self.three(self.two(self.one(images))) + self.table(torch.rand(1, 2, 2, 2))
 
 
-def test_a_trunk_is_taken_apart_and_tables_left_out():
+def test_a_trunk_is_replaced_by_its_layers_and_tables_are_left_out():
     model = nn.Sequential(Backbone(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert layers_over_depth(model, torch.randn(1, 3, 16, 16)) == ["0.one", "0.two", "0.three"]
 
 
-def test_blocks_within_blocks_are_not_spread_over():
+def test_blocks_within_blocks_are_not_counted():
     def block(inside):
         return nn.Sequential(nn.Conv2d(3, 3, 1), inside)
 
@@ -96,7 +99,7 @@ def test_blocks_within_blocks_are_not_spread_over():
     assert layers_over_depth(model, torch.randn(1, 3, 4, 4)) == ["0", "1", "2"]
 
 
-def test_network_is_left_as_it_was():
+def test_network_is_unchanged():
     model = small_network().train()
     with torch.inference_mode():
         layers_over_depth(model, torch.rand(2, 3, 8, 8))
@@ -109,9 +112,9 @@ def test_network_is_left_as_it_was():
     ("model", "count", "message"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), 4, "Sequential has no layer with a height and a width"),
-        (small_network(), 0, "count=0 chooses no layer"),
+        (small_network(), 0, "count=0 is too small"),
     ],
 )
-def test_wrong_arguments(model, count, message):
+def test_invalid_arguments(model, count, message):
     with pytest.raises(ValueError, match=message):
         layers_over_depth(model, torch.rand(1, 3, 4, 4), count)

@@ -41,7 +41,7 @@ def test_channels_first_stays():
     assert feature_maps(activation, IMAGES) is activation
 
 
-def test_channels_last_is_turned():
+def test_channels_last_is_permuted():
     activation = torch.rand(2, 8, 12, 5)
     assert torch.equal(feature_maps(activation, IMAGES), activation.permute(0, 3, 1, 2))
 
@@ -53,6 +53,6 @@ def test_tokens_are_folded_row_by_row(extra):
     assert torch.equal(feature_maps(tokens, IMAGES), grid)
 
 
-def test_a_vector_is_no_feature_map():
+def test_vectors_have_no_feature_maps():
     with pytest.raises(ValueError, match=r"\(2, 7\) has no height and width"):
         feature_maps(torch.rand(2, 7), IMAGES)

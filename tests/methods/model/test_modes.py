@@ -7,7 +7,7 @@ from lightning_viz.methods.model.modes import capture, evaluating
 from ...support import small_network
 
 
-def test_each_module_gets_its_own_flag_back():
+def test_each_module_has_its_flag_again():
     model = small_network().train()
     model[1].eval()
     with evaluating(model):
@@ -15,7 +15,7 @@ def test_each_module_gets_its_own_flag_back():
     assert [module.training for module in model] == [True, False, *[True] * 8]
 
 
-def test_flags_come_back_after_an_error():
+def test_flags_are_restored_after_an_error():
     model = small_network().train()
     with pytest.raises(KeyboardInterrupt), evaluating(model):
         raise KeyboardInterrupt
@@ -23,13 +23,13 @@ def test_flags_come_back_after_an_error():
 
 
 @pytest.mark.parametrize("outer", [torch.inference_mode, torch.no_grad])
-def test_gradients_are_possible_inside(outer):
+def test_gradients_are_enabled_inside(outer):
     with outer(), evaluating(nn.Identity()):
         assert torch.ones(1, requires_grad=True).mul(2).requires_grad
 
 
-def test_weights_that_a_validation_step_cast_are_not_used_for_gradients():
-    """Autocast keeps what it casts, inference tensors too, which torch 2.6 hands out wherever the weight is asked for."""
+def test_weights_cast_by_a_validation_step_are_not_used_for_gradients():
+    """Autocast caches what it casts, inference tensors too, and torch 2.6 returns them for every use of the weight."""
     model, images = small_network(), torch.rand(2, 3, 8, 8, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         with torch.inference_mode():
@@ -39,8 +39,8 @@ def test_weights_that_a_validation_step_cast_are_not_used_for_gradients():
     assert gradient.any()
 
 
-def test_a_training_step_casts_its_weights_itself():
-    """What was cast without gradients inside has none to give outside."""
+def test_a_training_step_casts_its_weights_again():
+    """A weight cast without gradients inside would give none outside."""
     model, images = small_network(), torch.rand(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         with evaluating(model), torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_training_step_casts_its_weights_itself():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_autocasts_cache_is_on_again_if_it_was(enabled):
+def test_autocast_cache_setting_is_restored(enabled):
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=enabled):
         with evaluating(nn.Identity()):
             assert not torch.is_autocast_cache_enabled()
@@ -66,9 +66,9 @@ def test_captured_output_is_safe_from_in_place_layers():
     assert (outputs["1"] < 0).any()
 
 
-def test_hooks_go_when_the_context_ends():
+def test_hooks_are_removed_after_an_error():
     model = small_network()
-    with pytest.raises(ValueError, match="layer='nope'"), capture(model, ["0", "nope"]):
+    with pytest.raises(ValueError, match="layers='nope'"), capture(model, ["0", "nope"]):
         pass
     assert not any(module._forward_hooks for module in model.modules())
 

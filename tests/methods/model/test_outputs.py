@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lightning_viz.methods.model.outputs import logits, target_scores
+from lightning_viz.methods.model.outputs import logits, slice_target, target_scores
 
 SCORES = torch.tensor([[1.0, 2.0, 3.0], [6.0, 5.0, 4.0]])
 Output = namedtuple("Output", ["logits", "aux_logits"])
@@ -30,7 +30,7 @@ def test_logits_are_found(output):
 
 
 @pytest.mark.parametrize("output", [{"boxes": SCORES}, 3.0, (), None], ids=["dict", "number", "empty", "none"])
-def test_no_logits_is_said_with_a_remedy(output):
+def test_no_logits_raises_with_a_remedy(output):
     with pytest.raises(TypeError, match="target="):
         logits(output)
 
@@ -50,6 +50,14 @@ def test_target_scores(target, expected):
     assert target_scores(SCORES, target).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"), [(None, None), (2, 2), ([4, 5, 6], [5, 6]), (torch.tensor([4, 5, 6]), [5, 6]), (len, len)]
+)
+def test_slice_target(target, expected):
+    part = slice_target(target, slice(1, 3))
+    assert (part.tolist() if isinstance(part, torch.Tensor) else part) == expected
+
+
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_single_output_is_its_own_score(shape):
     assert target_scores(torch.tensor([4.0, 5.0]).reshape(shape), None).tolist() == [4.0, 5.0]
@@ -66,11 +74,11 @@ def test_single_output_is_its_own_score(shape):
     ],
     ids=["too large", "negative", "too many", "float", "callable of wrong shape"],
 )
-def test_wrong_target(target, message):
+def test_invalid_target(target, message):
     with pytest.raises(ValueError, match=message):
         target_scores(SCORES, target)
 
 
-def test_maps_of_scores_ask_for_a_callable():
+def test_dense_scores_need_a_callable():
     with pytest.raises(ValueError, match="give target= a callable"):
         target_scores(torch.zeros(2, 3, 4, 4), None)

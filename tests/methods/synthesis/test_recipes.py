@@ -1,4 +1,3 @@
-from dataclasses import fields, is_dataclass
 from typing import get_args
 
 import pytest
@@ -12,8 +11,7 @@ def test_every_recipe_is_registered_with_its_source():
     assert tuple(RECIPES) == names
     assert tuple(entry.recipe for entry in RECIPES.values()) == classes
     for entry in RECIPES.values():
-        assert is_dataclass(entry.recipe)
-        assert all(field.default is not None for field in fields(entry.recipe))
+        assert entry.recipe(**entry.options) == entry.recipe()
         assert entry.citation
         assert entry.url.startswith("https://")
 
