@@ -280,7 +280,7 @@ def test_a_callback_takes_what_is_right_and_refuses_what_is_wrong(kind):
 @given(st.text(min_size=1, max_size=12), values)
 def test_an_unknown_name_is_refused(name, value):
     if name not in COMMON:
-        with pytest.raises(TypeError, match="has no option .*; (closest|options): "):
+        with pytest.raises(TypeError, match=r"has no option .*; (closest|options): "):
             viz_callbacks(**{name: value})
 
 
