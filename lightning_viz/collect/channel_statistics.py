@@ -12,8 +12,6 @@ from lightning_viz.methods.model.layers import channel_maps, resolve_layer
 
 from .accumulator import HookPoint, RecordedBatch
 
-CONSTANT = 1e-6  # of a layer's largest activation: a channel that varies by less carries no information
-
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
@@ -39,7 +37,7 @@ class ChannelStatistics:
         """Which channels are never positive; in a layer with negative activations, which never vary. (C,)"""
         if (self.lowest < 0).any():
             largest = torch.maximum(self.highest.abs(), self.lowest.abs()).max()
-            return self.highest - self.lowest <= CONSTANT * largest
+            return self.highest - self.lowest <= 1e-6 * largest  # one that varies by less carries no information
         return self.highest <= 0
 
     @property

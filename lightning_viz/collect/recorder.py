@@ -118,9 +118,7 @@ class ForwardRecorder:
         A recording that failed in one process is dropped in all.
         """
         self.close()
-        states = [
-            one.attempt(lambda found: [each.state() for each in found], one.accumulators) for one in self.recordings
-        ]
+        states = [one.attempt(lambda its: [each.state() for each in its], one.accumulators) for one in self.recordings]
         own = [(one.error and f"{type(one.error).__name__}: {one.error}", one.complete) for one in self.recordings]
         for recording, reports in zip(self.recordings, zip(*gather_to_all(own), strict=True), strict=True):
             recording.complete, recording.global_step = all(complete for _, complete in reports), global_step
@@ -155,11 +153,9 @@ class ForwardRecorder:
             self._hooks.enter_context(module.register_forward_hook(self._keep_scores))
         for recording in self._active:
             for name, point in recording._points.items():
-                keep = partial(self._keep_value, recording, name, point)
-                listen = (
-                    point.module.register_forward_pre_hook if point.of_input else point.module.register_forward_hook
-                )
-                self._hooks.enter_context(listen(keep))
+                module = point.module
+                listen = module.register_forward_pre_hook if point.of_input else module.register_forward_hook
+                self._hooks.enter_context(listen(partial(self._keep_value, recording, name, point)))
 
     def _keep_value(self, recording: Recording, name: str, point: HookPoint, _: nn.Module, *values: Any) -> None:
         images, activation = self._images, next(iter(values[0]), None) if point.of_input else values[1]

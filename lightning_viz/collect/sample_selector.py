@@ -32,8 +32,7 @@ class SampleSelector:
     class_balanced: bool = False  #: as many of each class, as far as there are
     loader: int = 0  #: the dataloader to select from
     side: int | None = None  #: images are downscaled to fit into a square of this many pixels
-    #: How many samples there are, where that is known and `key` depends on their positions alone: then samples that cannot
-    #: be kept are skipped at once.
+    #: Samples there are, where known and `key` depends on positions alone: those that cannot be kept are skipped at once.
     expected: int | None = None
     _kept: list[Samples] = field(default_factory=list)
     _keys: list[Floats] = field(default_factory=list)
@@ -105,19 +104,6 @@ class SampleSelector:
             self._bound = float(keys[chosen[-1]])
         chosen = chosen[np.argsort(kept.positions[chosen])]
         self._kept, self._keys = [kept.at(chosen)], [keys[chosen]]
-
-    def _samples_of(self, batch: RecordedBatch) -> Samples:
-        unknown = torch.full((len(batch.images),), -1)
-        predicted = batch.output.predictions
-        images = batch.images.detach()
-        return Samples(
-            batch.positions,
-            (unknown if batch.labels is None else batch.labels).cpu().numpy(),
-            (unknown if predicted is None else predicted).cpu().numpy(),
-            batch.losses.cpu().numpy(),
-            (downscale(images, self.side) if self.side else images).float().cpu(),
-            {name: batch.values[name].float().cpu() for name in self._names},
-        )
 
 
 def by_hash(seed: int) -> Key:

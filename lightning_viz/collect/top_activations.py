@@ -12,7 +12,6 @@ from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from .accumulator import HookPoint, RecordedBatch
 from .top_samples import Peaks, TopSamples
 
-PENDING = 256  # samples that wait to be compared, so that sorting is rare
 MEMORY = 2**28  # bytes of images to keep while it is not known which units are shown
 
 
@@ -40,10 +39,7 @@ class LayerTopActivations:
 
     @property
     def contrast(self) -> Tensor:
-        """By how many standard deviations of all samples the mean of the top samples exceeds that of all, (U,).
-
-        NaN where all are equal.
-        """
+        """Standard deviations by which the top samples' mean exceeds that of all, (U,); NaN where all are equal."""
         deviation = (self.moments[2] / self.moments[0] - self.mean**2).clamp_min(0).sqrt()
         present = self.top.positions >= 0
         top_mean = self.top.values.double().where(present, 0).sum(dim=1) / present.sum(dim=1)
@@ -52,8 +48,7 @@ class LayerTopActivations:
     def most_selective(self, count: int) -> list[int]:
         """The rows of at most `count` units: first by purity, then by contrast.
 
-        A unit with a top sample that does not exceed the mean of all samples is active too rarely to be described by
-        its top samples; it is chosen only if there is no other.
+        A unit with a top sample below the mean of all is active too rarely; it is chosen only if there is no other.
         """
         present, contrast = self.top.positions >= 0, self.contrast.nan_to_num(-torch.inf)
         alive = ((self.top.values > self.mean[:, None]) | ~present).all(dim=1) & contrast.isfinite()
@@ -107,9 +102,17 @@ class TopActivations:
     def update(self, batch: RecordedBatch) -> None:
         if batch.loader != self.loader:
             return
-        for layer in self._layers:
-            if layer in batch.values:
-                self._add(layer, batch.values[layer], batch)
+        for layer in (one for one in self._layers if one in batch.values):
+            positions = torch.from_numpy(batch.positions).to(batch.values[layer][0].device)
+            labels = torch.full_like(positions, -1) if batch.labels is None else batch.labels.to(positions)
+            top = TopSamples.of(batch.values[layer], positions, labels)
+            values = top.values.double().where(top.positions >= 0, 0)
+            moments = torch.stack([(top.positions >= 0).sum(dim=1), values.sum(dim=1), (values**2).sum(dim=1)])
+            self._moments[layer] = self._moments.get(layer, torch.zeros_like(moments)) + moments
+            tops = self._tops[layer] = [*self._tops.get(layer, ()), top]
+            # Others wait to be compared, so that sorting is rare.
+            if self.keep_images or sum(one.values.shape[1] for one in tops) > self.count + 256:
+                self._tops[layer] = [TopSamples.concatenated(tops).largest(self.count)]
         if self.keep_images:
             self._keep_images(dict(zip(batch.positions.tolist(), batch.images, strict=True)))
 
@@ -145,21 +148,8 @@ class TopActivations:
         return values.float(), indices // maps.shape[3], indices % maps.shape[3]
 
     def _competing(self, channels: int, image_bytes: int) -> list[int]:
-        """The channels whose images are kept: all, if memory allows."""
         most = max(1, MEMORY // (image_bytes * self.count * len(self._layers))) if self.keep_images else channels
         return sorted({round(channel) for channel in torch.linspace(0, channels - 1, min(most, channels)).tolist()})
-
-    def _add(self, layer: str, peaks: Peaks, batch: RecordedBatch) -> None:
-        device = peaks[0].device
-        positions = torch.from_numpy(batch.positions).to(device)
-        labels = torch.full_like(positions, -1) if batch.labels is None else batch.labels.to(positions)
-        top = TopSamples.of(peaks, positions, labels)
-        values = top.values.double().where(top.positions >= 0, 0)
-        moments = torch.stack([(top.positions >= 0).sum(dim=1), values.sum(dim=1), (values**2).sum(dim=1)])
-        self._moments[layer] = self._moments.get(layer, torch.zeros_like(moments)) + moments
-        tops = self._tops[layer] = [*self._tops.get(layer, ()), top]
-        if self.keep_images or sum(one.values.shape[1] for one in tops) > self.count + PENDING:
-            self._tops[layer] = [TopSamples.concatenated(tops).largest(self.count)]
 
     def _keep_images(self, new: Mapping[int, Tensor]) -> None:
         """Keep the images of the current top samples, of those so far and the new ones."""
