@@ -46,6 +46,10 @@ class CallbackRunner:
         self._started = False
         self._global_step = 0  #: at the end of the last training batch
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is pickled, is attached to no trainer."""
+        return {**vars(self), "_session": None, "_module": None, "recording": None}
+
     @property
     def session(self) -> "VizSession":
         if self._session is None:
