@@ -12,7 +12,6 @@ from lightning_viz.collect.channel_statistics import ChannelStatistics, ChannelS
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.activations import LayerActivation, layer_activations
-from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.render import Heatmap, Line, channel_cells, channel_line
 from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
 from lightning_viz.runtime.captions import label_captions
@@ -66,6 +65,7 @@ class ActivationLogger(VizCallback):
     """
 
     State = ActivationState
+    TAG_FIELDS = ("layers",)
     PINNED = ("channels",)
 
     def __init__(
@@ -76,7 +76,7 @@ class ActivationLogger(VizCallback):
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        if isinstance(channels, str) and channels not in RANKINGS:
+        if channels is None or (isinstance(channels, str) and channels not in RANKINGS):
             raise ValueError(
                 f"channels={describe_value(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list "
                 "of indices"
@@ -84,13 +84,6 @@ class ActivationLogger(VizCallback):
         self.layers = as_names("layers", layers)
         self.channels = channels if isinstance(channels, str) else as_indices("channels", channels) or "active"
         self.max_channels = check_count("max_channels", max_channels, 1)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return float(len(images))  # three forward passes: to choose the channels, to draw them, and for the captions

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.data.arguments import (
+    as_list,
     as_target,
     check_callable,
     check_choice,
@@ -20,6 +21,7 @@ from lightning_viz.data.arguments import (
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.probe import Hardest, Probe
 from lightning_viz.methods import Target
+from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.runtime.artifacts import Artifact
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.data_access import DataAccess
@@ -62,6 +64,8 @@ class VizCallback(Callback):
 
     #: What survives a resume. A callback that remembers more derives its own dataclass.
     State: ClassVar[type[CallbackState]] = CallbackState
+    #: The arguments that are part of the tags.
+    TAG_FIELDS: ClassVar[Sequence[str]] = ()
     #: The fields of the state that the first process shares with the others before a loop is recorded.
     PINNED: ClassVar[Sequence[str]] = ()
 
@@ -117,7 +121,10 @@ class VizCallback(Callback):
         """Compute, and yield what to log now. Runs in evaluation mode, with gradients possible."""
 
     def check(self, network: nn.Module) -> None:
-        """Raise ValueError for arguments that do not fit the network, such as an unknown layer. Before training."""
+        """Raise ValueError for arguments that do not fit the network: here, for unknown layers. Before training."""
+        for option in ("layer", "layers"):
+            for layer in as_list(getattr(self, option, None)):
+                resolve_layer(network, layer, option)
 
     def check_images(self, ctx: DrawContext) -> None:
         """Before the first step: raise ValueError for arguments that do not fit the images; pin what stays the same."""
@@ -133,7 +140,7 @@ class VizCallback(Callback):
 
     def tag_fields(self) -> dict[str, Any]:
         """The arguments that are part of the tags."""
-        return {}
+        return {name: getattr(self, name) for name in self.TAG_FIELDS}
 
     def target_of(self, ctx: DrawContext) -> Target:
         """`target` for the pictures of the probe, as the methods expect it."""

@@ -20,7 +20,7 @@ from lightning_viz.data.arguments import (
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.model.layers import plain_name, resolve_layer
+from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.outputs import logits
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
@@ -80,6 +80,7 @@ class ClassSynthesisLogger(VizCallback):
     """
 
     State = SynthesisState
+    TAG_FIELDS = ("classes", "layer", "units", "position")
 
     def __init__(
         self,
@@ -127,13 +128,6 @@ class ClassSynthesisLogger(VizCallback):
 
     def _make_recipe(self) -> Any:
         return RECIPES[self.recipe].recipe(**self.recipe_options or {})
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"classes": self.classes, "layer": self.layer, "units": self.units, "position": self.position}
-
-    def check(self, network: nn.Module) -> None:
-        if self.layer is not None:
-            resolve_layer(network, self.layer)
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         single = self.layer is not None or callable(self.target)

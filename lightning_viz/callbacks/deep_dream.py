@@ -12,7 +12,6 @@ from lightning_viz.data.arguments import as_options, check_count, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.methods.synthesis.deep_dream import DEEP_DREAM_OPTIONS, deep_dream_objective, deep_dream_passes
 from lightning_viz.render import WRONG, Line, Pictures
 from lightning_viz.render.text import GREY
@@ -52,6 +51,7 @@ class DeepDreamLogger(VizCallback):
     """
 
     State = DeepDreamState
+    TAG_FIELDS = ("layer", "channel")
 
     def __init__(
         self,
@@ -64,13 +64,6 @@ class DeepDreamLogger(VizCallback):
         self.layer = check_name("layer", layer)
         self.channel = check_count("channel", channel, 0, optional=True)
         self.method_options = as_options("method_options", method_options, "deep_dream", DEEP_DREAM_OPTIONS)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layer": self.layer, "channel": self.channel}
-
-    def check(self, network: nn.Module) -> None:
-        if self.layer is not None:
-            resolve_layer(network, self.layer)
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return len(images) * deep_dream_passes(self.method_options or {})

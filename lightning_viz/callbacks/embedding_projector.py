@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -80,6 +80,7 @@ class EmbeddingProjectorLogger(VizCallback):
     """
 
     State = EmbeddingState
+    TAG_FIELDS = ("layers", "dataloaders")
 
     def __init__(
         self,
@@ -106,13 +107,6 @@ class EmbeddingProjectorLogger(VizCallback):
         self.dataloaders = as_indices("dataloaders", dataloaders)
         self.max_snapshots = check_count("max_snapshots", max_snapshots, 1)
         self.seed = check_count("seed", seed, 0)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers, "dataloaders": self.dataloaders}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return (len(images) + len(self._loaders) * min(self.max_points, TRACKED)) / 3

@@ -49,6 +49,7 @@ class FilterLogger(VizCallback):
     """
 
     State = FilterState
+    TAG_FIELDS = ("layers",)
 
     def __init__(
         self, layers: str | Sequence[str] | None = None, max_filters: int = 64, **common: Unpack[CommonOptions]
@@ -56,9 +57,6 @@ class FilterLogger(VizCallback):
         super().__init__(**common)
         self.layers = as_names("layers", layers)
         self.max_filters = check_count("max_filters", max_filters, 1)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers}
 
     def check(self, network: nn.Module) -> None:
         for layer in as_list(self.layers):

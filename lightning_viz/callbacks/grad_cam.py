@@ -40,6 +40,8 @@ class GradCAMLogger(AttributionLogger):
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
+    TAG_FIELDS = ("method", "layers")
+
     def __init__(
         self,
         layers: str | Sequence[str] | None = None,
@@ -55,13 +57,6 @@ class GradCAMLogger(AttributionLogger):
         self.compare = check_choice("compare", compare, ("predicted", None))
         self.reshape = check_callable("reshape", reshape)
         self.method_options = as_options("method_options", method_options, method, CAM_METHODS[method].options)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"method": self.method, "layers": self.layers}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = CAM_METHODS[self.method]

@@ -31,6 +31,8 @@ class SaliencyLogger(AttributionLogger):
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
+    TAG_FIELDS = ("method",)
+
     def __init__(
         self,
         method: PixelMethod = "gradient",
@@ -42,9 +44,6 @@ class SaliencyLogger(AttributionLogger):
         self.method = check_choice("method", method, tuple(PIXEL_METHODS))
         self.signed = check_flag("signed", signed)
         self.method_options = as_options("method_options", method_options, method, PIXEL_METHODS[method].options)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"method": self.method}
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = PIXEL_METHODS[self.method]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class TopPatchesLogger(VizCallback):
     """
 
     State = PatchesState
+    TAG_FIELDS = ("layers", "units")
     PINNED = ("units",)
 
     def __init__(
@@ -77,13 +78,6 @@ class TopPatchesLogger(VizCallback):
         self.units = as_indices("units", units)
         self.max_units = check_count("max_units", max_units, 1)
         self.patches = check_count("patches", patches, 1)
-
-    def tag_fields(self) -> dict[str, Any]:
-        return {"layers": self.layers, "units": self.units}
-
-    def check(self, network: nn.Module) -> None:
-        for layer in as_list(self.layers):
-            resolve_layer(network, layer, "layers")
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         pairs = len(self.units or range(self.max_units)) * self.patches

@@ -47,8 +47,12 @@ class CallbackRunner:
         self._global_step = 0  #: at the end of the last training batch
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, is attached to no trainer."""
-        return {**vars(self), "_session": None, "_module": None, "recording": None}
+        """A copy of the callback keeps what survives a resume; session, queue and pictures are this run's alone."""
+        return {"callback": self.callback, "state": self.state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        CallbackRunner.__init__(self, kept["callback"])
+        self.state = kept["state"]
 
     @property
     def session(self) -> "VizSession":

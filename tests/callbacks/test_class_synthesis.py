@@ -1,207 +1,254 @@
-"""ClassSynthesisLogger, in real runs."""
-
 import itertools
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_viz import ClassSynthesisLogger, Probe
-from lightning_viz.callbacks import class_synthesis as synthesis
+from lightning_viz.callbacks import class_synthesis
+from lightning_viz.methods.synthesis.recipes import RECIPES
 
-from ..support import CLASSES, Events, Lit, dataset, loader, trainer
+from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+from .context import draw, make_context, scalars, texts
 
-FEW = {"steps": 6, "warm_steps": 2, "on_error": "raise"}
+FEW = {"steps": 4, "warm_steps": 2, "on_error": "raise"}
+PROBE = Probe(dataset().tensors[0][:8], dataset().tensors[1][:8])
+
+
+def head(outputs=CLASSES, channels=3):
+    """A small network that accepts any image size."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs)
+    )  # fmt: skip
 
 
 @pytest.fixture
-def painted(monkeypatch):
+def calls(monkeypatch):
     """The arguments of each call of `synthesize`, and what it returned."""
-    calls, original = [], synthesis.synthesize
+    made, original = [], class_synthesis.synthesize
 
     def synthesize(network, **options):
-        calls.append((options, original(network, **options)))
-        return calls[-1][1]
+        made.append((options, original(network, **options)))
+        return made[-1][1]
 
-    monkeypatch.setattr(synthesis, "synthesize", synthesize)
-    return calls
-
-
-@pytest.fixture
-def panels(monkeypatch):
-    """The panels of each drawing."""
-    drawn, original = [], ClassSynthesisLogger.draw
-
-    def draw(self, network, probe):
-        items = list(original(self, network, probe))
-        drawn.append(items)
-        yield from items
-
-    monkeypatch.setattr(ClassSynthesisLogger, "draw", draw)
-    return drawn
+    monkeypatch.setattr(class_synthesis, "synthesize", synthesize)
+    return made
 
 
-def fitted(folder, callback, module=None, **options):
-    run = trainer(folder, [callback], **options)
-    run.fit(module or Lit(), loader(), loader())
-    return Events(folder / "run/version_0")
+def drawn(network, probe=PROBE, step=1, callback=None, **options):
+    """The panel and the scalars."""
+    callback = callback or ClassSynthesisLogger(**{**FEW, **options})
+    (panel, *_), found = (items := draw(callback, network, probe, global_step=step)), scalars(items)
+    return panel, found
 
 
-def words(panel):
-    return [[line.text for line in caption] for caption in panel.captions]
+# The warm start.
 
 
-def test_a_drawing_goes_on_from_the_one_before(tmp_path, painted):
+def test_a_drawing_is_warm_started_from_the_previous_one(calls):
     """At three quarters of its contrast; not from that of the untrained network."""
-    events = fitted(tmp_path, ClassSynthesisLogger(**FEW), max_epochs=3)
-    assert events.image_tags == ["synthesis/classes", "synthesis/classes/history"]
-    steps = events.image_steps("synthesis/classes")
-    assert steps == events.scalar_steps("synthesis/classes/probability") == [0, 3, 7, 11]
-    assert [options["steps"] for options, _ in painted] == [6, 6, 2, 2]
-    assert painted[1][0]["start"] is None
-    for (_, before), (options, _) in itertools.pairwise(painted[1:]):
+    callback, network = ClassSynthesisLogger(**FEW), small_network()
+    for step in (0, 4, 8, 12):
+        drawn(network, step=step, callback=callback)
+    assert [options["steps"] for options, _ in calls] == [4, 4, 2, 2]
+    assert calls[1][0]["start"] is None
+    for (_, before), (options, _) in itertools.pairwise(calls[1:]):
         middle = before.mean(dim=(2, 3), keepdim=True)
         torch.testing.assert_close(options["start"] - middle, 0.75 * (before - middle))
 
 
-def test_a_cold_start_each_time(tmp_path, painted):
-    fitted(tmp_path, ClassSynthesisLogger(warm_start=False, **FEW))
-    assert [(options["steps"], options["start"]) for options, _ in painted] == [(6, None)] * 3
+def test_a_cold_start_each_time(calls):
+    callback, network = ClassSynthesisLogger(warm_start=False, **FEW), small_network()
+    for step in (0, 4, 8):
+        panel, _ = drawn(network, step=step, callback=callback)
+        assert "4 steps, from noise" in panel.notes[0]
+    assert [(options["steps"], options["start"]) for options, _ in calls] == [(4, None)] * 3
 
 
-def test_it_goes_on_after_a_resume(tmp_path, painted):
-    keeping = ModelCheckpoint(tmp_path, filename="last")
-    trainer(tmp_path, [ClassSynthesisLogger(**FEW), keeping], max_epochs=1, enable_checkpointing=True).fit(
-        Lit(), loader(), loader()
-    )
-    run = trainer(tmp_path, [ClassSynthesisLogger(**FEW)], max_epochs=2)
-    run.fit(Lit(), loader(), loader(), ckpt_path=tmp_path / "last.ckpt")
-    assert [options["steps"] for options, _ in painted] == [6, 6, 2]
-    assert float(painted[2][0]["start"].mean()) == pytest.approx(float(painted[1][1].mean()))
+@pytest.mark.parametrize("changed", [{"size": 20}, {"copies": 2}], ids=str)
+def test_other_options_than_before_a_resume_start_again(changed, calls):
+    before, network = ClassSynthesisLogger(**FEW), head()
+    drawn(network, callback=before)
+    after = ClassSynthesisLogger(**changed, **FEW)
+    after.load_state_dict(before.state_dict())
+    after.runner.state.films["synthesis/classes"] = ()
+    calls.clear()
+    drawn(network, callback=after)
+    assert (calls[-1][0]["steps"], calls[-1][0]["start"]) == (4, None)
+    assert after.runner.state.films == {}
 
 
-@pytest.mark.parametrize("changed", [{"size": 20}, {"copies": 2}])
-def test_a_resume_with_other_options_begins_anew(changed, tmp_path, painted):
-    def network():
-        return Lit(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)))
-
-    keeping = ModelCheckpoint(tmp_path, filename="last")
-    trainer(tmp_path, [ClassSynthesisLogger(**FEW), keeping], max_epochs=1, enable_checkpointing=True).fit(
-        network(), loader(), loader()
-    )
-    run = trainer(tmp_path, [ClassSynthesisLogger(**changed, **FEW)], max_epochs=2)
-    run.fit(network(), loader(), loader(), ckpt_path=tmp_path / "last.ckpt")
-    assert (painted[-1][0]["steps"], painted[-1][0]["start"]) == (6, None)
+def test_noise_differs_from_step_to_step_and_not_from_run_to_run(calls):
+    for seed, step in ((0, 3), (0, 3), (0, 4), (1, 3)):
+        drawn(head(), step=step, seed=seed)
+    assert [options["seed"] for options, _ in calls] == [3, 3, 4, 4]
 
 
-def test_each_tile_says_the_probability_of_its_class(tmp_path, painted, panels):
-    """Of the finished picture, in the input's own normalisation."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run of two epochs, what it kept, and the events of the run that goes on from it."""
+    folder, first, second = tmp_path_factory.mktemp("run"), ClassSynthesisLogger(**FEW), ClassSynthesisLogger(**FEW)
+    run = trainer(folder, [first])
+    run.fit(Lit(), loader(), loader())
+    run.save_checkpoint(folder / "saved.ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        starts, original = [], class_synthesis.synthesize
+        patch.setattr(
+            class_synthesis, "synthesize", lambda *args, **options: starts.append(options) or original(*args, **options)
+        )
+        later = trainer(folder, [second], max_epochs=3)
+        later.fit(Lit(), loader(), loader(), ckpt_path=str(folder / "saved.ckpt"))
+    return Events(folder / "run/version_0"), first.runner.state.pictures["synthesis/classes"], starts
+
+
+def test_a_sheet_a_film_strip_and_a_scalar_are_logged(saved):
+    events, *_ = saved
+    assert events.image_tags == ["synthesis/classes", "synthesis/classes/history"]
+    steps = [events.image_steps(tag) for tag in events.image_tags]
+    assert [*steps, events.scalar_steps("synthesis/classes/probability")] == [[0, 3, 7]] * 3
+
+
+def test_a_resumed_run_is_warm_started_from_the_images_before(saved):
+    _, pictures, (options,) = saved
+    assert options["steps"] == 2
+    middle = pictures.mean(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(options["start"], middle + 0.75 * (pictures - middle), rtol=1e-3, atol=1e-3)
+
+
+# What the captions say.
+
+
+def test_each_tile_says_the_probability_of_its_class(calls):
+    """Of the finished image, normalised as the network expects it."""
     images, labels = dataset(8).tensors
-    probe = Probe(images, labels, mean=(0.5, 0.4, 0.3), std=0.5)
-    module = Lit()
-    fitted(tmp_path, ClassSynthesisLogger(probe=probe, per_class=True, warm_start=False, **FEW), module)
-    options, pictures = painted[-1]
-    mean = torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+    network, mean = small_network(), torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+    panel, found = drawn(network, Probe(images, labels, mean=(0.5, 0.4, 0.3), std=0.5), per_class=True)
+    options, pictures = calls[-1]
     with torch.no_grad():
-        chances = module.eval()((pictures - mean) / 0.5).softmax(dim=1)
+        probabilities = network((pictures - mean) / 0.5).softmax(dim=1)
     assert options["target"] == list(range(CLASSES))
-    panel, *scalars = panels[-1]
-    for label, caption in enumerate(words(panel)):
-        assert caption[0].split()[1] == f"{chances[label, label]:.2f}"
-        seen = int(chances[label].argmax())
-        assert caption[1:] == ([] if seen == label else [f"seen as {seen}"])
-        assert caption[0].startswith("✓" if seen == label else "✗")
-    own = chances.diagonal().tolist()
-    assert [scalar.tag for scalar in scalars] == [
-        "synthesis/classes/probability", *(f"synthesis/classes/probability/{label}" for label in range(CLASSES))
-    ]  # fmt: skip
-    assert [scalar.value for scalar in scalars] == pytest.approx([sum(own) / len(own), *own], abs=1e-5)
+    for label, caption in enumerate(texts(panel.captions)):
+        predicted = int(probabilities[label].argmax())
+        assert caption[0].split()[1] == f"{probabilities[label, label]:.2f}"
+        assert caption[1:] == ([] if predicted == label else [f"predicted {predicted}"])
+        assert caption[0].startswith("✓" if predicted == label else "✗")
+    own = probabilities.diagonal().tolist()
+    expected = {f"synthesis/classes/probability/{label}": own[label] for label in range(CLASSES)}
+    assert found == pytest.approx({"synthesis/classes/probability": sum(own) / len(own), **expected}, abs=1e-5)
 
 
-def test_copies_stand_side_by_side(tmp_path, painted, panels):
-    fitted(tmp_path, ClassSynthesisLogger(classes=[2, 0], copies=3, **FEW))
-    _, pictures = painted[0]
-    assert len(pictures) == 6
-    assert [label[0].text for label in panels[0][0].labels] == ["2", "2", "2", "0", "0", "0"]
-    assert painted[0][0]["copies"] == 3
+def test_the_activation_of_a_unit(calls):
+    network = small_network()
+    panel, found = drawn(network, layer="0", units=[4])
+    options, pictures = calls[-1]
+    with torch.no_grad():
+        activation = network[0]((pictures - options["mean"]) / options["std"])[:, 4].mean()
+    assert texts(panel.captions) == [[f"activation {float(activation):.3g}"]]
+    assert found == {}
+
+
+def test_a_network_that_has_diverged_is_marked():
+    network = small_network()
+    nn.init.constant_(network[-1].weight, torch.nan)
+    panel, found = drawn(network)
+    assert texts(panel.captions) == [["output is not finite"]] * CLASSES
+    assert found["synthesis/classes/probability"] != found["synthesis/classes/probability"]
+
+
+def test_images_that_are_not_finite_are_no_start(monkeypatch):
+    callback = ClassSynthesisLogger(**FEW)
+    monkeypatch.setattr(class_synthesis, "synthesize", lambda *_, **__: torch.full((CLASSES, 3, 12, 12), torch.nan))
+    drawn(small_network(), callback=callback)
+    assert callback.runner.state.pictures == {}
+
+
+def test_one_score_for_each_picture_has_no_probability():
+    panel, found = drawn(head(1))
+    ((caption,),) = texts(panel.captions)
+    assert caption.startswith("score ")
+    assert found == {}
+
+
+# What is synthesised.
 
 
 @pytest.mark.parametrize(
     ("options", "tag", "names"),
     [
-        ({"layer": "network.0", "units": [4, 1]}, "synthesis/network.0", ["channel 4", "channel 1"]),
-        ({"layer": "network.0", "units": [4], "position": [2, 3]}, "synthesis/network.0", ["channel 4"]),
-        ({"layer": "network.0"}, "synthesis/network.0", ["all channels"]),
-        ({"target": lambda output: output[:, 0] - output[:, 1]}, "synthesis/target", ["the target given"]),
+        ({"layer": "0", "units": [4, 1]}, "synthesis/0", ["channel 4", "channel 1"]),
+        ({"layer": "0", "units": [4], "position": [2, 3]}, "synthesis/0", ["channel 4"]),
+        ({"layer": "0"}, "synthesis/0", ["all channels"]),
+        ({"target": lambda output: output[:, 0] - output[:, 1]}, "synthesis/target", ["the given target"]),
         ({"target": 1}, "synthesis/classes", ["1"]),
         ({"target": [2, 2, 0, 1, 1, 2, 0, 0]}, "synthesis/classes", ["2", "0", "1"]),
         ({"target": "label"}, "synthesis/classes", ["0", "1", "2", "3"]),
+        ({"classes": (2, 0)}, "synthesis/classes", ["2", "0"]),
+        ({"classes": range(2)}, "synthesis/classes", ["0", "1"]),
     ],
 )
-def test_what_is_painted(options, tag, names, tmp_path, panels):
-    events = fitted(tmp_path, ClassSynthesisLogger(**options, **FEW))
-    assert events.image_tags == [tag, f"{tag}/history"]
-    assert [label[0].text for label in panels[0][0].labels] == names
+def test_what_is_synthesised(options, tag, names):
+    panel, _ = drawn(small_network(), **options)
+    assert panel.tag == tag
+    assert [label[0].text for label in panel.labels] == names
 
 
-def test_what_a_unit_answers_is_said(tmp_path, painted, panels):
-    module = Lit()
-    fitted(tmp_path, ClassSynthesisLogger(layer="network.0", units=[4], warm_start=False, **FEW), module)
-    probe_mean = painted[-1][0]["mean"], painted[-1][0]["std"]
-    inputs = (painted[-1][1] - probe_mean[0]) / probe_mean[1]
-    with torch.no_grad():
-        answer = module.eval().network[0](inputs)[:, 4].mean()
-    assert words(panels[-1][0]) == [[f"answers {float(answer):.3g}"]]
+def test_copies_are_beside_each_other(calls):
+    panel, _ = drawn(small_network(), classes=[2, 0], copies=3)
+    options, pictures = calls[-1]
+    assert (len(pictures), options["copies"]) == (6, 3)
+    assert [label[0].text for label in panel.labels] == ["2", "2", "2", "0", "0", "0"]
 
 
-def test_ten_of_many_classes_those_of_the_probe_first(tmp_path, painted):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 40))
-    images, _ = dataset(4).tensors
-    probe = Probe(images, torch.tensor([30, 7, 30, 12]))
-    fitted(tmp_path, ClassSynthesisLogger(probe=probe, **FEW), Lit(network))
-    assert [options["target"] for options, _ in painted] == [[0, 1, 2, 3, 4, 5, 6, 7, 12, 30]] * 3
-
-
-def test_a_network_that_diverges_is_marked(tmp_path, panels):
-    class Diverging(Lit):
-        def on_train_epoch_end(self):
-            nn.init.constant_(self.network[-1].weight, torch.nan)
-
-    events = fitted(tmp_path, ClassSynthesisLogger(**FEW), Diverging())
-    assert events.image_steps("synthesis/classes") == [0, 3, 7]
-    assert words(panels[-1][0]) == [["output is not finite"]] * CLASSES
-    assert torch.isnan(torch.tensor(events.scalars("synthesis/classes/probability")[-1]))
-
-
-def test_one_score_for_each_picture(tmp_path, panels):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
-
-    class Regression(Lit):
-        def training_step(self, batch, batch_idx):
-            return self(batch[0]).square().mean()
-
-        def validation_step(self, batch, batch_idx):
-            self(batch[0])
-
-    fitted(tmp_path, ClassSynthesisLogger(**FEW), Regression(network))
-    (caption,) = words(panels[-1][0])
-    assert caption[0].startswith("answers ")
+def test_of_many_classes_ten_those_of_the_probe_first(calls):
+    probe = Probe(dataset(4).tensors[0], torch.tensor([30, 7, -1, 12]))
+    callback = ClassSynthesisLogger(**FEW)
+    for _ in range(2):
+        drawn(head(40), probe, callback=callback)
+    assert [options["target"] for options, _ in calls] == [[0, 1, 2, 3, 4, 5, 6, 7, 12, 30]] * 2
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6])
-def test_any_number_of_channels(channels, tmp_path, panels):
-    network = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
-    data = loader(dataset(24, channels))
-    run = trainer(tmp_path, [ClassSynthesisLogger(**FEW)])
-    run.fit(Lit(network), data, data)
-    assert panels[-1][0].values.shape == (CLASSES, 3, 12, 12)
+def test_any_number_of_channels(channels):
+    panel, _ = drawn(head(channels=channels), Probe(torch.rand(2, channels, 12, 12)))
+    assert panel.values.shape == (CLASSES, 3, 12, 12)
 
 
-def test_a_size_of_ones_own(tmp_path, panels):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
-    fitted(tmp_path, ClassSynthesisLogger(size=20, **FEW), Lit(network))
-    assert panels[-1][0].values.shape == (CLASSES, 3, 20, 20)
+def test_a_custom_size():
+    assert drawn(head(), size=20)[0].values.shape == (CLASSES, 3, 20, 20)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_recipe_and_its_options_are_used(recipe, calls):
+    panel, _ = drawn(head(), recipe=recipe)
+    assert type(calls[-1][0]["recipe"]) is RECIPES[recipe].recipe
+    assert panel.notes[0].endswith(f"recipe: {recipe}")
+
+
+def test_options_reach_the_recipe(calls):
+    drawn(head(), recipe_options={"turn": 7.0})
+    assert calls[-1][0]["recipe"].turn == 7.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"classes": [0, 1, 2, 3]}, {"classes": [1, 2], "copies": 2}, {"layer": "3"}, {"layer": "3", "units": [1, 5]}],
+    ids=str,
+)
+def test_the_estimated_passes_are_about_those_made(options):
+    """A forward pass alone counts a third."""
+    network, made, callback = small_network(), [], ClassSynthesisLogger(**{**FEW, **options, "steps": 16})
+
+    def count(module, inputs, output):
+        made.append(len(inputs[0]) / 3)
+        if output.requires_grad:
+            output.register_hook(lambda gradient: made.append(2 * len(gradient) / 3))
+
+    network[0].register_forward_hook(count)
+    list(callback.draw(make_context(network, PROBE, callback)))
+    assert 0.6 < sum(made) / callback.estimated_passes(network, PROBE.images) < 1.7
+
+
+# What is invalid.
 
 
 @pytest.mark.parametrize(
@@ -224,7 +271,7 @@ def test_a_size_of_ones_own(tmp_path, panels):
         ({"recipe_options": {"crop": [0.0, 1.0]}}, ValueError, "crop"),
     ],
 )
-def test_wrong_arguments(options, error, message):
+def test_invalid_arguments(options, error, message):
     with pytest.raises(error, match=message):
         ClassSynthesisLogger(**options)
 
@@ -232,17 +279,20 @@ def test_wrong_arguments(options, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": [4]}, "outside the model's 4 classes"),
-        ({"layer": "network.0", "units": [99]}, "99"),
+        ({"classes": [4]}, r"classes=\[4\] are not all among the 4 classes of the model; give some of 0 to 3"),
+        ({"layer": "network.0", "units": [99]}, r"units=\[99\] are not all among the 6 channels of layer='network.0'"),
         ({"layer": "nine"}, "layer='nine' is not in Lit"),
     ],
 )
-def test_what_does_not_fit_the_network_fails_at_once(options, message, tmp_path):
+def test_what_does_not_fit_the_network_ends_the_run_at_once(options, message, tmp_path):
+    module = Lit()
     with pytest.raises(ValueError, match=message):
-        fitted(tmp_path, ClassSynthesisLogger(**options, **{**FEW, "on_error": "warn"}))
+        trainer(tmp_path, [ClassSynthesisLogger(**options)]).fit(module, loader(), loader())
+    assert not module.losses
 
 
-def test_a_size_that_the_network_does_not_take_fails_at_once(tmp_path):
+def test_a_size_that_the_network_does_not_accept_is_an_error_at_once():
     network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(600, CLASSES))
-    with pytest.raises(ValueError, match="size=20"):
-        fitted(tmp_path, ClassSynthesisLogger(size=20), Lit(network))
+    callback = ClassSynthesisLogger(size=20)
+    with pytest.raises(ValueError, match="size=20: Sequential does not run on images of this size"):
+        callback.check_images(make_context(network, PROBE, callback))

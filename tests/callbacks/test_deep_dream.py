@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import nn
+from torchvision.models import ResNet
+from torchvision.models.resnet import BasicBlock
 
 from lightning_viz import DeepDreamLogger, Probe
 from lightning_viz.methods import activations, deep_dream
 
 from ..support import Events, Lit, dataset, loader, small_network, trainer
+from .context import by_tag, draw, make_context, texts
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
+QUICK = {"steps": 2, "octaves": 1}
 
 
 def make_probe(size=16):
@@ -18,24 +21,21 @@ def make_probe(size=16):
     return Probe((pictures - mean) / std, torch.arange(3), mean=MEAN, std=STD)
 
 
-def drawn(network, *arguments, probe=None, callback=None, **options):
-    """The panel, drawn as the guard would have it."""
-    callback, probe = callback or DeepDreamLogger(*arguments, **options), probe or make_probe()
-    network.eval()
-    callback.begin(network, probe)
-    (panel,) = callback.draw(network, probe)
+def drawn(network, *arguments, probe=None, **options):
+    """The panel."""
+    (panel,) = draw(DeepDreamLogger(*arguments, **options), network, probe or make_probe())
     return panel
 
 
 # What is shown.
 
 
-def test_the_dreams_of_the_probe_are_shown_in_their_own_colours():
+def test_the_changed_pictures_are_shown_denormalised():
     network, probe = small_network().eval(), make_probe()
     panel = drawn(network, "2", probe=probe, method_options={"steps": 3})
-    dreams = deep_dream(network, probe.images, layer="2", steps=3, mean=MEAN, std=STD)
+    changed = deep_dream(network, probe.images, layer="2", steps=3, mean=MEAN, std=STD)
     tiles = panel.painter(panel.values.numpy())
-    assert np.abs(tiles.astype(int) - probe.shown(dreams)).max() <= 1
+    assert np.abs(tiles.astype(int) - probe.to_pixels(changed)).max() <= 1
     assert np.abs(tiles.astype(int) - probe.pictures).max() > 20
     assert (panel.beside == probe.pictures).all()
 
@@ -47,21 +47,29 @@ def test_no_steps_show_the_pictures():
     assert [caption[-1].text for caption in panel.captions] == ["×1.00"] * 3
 
 
-def test_captions_say_what_rose():
+@pytest.mark.parametrize("channel", [None, 3], ids=["layer", "channel"])
+def test_captions_say_by_how_much_it_grew(channel):
     network, probe = small_network().eval(), make_probe()
-    layer, channel = drawn(network, "5", probe=probe), drawn(network, "5", 3, probe=probe)
-    assert (layer.tag, channel.tag) == ("deepdream/5", "deepdream/5/3")
-    before = activations(network, probe.images, "5")
-    for panel, measure in (
-        (layer, lambda maps: maps.square().sum(dim=(1, 2, 3)).sqrt()),
-        (channel, lambda maps: maps[:, 3].mean(dim=(1, 2))),
-    ):
-        options = {"channel": 3} if panel is channel else {}
-        dreams = deep_dream(network, probe.images, layer="5", mean=MEAN, std=STD, **options)
-        pairs = torch.stack([measure(before), measure(activations(network, dreams, "5"))], dim=1).tolist()
-        for caption, (low, high) in zip(panel.captions, pairs, strict=True):
-            assert high > low
-            assert caption[-1].text == (f"{low:.2g} → {high:.2g}" if options else f"×{high / low:.2f}")
+    panel = drawn(network, "5", channel, probe=probe)
+
+    def measure(images):
+        maps = activations(network, images, "5")
+        return maps[:, channel].mean(dim=(1, 2)) if channel else maps.square().sum(dim=(1, 2, 3)).sqrt()
+
+    changed = deep_dream(network, probe.images, layer="5", channel=channel, mean=MEAN, std=STD)
+    pairs = zip(measure(probe.images).tolist(), measure(changed).tolist(), strict=True)
+    assert panel.tag == ("deepdream/5/3" if channel else "deepdream/5")
+    for caption, (low, high) in zip(panel.captions, pairs, strict=True):
+        assert high > low
+        assert caption[-1].text == (f"{low:.2g} → {high:.2g}" if channel else f"×{high / low:.2f}")
+
+
+def test_predictions_are_those_of_the_original_pictures():
+    network, probe = small_network(), make_probe()
+    panel = drawn(network, probe=probe, method_options=QUICK)
+    expected = make_context(network, probe).captions
+    assert [caption[:-1] for caption in panel.captions] == list(expected)
+    assert "predictions are of the original pictures" in panel.notes
 
 
 @pytest.mark.parametrize("maximum", [1, 255])
@@ -79,38 +87,48 @@ def test_data_of_any_range_may_use_all_colours(maximum):
 @pytest.mark.parametrize(
     ("network", "layer"),
     [
-        (torchvision.models.resnet18(), "layer3"),
+        (ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4), "layer3"),
         (small_network(), "5"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "0"),
     ],
     ids=["of four", "of two", "of one"],
 )
 def test_the_default_is_a_late_layer(network, layer):
-    assert drawn(network, probe=make_probe(64), method_options={"steps": 1}).tag == f"deepdream/{layer}"
+    panel = drawn(network, probe=make_probe(48), method_options={"steps": 0, "octaves": 1})
+    assert panel.tag == f"deepdream/{layer}"
 
 
-def test_the_default_is_stayed_with_after_a_resume(tmp_path, monkeypatch):
-    first, second = DeepDreamLogger(), DeepDreamLogger()
-    run = trainer(tmp_path, [first], max_epochs=1)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run of a default and two given layers, with its checkpoint."""
+    folder, options = tmp_path_factory.mktemp("run"), {"method_options": QUICK, "on_error": "raise"}
+    callbacks = [
+        DeepDreamLogger(**options),
+        DeepDreamLogger("network.2", **options),
+        DeepDreamLogger("5", 1, **options),
+    ]
+    run = trainer(folder, callbacks, max_epochs=1)
     run.fit(Lit(), loader(), loader())
-    run.save_checkpoint(tmp_path / "saved.ckpt")
-    monkeypatch.setattr("lightning_viz.callbacks.deep_dream.layers_over_depth", lambda *_: ["network.0"])
-    go_on = trainer(tmp_path, [second], max_epochs=2)
-    go_on.fit(Lit(), loader(), loader(), ckpt_path=str(tmp_path / "saved.ckpt"))
-    tags = ["deepdream/network.5", "deepdream/network.5/history"]
-    assert [Events(tmp_path / f"run/version_{version}").image_tags for version in (0, 1)] == [tags, tags]
+    run.save_checkpoint(folder / "saved.ckpt")
+    return folder
 
 
-def test_layers_and_channels_stand_side_by_side(tmp_path):
-    callbacks = [DeepDreamLogger("network.2"), DeepDreamLogger("network.5"), DeepDreamLogger("network.5", 1)]
-    trainer(tmp_path, callbacks, max_epochs=1).fit(Lit(), loader(), loader())
-    tags = Events(tmp_path / "run/version_0").image_tags
+def test_layers_and_channels_have_panels_beside_each_other(saved):
+    tags = Events(saved / "run/version_0").image_tags
     assert [tag for tag in tags if not tag.endswith("/history")] == [
-        "deepdream/network.2", "deepdream/network.5", "deepdream/network.5/1"
+        "deepdream/network.5", "deepdream/network.2", "deepdream/5/1"
     ]  # fmt: skip
 
 
-# What cannot be meant, or be shown.
+def test_the_default_stays_after_a_resume(saved, monkeypatch):
+    monkeypatch.setattr("lightning_viz.callbacks.deep_dream.layers_over_depth", lambda *_: ["network.0"])
+    run = trainer(saved, [DeepDreamLogger(method_options=QUICK, on_error="raise")], max_epochs=2)
+    run.fit(Lit(), loader(), loader(), ckpt_path=str(saved / "saved.ckpt"))
+    tags = ["deepdream/network.5", "deepdream/network.5/history"]
+    assert Events(saved / "run/version_1").image_tags == tags
+
+
+# What is invalid, or cannot be shown.
 
 
 @pytest.mark.parametrize(
@@ -119,11 +137,11 @@ def test_layers_and_channels_stand_side_by_side(tmp_path):
         ({"layer": ["layer3"]}, TypeError, r"layer=\['layer3'\] is list; give a dotted name"),
         ({"channel": -1}, ValueError, "channel=-1 is too small"),
         ({"channel": "loud"}, TypeError, "channel='loud'"),
-        ({"method_options": {"iterations": 3}}, ValueError, r"\['iterations'\], and deep_dream takes .*'steps'"),
+        ({"method_options": {"iterations": 3}}, ValueError, r"\['iterations'\], and deep_dream has no such option; .*'steps'"),
         ({"method_options": {"mean": 0.5}}, ValueError, r"\['mean'\]"),
     ],
-)
-def test_arguments_that_cannot_be_meant(options, error, message):
+)  # fmt: skip
+def test_invalid_arguments(options, error, message):
     with pytest.raises(error, match=message):
         DeepDreamLogger(**options)
 
@@ -131,41 +149,62 @@ def test_arguments_that_cannot_be_meant(options, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "layer9"}, "layer='layer9' is not in Lit"),
-        ({"layer": "network.5", "channel": 8}, "channel=8 is outside the 8 channels"),
+        ({"layer": "5", "channel": 8}, "channel=8 is outside the 8 channels"),
         ({"channel": 8}, "channel=8 is outside the 8 channels"),
-        ({"method_options": {"steps": -1}}, "steps=-1 makes no dream"),
-        ({"method_options": {"octaves": 0}}, "octaves=0 makes no dream"),
+        ({"method_options": {"steps": -1}}, "steps=-1 is out of range; give 0 or more"),
+        ({"method_options": {"octaves": 0}}, "octaves=0 is out of range; give 1 or more"),
     ],
 )
-def test_what_does_not_fit_is_said_before_the_first_step(options, message, tmp_path):
-    module = Lit()
+def test_what_does_not_fit_is_an_error_before_the_first_drawing(options, message):
+    callback = DeepDreamLogger(**options)
     with pytest.raises(ValueError, match=message):
-        trainer(tmp_path, [DeepDreamLogger(**options)]).fit(module, loader(), loader())
+        callback.check_images(make_context(small_network(), make_probe(), callback))
+
+
+def test_before_the_first_step_the_run_ends_with_the_error(tmp_path):
+    module = Lit()
+    with pytest.raises(ValueError, match=r"channel=8 is outside the 8 channels of layer='network\.5'"):
+        trainer(tmp_path, [DeepDreamLogger("network.5", 8)]).fit(module, loader(), loader())
     assert not module.losses
 
 
-def test_a_network_without_maps_is_said_and_trains_on(tmp_path, our_warnings):
+def test_a_network_without_maps_is_reported_and_trains_on(tmp_path, our_warnings):
     module = Lit(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)))
-    trainer(tmp_path, [DeepDreamLogger()]).fit(module, loader(), loader())
+    trainer(tmp_path, [DeepDreamLogger()], max_epochs=1).fit(module, loader(), loader())
     (warning,) = our_warnings()
     assert "no layer with a height and a width" in warning
-    assert len(module.losses) == 8
+    assert len(module.losses) == 4
 
 
 def test_a_network_that_is_not_finite_is_marked():
     network = small_network()
     network[3].weight.data[2] = torch.nan
-    panel = drawn(network, "5")
+    panel = drawn(network, "5", method_options=QUICK)
     assert [caption[-1].text for caption in panel.captions] == ["not finite"] * 3
     assert panel.values.isnan().all()
 
 
-def test_a_dead_layer_leaves_the_pictures(tmp_path):
+def test_a_dead_layer_leaves_the_pictures():
     network, probe = small_network(), Probe(dataset().tensors[0][:2])
     with torch.no_grad():
         network[4].weight.fill_(0)
         network[4].bias.fill_(-1)
     panel = drawn(network, "5", probe=probe, method_options={"octaves": 1})
     assert (panel.painter(panel.values.numpy()) == probe.pictures).all()
-    assert [caption[-1].text for caption in panel.captions] == ["0 → 0"] * 2
+    assert [caption[-1] for caption in texts(panel.captions)] == ["0 → 0"] * 2
+
+
+@pytest.mark.parametrize("options", [{}, {"octaves": 1}, {"octaves": 2, "steps": 3}], ids=str)
+def test_the_estimated_passes_are_those_made(options):
+    """A smaller octave counts by its area; the few forward passes beside the ascent are not estimated."""
+    network, probe, made = small_network(), make_probe(48), []
+
+    def count(module, inputs, output):
+        if output.requires_grad:
+            share = inputs[0][:, 0].numel() / 48**2
+            output.register_hook(lambda gradient: made.append(share))
+
+    network[0].register_forward_hook(count)
+    callback = DeepDreamLogger("5", method_options=options or None)
+    assert set(by_tag(draw(callback, network, probe))) == {"deepdream/5"}
+    assert sum(made) == pytest.approx(callback.estimated_passes(network, probe.images), rel=0.05)

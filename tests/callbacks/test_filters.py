@@ -146,7 +146,7 @@ def test_a_network_without_convolutions_fails_when_it_is_drawn_only():
     callback.check(WITHOUT_CONVOLUTION)
     ctx = make_context(WITHOUT_CONVOLUTION, PROBE, callback)
     callback.check_images(ctx)
-    with pytest.raises(ValueError, match="Sequential has no nn.Conv2d; name the layer to use"):
+    with pytest.raises(ValueError, match=r"Sequential has no nn\.Conv2d; name the layer to use"):
         list(callback.draw(ctx))
 
 

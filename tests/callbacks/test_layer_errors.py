@@ -67,7 +67,7 @@ def test_a_layer_that_does_not_run(kind, option):
 
 @pytest.mark.parametrize("kind", SEVERAL)
 def test_of_several_layers_the_wrong_one_is_named(kind):
-    with pytest.raises(ValueError, match="^layers='nine' is not in Network"):
+    with pytest.raises(ValueError, match=r"^layers='nine' is not in Network"):
         kind(layers=["one.0", "nine"]).check(Network())
 
 
