@@ -76,7 +76,7 @@ class ActivationLogger(VizCallback):
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        if isinstance(channels, str) and channels not in RANKINGS:
+        if channels is None or (isinstance(channels, str) and channels not in RANKINGS):
             raise ValueError(
                 f"channels={describe_value(channels)} is unknown; choose {' or '.join(map(repr, RANKINGS))}, or give a list "
                 "of indices"

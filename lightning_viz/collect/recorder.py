@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,30 +59,24 @@ class Recording:
 
 @dataclass(eq=False)
 class ForwardRecorder:
-    """Records the forward passes of one loop for all recordings.
+    """Records the forward passes of one loop for all recordings."""
 
-    Args:
-        network: what returns the scores.
-        unpack: from a batch to images and labels.
-        recordings: one for each callback, in the same order in every process.
-        rerun: where the loop's own passes are compiled and skip hooks: the guard under which each batch is run once more.
-    """
-
-    network: nn.Module
+    network: nn.Module  #: returns the scores
     unpack: Unpack
-    recordings: Sequence[Recording]
+    recordings: Sequence[Recording]  #: one for each callback, in the same order in every process
+    #: Where the loop's own passes are compiled and skip hooks: the guard under which each batch is run once more.
     rerun: Callable[[], AbstractContextManager[None]] | None = None
     seconds: float = 0.0  #: that the loop waited
     _images: Tensor | None = None
     _scores: Tensor | None = None
     _outputs: list[nn.Module] = field(default_factory=list)
     _hooks: list[Any] = field(default_factory=list)
-    _done: dict[int, int] = field(default_factory=dict)
+    _done: dict[int, int] = field(default_factory=dict)  #: samples so far, by loader
     _timing: bool = False
 
     def open(self, batch: Any) -> None:
         """Attach the hooks. Runs the first image of the batch to find which modules return the scores."""
-        with self._timed(), self._shared():
+        with self._working():
             image = self.unpack(batch)[0][:1]
             self._outputs = modules_returning_scores(self.network, image)
             for recording in self._active:
@@ -91,9 +86,9 @@ class ForwardRecorder:
 
     def start(self, batch: Any) -> None:
         """Before a batch goes through the network."""
-        if not self._active:
-            return
-        with self._timed(), self._shared():
+        with self._working():
+            if not self._active:
+                return
             self._images, self._scores = self.unpack(batch)[0], None
             for recording in self._active:
                 recording._values = {}
@@ -105,9 +100,9 @@ class ForwardRecorder:
 
     def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, positions: Positions | None = None) -> None:
         """After it has. `positions` are its samples' in the data, where it is not the loader's next batch."""
-        if not self._active:
-            return
-        with self._timed(), self._shared():
+        with self._working():
+            if not self._active:
+                return
             images, labels = self.unpack(batch)
             done = self._done.get(loader, 0)
             self._done[loader] = done + len(images)
@@ -133,7 +128,7 @@ class ForwardRecorder:
         states: list[list[Any]] = [[] for _ in self.recordings]
         for recording, state in zip(self.recordings, states, strict=True):
             recording.attempt(lambda r=recording, s=state: s.extend(one.state() for one in r.accumulators))
-        own = [(_describe(recording.error), recording.complete) for recording in self.recordings]
+        own = [(one.error and f"{type(one.error).__name__}: {one.error}", one.complete) for one in self.recordings]
         for recording, reports in zip(self.recordings, zip(*gather_to_all(own), strict=True), strict=True):
             recording.complete = all(complete for _, complete in reports)
             causes = [cause for cause, _ in reports if cause is not None]
@@ -149,25 +144,18 @@ class ForwardRecorder:
 
     @property
     def _active(self) -> list[Recording]:
-        """What still records."""
         return [one for one in self.recordings if one.accumulators and one.error is None]
 
     @contextmanager
-    def _shared(self) -> Iterator[None]:
-        """An error in what all recordings share is an error of each, and ends the recording."""
+    def _working(self) -> Iterator[None]:
+        """Counts the seconds of the outermost call. An error in what all recordings share is an error of each."""
+        outermost, self._timing, start = not self._timing, True, time.perf_counter()
         try:
             yield
         except Exception as error:
             self.close()
             for recording in self._active:
                 recording.error = error
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Counts the seconds of the outermost call."""
-        outermost, self._timing, start = not self._timing, True, time.perf_counter()
-        try:
-            yield
         finally:
             if outermost:
                 self._timing = False
@@ -178,33 +166,25 @@ class ForwardRecorder:
             self._hooks.append(module.register_forward_hook(lambda _m, _i, output: self._keep_scores(output)))
         for recording in self._active:
             for name, point in recording._points.items():
-                self._hooks.append(self._attach_point(recording, name, point))
+                keep = partial(self._keep_value, recording, name, point)
+                if point.of_input:
+                    hook = point.module.register_forward_pre_hook(lambda _m, inputs, keep=keep: keep(*inputs[:1]))
+                else:
+                    hook = point.module.register_forward_hook(lambda _m, _i, output, keep=keep: keep(output))
+                self._hooks.append(hook)
 
-    def _attach_point(self, recording: Recording, name: str, point: HookPoint) -> Any:
-        def keep(activation: Any) -> None:
-            with self._timed():
-                recording.attempt(self._keep_value, recording, name, point, activation)
-
-        if point.of_input:
-            return point.module.register_forward_pre_hook(lambda _m, inputs: keep(inputs[0] if inputs else None))
-        return point.module.register_forward_hook(lambda _m, _i, output: keep(output))
-
-    def _keep_value(self, recording: Recording, name: str, point: HookPoint, activation: Any) -> None:
+    def _keep_value(self, recording: Recording, name: str, point: HookPoint, activation: Any = None) -> None:
         images = self._images
         if images is not None and isinstance(activation, Tensor) and activation.shape[:1] == images.shape[:1]:
-            with torch.no_grad():
-                recording._values[name] = point.reduce(activation, images)
+            with self._working(), torch.no_grad():
+                recording.attempt(lambda: recording._values.update({name: point.reduce(activation, images)}))
 
     def _keep_scores(self, output: Any) -> None:
         # Where the LightningModule is called for a whole validation step, it returns none: a TypeError.
-        with self._timed(), self._shared(), suppress(TypeError):
+        with self._working(), suppress(TypeError):
             scores = logits(output)
             if self._images is not None and scores.ndim == 2 and len(scores) == len(self._images):
                 self._scores = scores.detach()
-
-
-def _describe(error: Exception | None) -> str | None:
-    return None if error is None else f"{type(error).__name__}: {error}"
 
 
 def modules_returning_scores(network: nn.Module, images: Tensor) -> list[nn.Module]:

@@ -1,7 +1,9 @@
 """Training is bit-identical with the whole suite attached and without, in whatever way Lightning trains."""
 
+import random
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning.callbacks import (
@@ -55,13 +57,6 @@ def train(folder, watched, others=None, every_n_train_steps=None, history=0, **o
     return train_carefully(folder, [*suite, *([others()] if others else [])], **options)
 
 
-def resume(folder, first, second):
-    """What training left that was cut in two, each half watched or not."""
-    saving = partial(ModelCheckpoint, folder, filename="half")
-    train(folder / "half", first, saving, history=2, enable_checkpointing=True, max_epochs=1)
-    return train(folder, second, ckpt_path=str(folder / "half.ckpt"), seed=None, history=2, max_epochs=2)
-
-
 def check(undisturbed, watched, folder):
     assert differences(undisturbed, watched) == []
     assert {tag.split("/")[0] for tag in Events(folder / "run/version_0").image_tags} == SUITE
@@ -76,10 +71,37 @@ def test_training_is_bit_identical(options, tmp_path):
     check(undisturbed, train(tmp_path / "with", True, **options), tmp_path / "with")
 
 
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """The first half of a training that is cut in two, not watched and watched: what it left, and its folder."""
+
+    def half(folder, watched):
+        saving = partial(ModelCheckpoint, folder, filename="half")
+        return train(folder, watched, saving, history=2, enable_checkpointing=True, max_epochs=1), folder
+
+    return {watched: half(tmp_path_factory.mktemp("half"), watched) for watched in (False, True)}
+
+
+def resume(folder, half, watched):
+    """What the second half left, with the random numbers as the first left them."""
+    found, checkpoint = half
+    random.setstate(found["python"])
+    np.random.set_state(tuple(found["numpy"]))
+    torch.set_rng_state(found["torch"])
+    return train(folder, watched, ckpt_path=str(checkpoint / "half.ckpt"), seed=None, history=2, max_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def resumed(halves, tmp_path_factory):
+    """What a resumed training leaves that is never watched."""
+    return resume(tmp_path_factory.mktemp("resumed"), halves[False], False)
+
+
 @pytest.mark.parametrize(
     ("first", "second"), [(True, True), (False, True), (True, False)], ids=["both", "the second", "the first"]
 )
-def test_training_that_is_resumed_is_bit_identical(first, second, tmp_path):
+def test_training_that_is_resumed_is_bit_identical(first, second, halves, resumed, tmp_path):
     """With the callbacks in both halves, or in one."""
-    undisturbed, watched = resume(tmp_path / "without", False, False), resume(tmp_path / "with", first, second)
-    check(undisturbed, watched, tmp_path / ("with" if second else "with/half"))
+    watched = resume(tmp_path, halves[first], second)
+    check(resumed, watched, tmp_path if second else halves[first][1])
+    assert differences(halves[False][0], halves[True][0]) == ["other callbacks"]  # the folders of the checkpoints

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -20,13 +22,14 @@ from lightning_viz import (
     VizCallback,
     viz_callbacks,
 )
+from lightning_viz.methods.attribution.registry import CAM_METHODS, PIXEL_METHODS
 
 from ..support import CALLBACKS
 
 FUZZ = settings(
     max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-REMEDY = r"give|choose|must be"
+REMEDY = r"give|choose|must be|leave it out"
 
 
 class Odd:
@@ -49,6 +52,8 @@ ODDITIES = [
     lambda: np.zeros(3), lambda: np.array("label"), lambda: np.int64(3), lambda: np.float32(0.5),
     lambda: Probe.hardest(), lambda: Probe, lambda: (lambda *given: None), lambda: "x" * 10_000, lambda: [7] * 10_000,
     lambda: {"steps": 4}, lambda: {"samples": -1}, lambda: {"samples": 8}, lambda: {"turn": 5.0}, lambda: {"crop": (0.5, 1.0)},
+    lambda: (0, 2), lambda: range(3), lambda: ("conv1", "fc"), lambda: ("change", "sanity"), lambda: (1, (2, 3)),
+    lambda: MappingProxyType({"steps": 4}), lambda: MappingProxyType({"samples": 8}), lambda: b"ab",
     lambda: {"crop": [2.0, 1.0]}, lambda: {1: 2}, lambda: {Ellipsis: None}, lambda: ["change", "sanity"], lambda: ["conv1", 3],
 ]  # fmt: skip
 WORDS = ["warn", "raise", "label", "gradient", "occlusion", "cam", "predicted", "active", "fourier", "classic", "a/b"]
@@ -101,10 +106,13 @@ def either(*kinds):
     return lambda value: any(kind(value) for kind in kinds)
 
 
+def listed(value):
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
 def list_of(kind, count=None):
-    return lambda value: (
-        type(value) is list and len(value) > 0 and all(map(kind, value)) and count in (None, len(value))
-    )
+    """Any sequence of these: Hydra's lists, tuples of YAML."""
+    return lambda value: listed(value) and len(value) > 0 and all(map(kind, value)) and count in (None, len(value))
 
 
 def number(value):
@@ -112,7 +120,9 @@ def number(value):
 
 
 def options_of(**kinds):
-    return lambda value: type(value) is dict and all(name in kinds and kinds[name](one) for name, one in value.items())
+    return lambda value: (
+        isinstance(value, Mapping) and all(name in kinds and kinds[name](one) for name, one in value.items())
+    )
 
 
 def shares(value):
@@ -141,7 +151,7 @@ COMMON = {
     "forward": either(none, callable),
     "unpack": either(none, callable),
 }
-TRUST = {"trust": either(none, lambda v: type(v) is list and all(map(one_of("change", "faithfulness", "sanity"), v)))}
+TRUST = {"trust": either(none, lambda v: listed(v) and all(map(one_of("change", "faithfulness", "sanity"), v)))}
 OPTIONS = {
     "FilterLogger": {"layers": LAYERS, "max_filters": whole(1)},
     "ActivationLogger": {
@@ -151,7 +161,7 @@ OPTIONS = {
     },
     "SaliencyLogger": TRUST
     | {
-        "method": one_of("gradient", "smoothgrad", "guided_backprop", "integrated_gradients", "occlusion"),
+        "method": one_of(*PIXEL_METHODS),
         "signed": flag,
         "method_options": either(
             none, options_of(samples=whole(-99), noise=number, batch_size=whole(0), seed=whole(-99))
@@ -160,7 +170,8 @@ OPTIONS = {
     "GradCAMLogger": TRUST
     | {
         "layers": LAYERS,
-        "method": one_of("gradcam", "cam", "gradcam++", "layercam", "hirescam"),
+        "method": one_of(*CAM_METHODS),
+        "method_options": either(none, options_of()),  # the default method has none
         "compare": either(none, one_of("predicted")),
         "reshape": either(none, callable),
     },
@@ -209,14 +220,22 @@ USUAL = {SaliencyLogger: {"method_options": {"method": "smoothgrad"}}, ClassSynt
 
 def test_every_option_is_here():
     for kind in CALLBACKS:
-        parameters = {
-            name
-            for each in kind.__mro__
-            if issubclass(each, VizCallback)
-            for name, one in inspect.signature(each.__init__).parameters.items()
-            if name != "self" and one.kind is not one.VAR_KEYWORD
-        }
+        parameters = {name for each in kind.__mro__ if issubclass(each, VizCallback) for name in _own_parameters(each)}
         assert parameters == {*COMMON, *OPTIONS[kind.__name__]}, kind
+        assert {*inspect.signature(kind).parameters} == parameters, kind  # what editors, jsonargparse and Hydra see
+
+
+def _own_parameters(kind):
+    """As they are written, without the signature that shows the inherited ones."""
+    code = kind.__init__.__code__
+    return code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+
+
+def plain(value):
+    """As it is stored, to be written to YAML and read back: lists and dicts."""
+    if listed(value):
+        return [plain(one) for one in value]
+    return {name: plain(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
 def refuses(make, name, value):
@@ -228,7 +247,7 @@ def refuses(make, name, value):
         written = repr(value)
     except RuntimeError:
         written = "Odd"
-    parts = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
+    parts = value if listed(value) else [*value, *value.values()] if isinstance(value, Mapping) else []
     words = [
         written,
         type(value).__name__,
@@ -249,7 +268,8 @@ def test_a_callback_takes_what_is_right_and_refuses_what_is_wrong(kind):
     def check(name, value):
         beside = USUAL.get(kind, {}).get(name, {})
         if options[name](value):
-            assert getattr(kind(**beside, **{name: value}), name) is value
+            stored = getattr(kind(**beside, **{name: value}), name)
+            assert stored is value or (stored == plain(value) and type(stored) is type(plain(value)))
         else:
             refuses(lambda: kind(**beside, **{name: value}), name, value)
 
@@ -260,21 +280,33 @@ def test_a_callback_takes_what_is_right_and_refuses_what_is_wrong(kind):
 @given(st.text(min_size=1, max_size=12), values)
 def test_an_unknown_name_is_refused(name, value):
     if name not in COMMON:
-        with pytest.raises(TypeError, match="unexpected keyword argument"):
+        with pytest.raises(TypeError, match=r"has no option .*; (closest|options): "):
             viz_callbacks(**{name: value})
+
+
+@pytest.mark.parametrize("kind", CALLBACKS)
+def test_a_misspelt_option_is_refused_with_the_closest_name(kind):
+    for name in inspect.signature(kind).parameters:
+        with pytest.raises(TypeError) as caught:
+            kind(**{f"{name}_": None})
+        assert f"{kind.__name__} has no option '{name}_'; closest: '{name}'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
         (ClassSynthesisLogger, {"units": [1]}, r"units=\[1\].* give its name as layer="),
-        (ClassSynthesisLogger, {"classes": [1], "layer": "a"}, r"classes=\[1\] and layer='a': give one"),
+        (
+            ClassSynthesisLogger,
+            {"classes": [1], "layer": "a"},
+            r"classes=\[1\] and layer='a' exclude each other; give one",
+        ),
         (ActivationLogger, {"channels": "a list of indices"}, "channels='a list of indices' is unknown; choose"),
         (EmbeddingProjectorLogger, {"dataloaders": 0}, "dataloaders=0 .*give"),
         (
             SaliencyLogger,
             {"method": "occlusion", "method_options": {"samples": 3}},
-            "occlusion takes .*; give some of these",
+            r"method_options has \['samples'\], and occlusion has no such option; choose from",
         ),
         (GradCAMLogger, {"trust": ["change", "truth"]}, "trust='truth' is unknown; choose"),
         (
@@ -301,7 +333,7 @@ def labels(value):
         array = np.asarray(value)
     except Exception:
         return False
-    return value is None or (array.shape == (2,) and array.dtype.kind in "iu" and (array >= 0).all())
+    return value is None or (array.shape == (2,) and array.dtype.kind in "iu")  # negative: unlabelled
 
 
 def in_float32(value):

@@ -1,22 +1,19 @@
 """Either Lightning, and both, each in a process of its own."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from ..processes import run_python
 from ..support import SUITE, Events
-
-ROOT = Path(__file__).parent.parent.parent
+from ..test_presets import unlimited
 
 PROGRAM = """
 import json, sys
 from importlib import import_module
 import torch
 
-names, folder = sys.argv[1].split(), sys.argv[2]
+names, folder, preset = sys.argv[1].split(), sys.argv[2], sys.argv[3]
 
 def program(pl):
     class Model(pl.LightningModule):
@@ -46,7 +43,7 @@ for name in names:
     pl = import_module(name)
     from lightning_viz import FilterLogger
     cli = import_module(f"{name}.cli").LightningCLI(*program(pl), args=[
-        "fit", "--config=callbacks/all.yaml", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
+        "fit", f"--config={preset}", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
         f"--trainer.default_root_dir={folder}/{name}", "--trainer.enable_progress_bar=false",
     ])
     ours = [one for one in cli.trainer.callbacks if type(one).__module__.startswith("lightning_viz.")]
@@ -65,11 +62,8 @@ PACKAGES = "pytorch_lightning", "lightning.pytorch"
 @pytest.mark.parametrize("names", [PACKAGES, PACKAGES[::-1]], ids=lambda names: f"{names[0]} first")
 def test_either_alone_then_both(names, tmp_path):
     """The CLI of each parses, makes and runs all callbacks; the second is imported when the first has run."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, " ".join(names), str(tmp_path)],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    preset = unlimited("all.yaml", tmp_path)
+    done = run_python("-c", PROGRAM, " ".join(names), tmp_path, preset)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found[names[0]]["loaded"] == [names[0]]
     for name in names:

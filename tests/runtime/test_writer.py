@@ -9,50 +9,160 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw
 from torch import nn
 
-from lightning_viz import GradCAMLogger, Panel, Probe, SaliencyLogger, VizCallback
-from lightning_viz.render import Heatmap, Line
+from lightning_viz import GradCAMLogger, Panel, Probe, SaliencyLogger, Scalar
+from lightning_viz.render import Cell, Heatmap, Line
 from lightning_viz.render.colour import NOT_FINITE
-from lightning_viz.render.text import LINE, font, write
-from lightning_viz.runtime.writer import _describe
+from lightning_viz.render.text import LINE_HEIGHT, draw_lines, font
+from lightning_viz.runtime import writer as writer_module
+from lightning_viz.runtime.artifacts import Embedding, FilmColumn, Scatter, TileGrid
+from lightning_viz.runtime.state import CallbackState
+from lightning_viz.runtime.writer import Writer, clean_tag
 
+from ..callbacks.context import make_context
+from ..stub import tiny
 from ..support import CLASSES, Events, Lit, loader, trainer
 
-SIDE = 132  # of a tile: twelve pixels, magnified
+SIDE = 132  # of a tile: twelve pixels, enlarged
 
 
+class Queue:
+    """Takes everything, and renders at once."""
+
+    def __init__(self):
+        self.images, self.scalars, self.embeddings = [], [], []
+
+    def image(self, tag, step, render, failed):
+        try:
+            assert render().ndim == 3
+        except RuntimeError as error:
+            failed(error)
+        self.images.append((tag, step))
+
+    def scalar(self, tag, step, value):
+        self.scalars.append((tag, step, value))
+
+    def embedding(self, name, make, max_snapshots, failed):
+        self.embeddings.append((name, make().step, max_snapshots))
+
+
+def writing(prefix=None, history=3, split="validation", step=5, state=None, failed=None):
+    """A writer without a trainer, and its queue."""
+    images = torch.rand(2, 3, 4, 4)
+    context = make_context(tiny().eval(), Probe(images, torch.tensor([0, 1])), split=split, step=step)
+    queue = Queue()
+    failures = [] if failed is None else failed
+    return Writer(queue, context, state or CallbackState(), prefix, history, failures.append), queue
+
+
+def artifacts(tag="kind/part"):
+    """One of each that makes a picture, with its film strip."""
+    maps, lines = torch.rand(2, 4, 4), [(), ()]
+    film = FilmColumn(maps, Heatmap(), lines, lines, np.zeros((2, 4, 4, 3), np.uint8))
+    cells = [Cell((np.zeros((4, 4, 3), np.uint8),))] * 2
+    points = torch.rand(3, 2)
+    return {
+        "panel": Panel(tag, maps, Heatmap()),
+        "grid": TileGrid(tag, lambda: cells, ["one", "two"], [1, 1], film=film),
+        "scatter": Scatter(tag, points, (0.5, 0.2), np.arange(3), None, str, (), points, np.arange(3)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["panel", "grid", "scatter"])
 @pytest.mark.parametrize(
-    ("values", "signed", "words"),
+    ("options", "tags"),
     [
-        ([0.5, 2.0], False, "max 2"),
-        ([0.5, -2.0], False, "max 0.5"),
-        ([0.5, -2.0], True, "max 2"),
-        ([0.0, 0.0], False, "zero everywhere"),
-        ([0.0, -1.0], False, "nowhere above zero"),
-        ([0.0, 1e-9], False, "≈ 0 (1e-09)"),
-        ([1.0, np.nan], False, "not finite (magenta)"),
-        ([1.0, np.inf], True, "not finite (magenta)"),
+        ({}, ["kind/part", "kind/part/history"]),
+        ({"prefix": "mine"}, ["mine/part", "mine/part/history"]),
+        ({"history": 0}, ["kind/part"]),
+        ({"split": "test"}, ["test/kind/part"]),
+        ({"split": "test", "prefix": "mine"}, ["test/mine/part"]),
     ],
 )
-def test_the_maximum_is_that_of_the_colours(values, signed, words):
-    assert _describe(np.array([values]), signed, largest=2.0) == words
+def test_a_picture_and_its_film_strip(kind, options, tags):
+    writer, queue = writing(**options)
+    writer.write(artifacts()[kind])
+    assert queue.images == [(tag, 5) for tag in tags]
+    assert list(writer.state.films) == tags[:1] * (len(tags) - 1)
 
 
-class Large(VizCallback):
-    """Maps that are larger than the tiles of a film strip."""
+@pytest.mark.parametrize("kind", ["panel", "grid", "scatter"])
+def test_film_strips_are_bounded(kind):
+    state = CallbackState()
+    for step in range(9):
+        writing(step=step, state=state)[0].write(artifacts()[kind])
+    (frames,) = state.films.values()
+    assert [frames[0].step, frames[-1].step, len(frames)] == [0, 8, 3]
 
-    maps = torch.rand(3, 300, 150)
 
-    def draw(self, network, probe):
-        yield Panel("large/maps", self.maps, Heatmap())
+@pytest.mark.parametrize(("tag", "prefix", "written"), [("plain", None, "plain"), ("plain", "mine", "mine")])
+def test_a_tag_without_a_slash_ends_in_none(tag, prefix, written):
+    writer, queue = writing(prefix=prefix)
+    writer.write(artifacts(tag)["panel"])
+    assert [tag for tag, _ in queue.images] == [written, f"{written}/history"]
 
 
-def test_large_maps_are_remembered_at_the_size_of_a_tile(probe, tmp_path):
+def test_numbers_and_snapshots():
+    writer, queue = writing(prefix="mine", step=-1)
+    writer.write(Scalar("kind/number", 2.0))
+    pictures = lambda: np.zeros((2, 4, 4, 3), np.uint8)  # noqa: E731
+    writer.write(Embedding("projector", {"layer": torch.rand(2, 3)}, {"class": ["a", "b"]}, pictures, 7))
+    assert queue.scalars == [("mine/number", -1, 2.0)]
+    assert queue.embeddings == [("projector-mine", 0, 7)]
+
+
+@pytest.mark.parametrize("kind", ["panel", "grid", "scatter"])
+def test_a_failure_while_rendering_is_reported(kind, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("no paint left")
+
+    for name in ("render_sheet", "render_map_sheet", "render_scatter"):
+        monkeypatch.setattr(writer_module, name, fail)
+    failed = []
+    writer, _ = writing(history=0, failed=failed)
+    writer.write(artifacts()[kind])
+    assert [str(error) for error in failed] == ["no paint left"]
+
+
+def test_what_is_no_artifact_is_named():
+    with pytest.raises(TypeError, match=r"draw\(\) yielded int; yield Panel, TileGrid"):
+        writing()[0].write(3)
+
+
+def test_tags_are_on_one_line_bounded_and_distinct():
+    long = "a" * 1000
+    assert clean_tag("kind/part") == "kind/part"
+    assert "\n" not in clean_tag("a\nb")
+    assert clean_tag("a\nb") != clean_tag("a\tb")
+    assert len(clean_tag(long)) <= 200
+    assert clean_tag(long) != clean_tag(long + "b")
+
+
+def test_values_are_copied_when_they_are_written(monkeypatch):
+    """What is drawn is the weight of that step, whenever it is rendered."""
+    seen = []
+    monkeypatch.setattr(
+        writer_module,
+        "render_map_sheet",
+        lambda sheet, title: seen.append(sheet.maps[0]) or np.zeros((4, 4, 3), np.uint8),
+    )
+    writer, _ = writing(history=0)
+    weight = torch.rand(2, 4, 4)
+    writer.write(Panel("kind/weights", weight, Heatmap()))
+    assert np.array_equal(seen[0], weight.numpy())
+    assert not np.shares_memory(seen[0], weight.numpy())
+
+
+def test_large_maps_are_remembered_at_the_size_of_a_tile():
     """As Pillow shrinks pictures."""
-    watching = Large(probe=probe, on_error="raise")
-    trainer(tmp_path, [watching], max_epochs=1).fit(Lit(network()), loader(), loader())
-    (frames,) = watching._memory.films.values()
-    theirs = [Image.fromarray(each.numpy()).resize((64, 128), Image.Resampling.BILINEAR) for each in Large.maps]
+    maps = torch.rand(2, 300, 150)
+    writer, _ = writing()
+    writer.write(Panel("large/maps", maps, Heatmap()))
+    (frames,) = writer.state.films.values()
+    theirs = [Image.fromarray(each.numpy()).resize((64, 128), Image.Resampling.BILINEAR) for each in maps]
     assert np.allclose(frames[0].raw, np.stack([np.asarray(each) for each in theirs]), atol=1e-3)
+
+
+# Down to the pixels in the event file.
 
 
 class Norms(nn.Module):
@@ -88,8 +198,8 @@ def magenta(page: np.ndarray) -> int:
 def count(page: np.ndarray, words: str) -> int:
     """How often a line of text is printed on a page."""
     width = round(font().getlength(words))
-    canvas = Image.new("RGB", (width, LINE), (255, 255, 255))
-    write(ImageDraw.Draw(canvas), 0, 0, width + 1, [Line(words)])
+    canvas = Image.new("RGB", (width, LINE_HEIGHT), (255, 255, 255))
+    draw_lines(ImageDraw.Draw(canvas), 0, 0, width + 1, [Line(words)])
     line = np.asarray(canvas)[..., 0]
     line = line[(line < 255).any(axis=1)]
     assert line.size

@@ -1,0 +1,286 @@
+"""What the callbacks of one trainer share, done once for all of them."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from lightning_viz.collect.accumulator import HookPoint
+from lightning_viz.collect.recorder import ForwardRecorder
+from lightning_viz.runtime import session as session_module
+from lightning_viz.runtime.session import VizSession, session_of
+from lightning_viz.sinks import SinkQueue
+
+from ..stub import BATCHES, Stub, data, fit, tiny, tiny_network
+from ..support import Events, Lit, trainer
+
+
+class Passes(nn.Sequential):
+    """Counts the forward passes of batches of this many images."""
+
+    def __init__(self):
+        super().__init__(*tiny_network())
+        self.sizes = []
+
+    def forward(self, images):
+        self.sizes.append((len(images), self.training))
+        return super().forward(images)
+
+    def count(self, size):
+        """In evaluation mode."""
+        return self.sizes.count((size, False))
+
+
+class Means:
+    """An accumulator of the mean activation of each batch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def hook_points(self, network, images):
+        return {"conv": HookPoint(network.network[0], lambda activation, images: activation.mean())}
+
+    def update(self, batch):
+        self.seen.append(batch.values["conv"].item())
+
+    def state(self):
+        return self.seen
+
+    def merge_state(self, states):
+        self.seen = sum(states, [])
+
+    def compute(self):
+        return self.seen
+
+
+def recording(**options):
+    return Stub(accumulators=lambda: [Means()], on_error="raise", **options)
+
+
+# The session.
+
+
+def test_a_trainer_has_one_session_made_once(tmp_path, monkeypatch):
+    made = []
+    init = VizSession.__init__
+    monkeypatch.setattr(VizSession, "__init__", lambda self: made.append(self) or init(self))
+    run = trainer(tmp_path, [Stub(tag="one"), Stub(tag="two")], max_epochs=2)
+    run.fit(tiny(), *data())
+    assert made == [session_of(run)]
+    other = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert session_of(other) is session_of(other) is not session_of(run)
+
+
+def test_the_first_callback_leads(tmp_path):
+    one, two = Stub(tag="one"), Stub(tag="two")
+    run = trainer(tmp_path, [one, two], max_epochs=1)
+    session = session_of(run)
+    assert session.leads(run, one)
+    assert not session.leads(run, two)
+    run.fit(tiny(), *data())
+    assert session.runners(run) == [one.runner, two.runner]
+
+
+def test_a_budget_belongs_to_one_fit(tmp_path):
+    run, module = trainer(tmp_path, [Stub(tag="one"), Stub(tag="two")], max_epochs=1), tiny()
+    run.fit(module, *data())
+    first = session_of(run).budget
+    run.validate(module, data()[1], verbose=False)
+    assert session_of(run).budget is first
+    run.fit_loop.max_epochs = 2
+    run.fit(module, *data())
+    assert session_of(run).budget is not first
+
+
+def test_a_disk_that_fails_at_the_end_is_warned_of_once(tmp_path, monkeypatch, our_warnings):
+    def fail(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(SinkQueue, "flush", fail)
+    module = tiny()
+    fit(tmp_path, Stub(tag="one"), Stub(tag="two"), module=module)
+    (warning,) = our_warnings()
+    assert "OSError: No space left on device" in warning
+    assert len(module.losses) == BATCHES
+
+
+# One recorder for all callbacks.
+
+
+@pytest.fixture
+def recorders(monkeypatch):
+    """Those that were opened."""
+    opened = []
+    init = ForwardRecorder.__init__
+
+    def spy(self, *args, **options):
+        opened.append(self)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(ForwardRecorder, "__init__", spy)
+    return opened
+
+
+def test_one_recorder_feeds_the_accumulators_of_all_callbacks(tmp_path, recorders):
+    stubs = [recording(tag=tag) for tag in ("one", "two", "three")]
+    network = Passes()
+    fit(tmp_path, *stubs, module=Lit(network))
+    assert len(recorders) == 2  # of the sanity check, and of the epoch
+    assert [len(one.recordings) for one in recorders] == [3, 3]
+    assert network.count(2) == 2 + BATCHES, "the loops' own passes, and no more"
+    (_, first), *others = (one.found for one in stubs)
+    assert len(first[0]) == BATCHES
+    assert all(found[1] == first for found in others)
+
+
+def test_callbacks_with_a_forward_of_their_own_have_a_recorder_of_their_own(tmp_path, recorders):
+    forward = lambda module, images: module(images)  # noqa: E731
+    stubs = [recording(tag="one"), recording(tag="two", forward=forward), recording(tag="three", forward=forward)]
+    fit(tmp_path, *stubs, num_sanity_val_steps=0)
+    assert sorted(len(one.recordings) for one in recorders) == [1, 2]
+
+
+def test_nothing_is_recorded_where_nobody_listens(tmp_path, recorders):
+    fit(tmp_path, Stub(tag="one"), Stub(tag="two"))
+    assert recorders == []
+
+
+def test_a_compiled_model_runs_each_validation_batch_once_more_for_all(tmp_path, monkeypatch):
+    """Its own passes skip the hooks."""
+    monkeypatch.setattr(session_module, "is_compiled", lambda module: True)
+    network, stubs = Passes(), [recording(tag=tag) for tag in ("one", "two", "three")]
+    fit(tmp_path, *stubs, module=Lit(network), num_sanity_val_steps=0)
+    assert network.count(2) == 2 * BATCHES
+    assert all(len(one.found[-1][0]) == BATCHES for one in stubs)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_recorders_time_is_counted_once(compiled, tmp_path, monkeypatch):
+    """By a clock that a hook alone moves on: of a compiled model within the pass that is made for it."""
+    now, taken = [0.0], []
+    monkeypatch.setattr(session_module, "is_compiled", lambda module: compiled)
+    clock = type("Clock", (), {"perf_counter": staticmethod(lambda: now[0])})
+    monkeypatch.setattr("lightning_viz.collect.recorder.time", clock)
+
+    class Ticking(Means):
+        def hook_points(self, network, images):
+            def reduce(activation, images):
+                now[0] += 1.0
+                return activation.mean()
+
+            return {"conv": HookPoint(network.network[0], reduce)}
+
+    merge = ForwardRecorder.merge
+    monkeypatch.setattr(
+        ForwardRecorder, "merge", lambda self, step: merge(self, step) or taken.append(round(self.seconds, 6))
+    )
+    stubs = [Stub(accumulators=lambda: [Ticking()], tag=tag, on_error="raise") for tag in ("one", "two")]
+    fit(tmp_path, *stubs, num_sanity_val_steps=0)
+    assert taken == [2.0 * BATCHES]
+
+
+def test_an_accumulator_that_raises_is_dropped_alone(tmp_path, our_warnings):
+    class Failing(Means):
+        calls = 0
+
+        def update(self, batch):
+            type(self).calls += 1
+            raise RuntimeError("no room")
+
+    bad, good = Stub(accumulators=lambda: [Failing()], tag="bad"), recording(tag="good")
+    fit(tmp_path, bad, good, num_sanity_val_steps=0, max_epochs=3)
+    assert Failing.calls == 1
+    assert bad.steps == [0]
+    assert bad.runner.failures == []
+    assert good.steps == [0, 3, 7, 11]
+    assert [len(found[0]) if found else 0 for found in good.found] == [0, *[BATCHES] * 3]
+    (warning,) = our_warnings()
+    assert "no room" in warning
+
+
+def test_making_the_accumulators_may_fail(tmp_path, our_warnings):
+    def fail():
+        raise RuntimeError("no data")
+
+    bad, good = Stub(accumulators=fail, tag="bad"), recording(tag="good")
+    events = fit(tmp_path, bad, good, max_epochs=2)
+    (warning,) = our_warnings()
+    assert "no data" in warning
+    assert {tag.partition("/")[0] for tag in events.image_tags} == {"good"}
+
+
+def test_after_an_exception_in_the_loop_no_hook_stays(tmp_path):
+    class Breaking(Lit):
+        def validation_step(self, batch, batch_idx):
+            if batch_idx == 1:
+                raise RuntimeError("enough")
+
+    module = Breaking(tiny_network())
+    with pytest.raises(RuntimeError, match="enough"):
+        fit(tmp_path, recording(), module=module)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+# One forward pass of the probe for all captions.
+
+
+def test_one_forward_pass_of_the_probe_for_all_captions(tmp_path):
+    """At each moment; the weights are others at the next, and with them the predictions."""
+    stubs, network = [Stub(tag=tag, max_images=3) for tag in ("one", "two", "three")], Passes()
+    captions = []
+    for one in stubs:
+        one.error = lambda ctx: captions.append((ctx.step, ctx.predictions))
+    fit(tmp_path, *stubs, module=Lit(network), max_epochs=2)
+    assert network.count(3) == 3, "at the start, and after two epochs"
+    by_step = {step: {id(found) for other, found in captions if other == step} for step, _ in captions}
+    assert {step: len(found) for step, found in by_step.items()} == {0: 1, 3: 1, 7: 1}
+    assert len(set.union(*by_step.values())) == 3
+
+
+def test_predictions_are_those_of_the_weights_of_the_moment(tmp_path):
+    found = []
+
+    def compare(ctx):
+        with torch.no_grad():
+            found.append((ctx.predictions.classes.tolist(), ctx.network(ctx.probe.images).argmax(dim=1).tolist()))
+            ctx.network.network[-1].bias += torch.eye(4)[len(found) % 4] * 100  # of the same tensor, in place
+
+    stubs = [Stub(compare, tag=tag, on_error="raise") for tag in ("one", "two")]
+    fit(tmp_path, *stubs)
+    assert len(found) == 4
+    assert all(predicted == true for predicted, true in found)
+    assert len({tuple(true) for _, true in found}) > 1
+
+
+# The probe.
+
+
+def test_the_probe_is_made_again_for_another_module_and_for_other_data(tmp_path):
+    seen = []
+    stub = Stub(lambda ctx: seen.append(ctx.probe.images), on_error="raise", max_images=2)
+    run = trainer(tmp_path, [stub], max_epochs=1)
+    train, few = data()
+    brighter = torch.utils.data.DataLoader([(image + 1, label) for image, label in few.dataset], batch_size=2)
+    for epochs, validation in enumerate([few, brighter, few], 1):
+        run.fit_loop.max_epochs = epochs
+        run.fit(tiny(), train, validation)
+    first, *_ = (images for images in seen[::2])
+    assert len(seen) == 6
+    assert torch.equal(seen[0], first)
+    assert torch.equal(seen[2], first + 1), "the pictures of the second data"
+    assert torch.equal(seen[4], first)
+
+
+def test_all_callbacks_share_one_class_balanced_probe(tmp_path):
+    one, two = Stub(max_images=4, tag="one"), Stub(max_images=8, tag="two")
+    fit(tmp_path, one, two)
+    assert torch.equal(one.ctx.probe.images, two.ctx.probe.images[:4])
+    assert sorted(one.ctx.probe.labels.tolist()) == [0, 1, 2, 3]
+    assert "validation data" in one.ctx.probe.note
+
+
+def test_a_disabled_callback_records_no_more(tmp_path, recorders, our_warnings):
+    stub = Stub(RuntimeError("no paint left"), accumulators=lambda: [Means()])
+    fit(tmp_path, stub, max_epochs=3, num_sanity_val_steps=0)
+    assert len(recorders) == 0, "it failed before the first loop"
+    assert Events(tmp_path / "run/version_0").image_tags == []
