@@ -43,7 +43,7 @@ def test_nothing_stays_behind_of_any_callback(tmp_path, monkeypatch):
     monkeypatch.setattr(SinkQueue, "image", lambda *args: None)
     module = Lit()
     watching = quick_suite(every_n_train_steps=1, max_images=2, on_error="raise")
-    middle, end = draw_at_every_step(tmp_path, watching, module, 15, 30)
+    middle, end = draw_at_every_step(tmp_path, watching, module, 40, 80)
     assert middle[0] >= end[0]
     assert middle[1] >= end[1]
     for part in module.modules():
