@@ -25,17 +25,11 @@ class PixelVote:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingScalars:
-    """Makes the scalars of one drawing.
+    """Makes the scalars of one drawing."""
 
-    Args:
-        probe: names the classes.
-        neighbours: k of the kNN accuracy.
-        per_class: whether to log it for each class as well.
-    """
-
-    probe: Probe
-    neighbours: int
-    per_class: bool
+    probe: Probe  #: names the classes
+    neighbours: int  #: k of the kNN accuracy
+    per_class: bool  #: whether to log it for each class as well
 
     def of_space(self, tag: str, space: SpaceSnapshot, samples: Samples) -> Iterator[Scalar]:
         """Of the tracked samples of a space."""

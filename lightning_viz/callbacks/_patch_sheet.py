@@ -22,23 +22,14 @@ OUTSIDE = 205  # the grey of what lies outside a picture
 
 @dataclass(eq=False)
 class PatchExtractor:
-    """Cuts the top samples of the units of one layer to the units' receptive fields.
+    """Cuts the top samples of the units of one layer to the units' receptive fields."""
 
-    Args:
-        network: up to whose layer images are run.
-        layer: its name.
-        images: by position in the data.
-        fields: the receptive fields found so far, by layer and image size.
-        auto_batch: as many images at once as memory allows.
-        guided: False once the network turned out to have no ReLU up to the layer: then gradients are plain ones.
-    """
-
-    network: nn.Module
+    network: nn.Module  #: up to whose layer images are run
     layer: str
-    images: Mapping[int, Tensor]
-    fields: dict[tuple[str, int, int], ReceptiveField | None]
+    images: Mapping[int, Tensor]  #: by position in the data
+    fields: dict[tuple[str, int, int], ReceptiveField | None]  #: found so far, by layer and image size
     auto_batch: AutoBatch
-    guided: bool = True
+    guided: bool = True  #: False once the network turned out to have no ReLU up to the layer: gradients are plain ones
     _maps: FeatureMaps = field(init=False)
 
     def __post_init__(self) -> None:

@@ -67,13 +67,9 @@ class ChannelStatistics:
 
 @dataclass(eq=False)
 class ChannelStatisticsAccumulator:
-    """The channel statistics of each layer, an `Accumulator`. Of a layer that runs several times the last run counts.
+    """The channel statistics of each layer, an `Accumulator`. Of a layer that runs several times the last run counts."""
 
-    Args:
-        layers_of: from the network and an image to the names of the layers.
-    """
-
-    layers_of: Callable[[nn.Module, Tensor], Sequence[str]]
+    layers_of: Callable[[nn.Module, Tensor], Sequence[str]]  #: from the network and an image to the names of the layers
     _statistics: dict[str, ChannelStatistics] = field(default_factory=dict)
 
     def hook_points(self, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:

@@ -25,19 +25,12 @@ class UnreadableError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class IndexedReader:
-    """Reads samples of a loader's dataset as the loop would see them.
+    """Reads samples of a loader's dataset as the loop would see them."""
 
-    Args:
-        loader: whose dataset and `collate_fn` are used; its iterator is never opened.
-        unpack: from a batch to images and labels.
-        prepare: from a collated batch to the batch of the loop: converted, and on the device.
-        count: how many samples a loop sees.
-    """
-
-    loader: DataLoader[Any]
+    loader: DataLoader[Any]  #: whose dataset and `collate_fn` are used; its iterator is never opened
     unpack: Unpack
-    prepare: Callable[[Any], Any]
-    count: int
+    prepare: Callable[[Any], Any]  #: from a collated batch to the batch of the loop: converted, and on the device
+    count: int  #: how many samples a loop sees
 
     def choose(self, size: int, seed: int = 0, class_balanced: bool = False) -> Positions:
         """Positions of a random choice that is the same each time, in the order of the data."""

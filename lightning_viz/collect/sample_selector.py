@@ -24,24 +24,17 @@ class SampleSelector:
 
     The same samples are kept in each loop, and those of several processes merge to those of one. Memory is bounded by
     twice the size.
-
-    Args:
-        size: how many to keep.
-        key: what decides.
-        features_of: from the network and an image to the hook points whose values are the features.
-        class_balanced: as many of each class, as far as there are.
-        loader: the dataloader to select from.
-        side: images are downscaled to fit into a square of this many pixels.
-        expected: how many samples there are, where that is known and `key` depends on their positions alone: then
-            samples that cannot be kept are skipped at once.
     """
 
-    size: int
+    size: int  #: how many to keep
     key: Key
+    #: From the network and an image to the hook points whose values are the features.
     features_of: Callable[[nn.Module, Tensor], Mapping[str, HookPoint]] = lambda network, images: {}
-    class_balanced: bool = False
-    loader: int = 0
-    side: int | None = None
+    class_balanced: bool = False  #: as many of each class, as far as there are
+    loader: int = 0  #: the dataloader to select from
+    side: int | None = None  #: images are downscaled to fit into a square of this many pixels
+    #: How many samples there are, where that is known and `key` depends on their positions alone: then samples that cannot
+    #: be kept are skipped at once.
     expected: int | None = None
     _kept: list[Samples] = field(default_factory=list)
     _keys: list[Floats] = field(default_factory=list)

@@ -97,20 +97,13 @@ class TopActivations:
     Each layer's output is reduced at once to the largest activation of each image, and its position. Memory is bounded by
     the number of units. With `keep_images` the images of the current top samples stay as well, on the CPU, each once; then
     where the units are not given, only as many channels, evenly spread, compete as `MEMORY` holds images of.
-
-    Args:
-        count: samples of each unit.
-        layers_of: from the network and an image to the names of the layers.
-        units_of: from the name of a layer to its channels; None for all.
-        keep_images: whether to keep the images of the top samples.
-        loader: the dataloader to look at.
     """
 
-    count: int
-    layers_of: Callable[[nn.Module, Tensor], Sequence[str]]
-    units_of: Callable[[str], list[int] | None] = lambda layer: None
+    count: int  #: samples of each unit
+    layers_of: Callable[[nn.Module, Tensor], Sequence[str]]  #: from the network and an image to the names of the layers
+    units_of: Callable[[str], list[int] | None] = lambda layer: None  #: from a layer to its channels; None for all
     keep_images: bool = False
-    loader: int = 0
+    loader: int = 0  #: the dataloader to look at
     images: dict[int, Tensor] = field(default_factory=dict)  #: by position in the data
     channels: dict[str, list[int]] = field(default_factory=dict)  #: that compete, by layer
     channel_counts: dict[str, int] = field(default_factory=dict)  #: of the layers

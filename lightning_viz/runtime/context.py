@@ -103,14 +103,9 @@ class DrawContext:
     ) -> Collected | None:
         """The accumulator that the loop has filled; else one filled from samples read by index; else what there is.
 
-        Args:
-            recorded: whether an accumulator of the loop is the one wanted, and holds something.
-            make: an empty accumulator, for the samples read.
-            choose: from the reader to the positions of the samples to read.
-            loader: the dataloader.
-            same_order: whether a position must mean the same sample in every loop.
-
-        None, and one warning, where there is nothing.
+        `recorded` says whether an accumulator of the loop is the one wanted, and holds something; `make` makes an empty one
+        for samples that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks
+        for loops in which a position always means the same sample. None where there is nothing.
         """
         known = self._recording.accumulators if self._recording and self._recording.error is None else []
         found = next((one for one in known if recorded(one)), None)

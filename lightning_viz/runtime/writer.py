@@ -35,23 +35,14 @@ LONGEST_TAG = 200  # characters
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """Writes one drawing of one callback. Tensors are copied at once; pictures are rendered in the queue's thread.
-
-    Args:
-        queue: to the loggers.
-        context: of the drawing.
-        state: whose film strips are continued.
-        prefix: the callback's `tag=`.
-        history: columns of a film strip; 0 for none.
-        failed: gets the errors of the queue's thread.
-    """
+    """Writes one drawing of one callback. Tensors are copied at once; pictures are rendered in the queue's thread."""
 
     queue: SinkQueue
     context: DrawContext
-    state: CallbackState
-    prefix: str | None
-    history: int
-    failed: Callable[[Exception], None]
+    state: CallbackState  #: whose film strips are continued
+    prefix: str | None  #: the callback's `tag=`
+    history: int  #: columns of a film strip; 0 for none
+    failed: Callable[[Exception], None]  #: gets the errors of the queue's thread
 
     def write(self, artifact: Artifact) -> None:
         """Queue one artifact."""
@@ -139,6 +130,12 @@ class Writer:
         )
 
     def _embedding(self, item: Embedding) -> None:
+        if self.queue.projector is None:
+            self.context.warn(
+                "lightning_viz writes nothing for the Projector, which needs a TensorBoardLogger with a folder on this "
+                "machine; the pictures and scalars of the embedding are logged"
+            )
+            return
         split = [] if self.context.is_training_split else [self.context.split]
         name = "-".join([*split, item.name, *([self.prefix] if self.prefix else [])])
         points = {title: _copied(values) for title, values in item.points.items()}
@@ -151,7 +148,6 @@ class Writer:
         )
 
     def _extended(self, tag: str, frame: Frame) -> tuple[Frame, ...]:
-        """The film strip of a tag with its newest column."""
         frames = self.state.films[tag] = thin([*self.state.films.get(tag, ()), frame], self.history)
         return frames
 
