@@ -84,15 +84,6 @@ def test_nan_weights_are_drawn_as_such(tmp_path):
     assert drawn(tmp_path, module) == SUITE - {"embedding"}  # which has no place for them, and says so
 
 
-@pytest.mark.parametrize("inner", [True, False], ids=["network", "module"])
-def test_compiled_models_are_drawn_as_they_were_written(inner, tmp_path):
-    module = Lit(torch.compile(small_network(), backend="eager")) if inner else torch.compile(Lit(), backend="eager")
-    events = fit(tmp_path, *quick_suite(max_overhead=None, max_images=4, on_error="raise"), module=module)
-    tags = set(events.image_tags)
-    assert {tag.partition("/")[0] for tag in tags} == SUITE
-    assert {"filters/network.0", "gradcam/network.6", "saliency/gradient"} <= tags
-
-
 def test_a_network_without_convolution_is_warned_of_and_the_rest_is_drawn(tmp_path, our_warnings):
     module = Lit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, CLASSES)))
     suite = quick_suite(max_overhead=None)
