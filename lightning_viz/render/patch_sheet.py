@@ -38,9 +38,10 @@ def patch_cells(rows: Sequence[UnitRow], columns: int) -> list[Cell]:
     cells = []
     for row in rows:
         cells.append(Cell((), row.caption))
-        cells += [
-            Cell((_stack(patch.image, _render_gradient(patch.gradient)),), patch.caption) for patch in row.patches
-        ]
+        for patch in row.patches:
+            image, gradient = fit_tile(patch.image, *TILE), fit_tile(_render_gradient(patch.gradient), *TILE)
+            line = np.full((2, image.shape[1], 3), 255, np.uint8)
+            cells.append(Cell((np.concatenate([image, line, gradient]),), patch.caption))
         cells += [Cell(())] * (columns - len(row.patches))
     return cells
 
@@ -68,9 +69,3 @@ def _render_gradient(gradient: Values) -> Pixels:
     scale = float(np.nanquantile(nonzero, QUANTILE)) if np.isfinite(nonzero).any() else None
     tile: Pixels = SignedPixels()(gradient[None], scale)[0]
     return tile
-
-
-def _stack(*pictures: Pixels) -> Pixels:
-    """Two pictures of one size, the first above the second, with a white line between them."""
-    upper, lower = (fit_tile(picture, *TILE) for picture in pictures)
-    return np.concatenate([upper, np.full((2, upper.shape[1], 3), 255, np.uint8), lower])
