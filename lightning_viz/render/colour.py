@@ -31,13 +31,18 @@ class Painter(ABC):
         return False
 
     @property
+    def quantile(self) -> float:
+        """The quantile of an item's magnitudes that gets the strongest colour."""
+        return 1.0
+
+    @property
     def scale_name(self) -> str:
         """What `scales` takes of the values, such as "maximum" or "99% quantile"."""
-        return "maximum"
+        return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
 
     def scales(self, values: Values) -> Values:
         """The magnitude that gets the strongest colour if each item is scaled by itself, (N,)."""
-        return max_magnitude(values if self.signed else np.maximum(values, 0))
+        return max_magnitude(values if self.signed else np.maximum(values, 0), self.quantile)
 
     @abstractmethod
     def __call__(self, values: Values, scale: float | None = None) -> Pixels: ...
@@ -63,13 +68,6 @@ class Overlay(Painter):
             return _colormap("inferno")
         fade = np.abs(np.linspace(-1, 1, 256))[:, None]
         return (fade * np.repeat(_colormap("RdBu_r")[[NEGATIVE, POSITIVE]], 128, axis=0)).round().astype(np.uint8)
-
-    @property
-    def scale_name(self) -> str:
-        return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
-
-    def scales(self, values: Values) -> Values:
-        return max_magnitude(values if self.signed else np.maximum(values, 0), self.quantile)
 
     def select(self, rows: Sequence[int]) -> "Overlay":
         return replace(self, pictures=self.pictures[list(rows)])

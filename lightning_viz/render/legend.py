@@ -65,9 +65,14 @@ class PointMarkers:
 
     @classmethod
     def of(cls, labels: Labels | None, name: ClassName, count: int) -> "PointMarkers":
-        """The markers of `count` points of classes `labels` (N,), named by `name`; a negative label is unknown."""
+        """The markers of `count` points of classes `labels` (N,), named by `name`; a negative label is unknown.
+
+        Raises ValueError for labels of another shape.
+        """
         if labels is None:
             return cls(np.zeros(count, np.intp), (UNLABELLED, UNKNOWN), ())
+        if labels.shape != (count,):
+            raise ValueError(f"labels have the shape {labels.shape}; they must be {(count,)}, one per point")
         classes = np.unique(labels[labels >= 0])
         indices = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
         names = tuple(one_line(str(name(label))) or str(label) for label in classes.tolist())

@@ -71,17 +71,13 @@ class Window:
 
 
 def render_scatter(
-    frame: ScatterFrame,
-    title: str,
-    notes: Sequence[str] = (),
-    labels: Labels | None = None,
-    name: ClassName = str,
+    frame: ScatterFrame, title: str, notes: Sequence[str] = (), labels: Labels | None = None, name: ClassName = str
 ) -> Pixels:
     """One picture (H, W, 3) of the points, coloured by class `labels` (N,), with a legend; label -1 is unknown.
 
     Raises ValueError for labels of another shape.
     """
-    markers, window = _markers([frame], labels, name), Window.of([frame])
+    markers, window = PointMarkers.of(labels, name, len(frame.points)), Window.of([frame])
     legend = markers.render_legend(SIDE * 3 // 5, SIDE, frame.correct is not None)
     pictures = (_plot(frame, markers, window, SIDE), *([] if legend is None else [legend]))
     return render_sheet([Cell(pictures, _caption(frame, window))], title, [_axes_note("", window), *notes])
@@ -98,7 +94,10 @@ def render_scatter_film(
 
     Raises ValueError for frames of different sizes, and for labels of another shape.
     """
-    markers, window = _markers(frames, labels, name), Window.of(frames)
+    counts = [len(frame.points) for frame in frames]
+    if len(set(counts)) != 1:
+        raise ValueError(f"frames have {counts} points; give one frame or more with the same points")
+    markers, window = PointMarkers.of(labels, name, counts[0]), Window.of(frames)
     cells = [Cell((_plot(frame, markers, window, COLUMN),), _caption(frame, window)) for frame in frames]
     headings = [f"step {frame.step}" for frame in frames]
     legend = markers.render_legend(COLUMN, COLUMN, any(frame.correct is not None for frame in frames))
@@ -106,15 +105,6 @@ def render_scatter_film(
         cells.append(Cell((legend,)))
     notes = [_axes_note(" and at all steps", window), *notes]
     return render_sheet(cells, title, notes, columns=len(cells), headings=headings)
-
-
-def _markers(frames: Sequence[ScatterFrame], labels: Labels | None, name: ClassName) -> PointMarkers:
-    counts = [len(frame.points) for frame in frames]
-    if len(set(counts)) != 1:
-        raise ValueError(f"frames have {counts} points; give one frame or more with the same points")
-    if labels is not None and labels.shape != (counts[0],):
-        raise ValueError(f"labels have the shape {labels.shape}; they must be {(counts[0],)}, one per point")
-    return PointMarkers.of(labels, name, counts[0])
 
 
 def _inliers(points: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -25,14 +25,11 @@ OUTLINE = (200, 200, 200)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, the caption alone.
+    """Pictures side by side and the caption below them; without pictures, the caption alone."""
 
-    `borders` are the colours of the pictures' borders, in their order; None is a picture without one.
-    """
-
-    pictures: tuple[Pixels, ...]
+    pictures: tuple[Pixels, ...]  #: (H, W, 3) each
     caption: Caption = ()
-    borders: tuple[Colour | None, ...] = ()
+    borders: tuple[Colour | None, ...] = ()  #: colours of the pictures' borders, in their order; None for no border
 
 
 def fit_tile(picture: Pixels, smallest: int = 128, largest: int = 256) -> Pixels:
@@ -60,19 +57,13 @@ def render_sheet(
     painter: Painter | None = None,
     ends: tuple[str, str] = ("", ""),
 ) -> Pixels:
-    """One picture (H, W, 3) of all cells, row by row.
+    """One picture (H, W, 3) of all cells, at least one, row by row, in `columns`; by default nearly a square.
+
+    The `title` is above the cells; each of the `notes` is a paragraph below them. `headings` are above each column, or above
+    each group of columns if there are as many as `spans`: the number of columns of each group; a line separates the groups.
+    `ends` are the texts at the two ends of the colour bar of `painter`.
 
     Title, notes and the right end of the colour bar are wrapped; captions and headings are shortened to their column.
-
-    Args:
-        cells: at least one.
-        title: in bold above the cells.
-        notes: one paragraph each, below the cells.
-        columns: how many; by default so many that the sheet is closest to a square.
-        headings: one above each column, or one above each group of columns if there are as many as `spans`.
-        spans: the number of columns of each group; a line separates the groups.
-        painter: whose colour bar to draw.
-        ends: the texts at the left and the right end of the colour bar.
     """
     grid = _Grid.of(cells, columns, spans)
     title_font, text_width = font(TITLE_SIZE, bold=True), grid.width - 2 * GAP
