@@ -6,8 +6,7 @@ from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import Reshape
 from lightning_viz.methods.model.outputs import Target
 
-from . import cam_weights
-from .cam import CamLayer, gradient_cam
+from .cam import CamLayer, gradcam, gradient_cam
 from .saliency import Reduce, guided_backprop, reduce_channels
 
 
@@ -27,6 +26,6 @@ def guided_grad_cam(
     """
     layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
     guided = guided_backprop(model, images, target, reduce=None)
-    (cam,) = gradient_cam(cam_weights.gradcam, model, images, target, [CamLayer.of(model, images, layer, reshape)])
+    (cam,) = gradient_cam(gradcam, model, images, target, [CamLayer.of(model, images, layer, reshape)])
     resized = nn.functional.interpolate(cam[:, None], size=images.shape[-2:], mode="bilinear")
     return reduce_channels(guided * resized, reduce)

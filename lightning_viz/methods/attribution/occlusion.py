@@ -1,6 +1,6 @@
 """Occlusion: how much the score drops when a part of the image is covered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import torch
@@ -11,8 +11,8 @@ from lightning_viz.methods.model.outputs import Target, fixed_target, target_sco
 
 from .saliency import Reduce
 
-#: The index of an image in the batch, and the top left corner of a window in it.
-Window = tuple[int, int, int]
+#: The index of an image in the batch, and the rows and columns of a window in it.
+Window = tuple[int, slice, slice]
 
 
 def occlusion(
@@ -49,15 +49,34 @@ def occlusion(
     with evaluating(model), torch.no_grad():
         target = fixed_target(model, images, target)
         scores = target_scores(model(images.clone()), target).float()
-        windows = _grid(images.shape, window, stride)
-        for level in range(refine + 1):
+        for level, (side, corners) in enumerate(window_levels(height, width, window, stride, refine)):
+            every = product(range(len(images)), corners)
+            windows = [(image, slice(top, top + side), slice(left, left + side)) for image, (top, left) in every]
             if level:
-                window, stride = halved(window), halved(stride)
-                windows = _strongest(maps, _grid(images.shape, window, stride), window)
-            covered = _covered_scores(model, images, target, windows, window, cover, batch_size)
-            drops = scores[[image for image, _, _ in windows]] - covered
-            maps = _mean_map(windows, drops, window, maps)
+                thresholds = maps.flatten(1).quantile(0.75, dim=1).tolist()
+                windows = [place for place in windows if maps[place].max() > thresholds[place[0]]]
+            total, count = torch.zeros_like(maps), torch.zeros_like(maps)
+            for first in range(0, len(windows), batch_size):
+                part = windows[first : first + batch_size]
+                drops = _drops(model, images, target, scores, part, cover)
+                for place, drop in zip(part, drops, strict=True):
+                    total[place] += drop
+                    count[place] += 1
+            maps = torch.where(count > 0, total / count.clamp_min(1), maps)  # elsewhere the value of the level before
     return maps if reduce == "abs_max" else maps[:, None].expand_as(images).clone()
+
+
+def _drops(
+    model: nn.Module, images: Tensor, target: Target, scores: Tensor, windows: Sequence[Window], cover: Tensor
+) -> Tensor:
+    """How much the target score (B,) of its image drops when a window is covered: (len(windows),)."""
+    index = torch.tensor([image for image, _, _ in windows], device=images.device)
+    covered = images[index]
+    for one, (_, rows, columns) in zip(covered, windows, strict=True):
+        one[:, rows, columns] = cover
+    return (
+        scores[index] - target_scores(model(covered), target[index] if isinstance(target, Tensor) else target).float()
+    )
 
 
 def fill_color(images: Tensor, fill: Tensor | float | None) -> Tensor:
@@ -72,58 +91,10 @@ def default_window(height: int, width: int, window: int | None, stride: int | No
     return window, window if stride is None else stride
 
 
-def halved(length: int) -> int:
-    """Half of a length in pixels, rounded up."""
-    return -(-length // 2)
-
-
-def window_starts(size: int, window: int, stride: int) -> range:
-    """Where windows begin along a side of `size` pixels: the last one reaches the edge, and may be cut there."""
-    return range(0, size - window + stride, stride)
-
-
-def _grid(shape: Sequence[int], window: int, stride: int) -> list[Window]:
-    """All windows of images (B, C, H, W)."""
-    images, _, height, width = shape
-    return [*product(range(images), window_starts(height, window, stride), window_starts(width, window, stride))]
-
-
-def _covered_scores(
-    model: nn.Module,
-    images: Tensor,
-    target: Target,
-    windows: Sequence[Window],
-    window: int,
-    cover: Tensor,
-    batch_size: int,
-) -> Tensor:
-    """The target score with each window covered, (len(windows),)."""
-    scores = [torch.zeros(0, device=images.device)]
-    for start in range(0, len(windows), batch_size):
-        part = windows[start : start + batch_size]
-        index = torch.tensor([image for image, _, _ in part], device=images.device)
-        covered = images[index]
-        for one, (_, top, left) in zip(covered, part, strict=True):
-            one[:, top : top + window, left : left + window] = cover
-        scores.append(target_scores(model(covered), target[index] if isinstance(target, Tensor) else target).float())
-    return torch.cat(scores)
-
-
-def _strongest(maps: Tensor, windows: Sequence[Window], side: int) -> list[Window]:
-    """The windows that touch the top quarter of their image's map."""
-    thresholds = maps.flatten(1).quantile(0.75, dim=1).tolist()
-    return [
-        (image, top, left)
-        for image, top, left in windows
-        if maps[image, top : top + side, left : left + side].max() > thresholds[image]
-    ]
-
-
-def _mean_map(windows: Sequence[Window], drops: Tensor, side: int, before: Tensor) -> Tensor:
-    """For each pixel the mean drop of the windows over it; where there is none, the value before."""
-    total, count = torch.zeros_like(before), torch.zeros_like(before)
-    for (image, top, left), drop in zip(windows, drops, strict=True):
-        covered = (image, slice(top, top + side), slice(left, left + side))
-        total[covered] += drop
-        count[covered] += 1
-    return torch.where(count > 0, total / count.clamp_min(1), before)
+def window_levels(
+    height: int, width: int, side: int, step: int, refine: int
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """The side of the windows and all top left corners, for each measurement; the last windows may be cut at the edge."""
+    for _ in range(refine + 1):
+        yield side, [*product(range(0, height - side + step, step), range(0, width - side + step, step))]
+        side, step = (side + 1) // 2, (step + 1) // 2

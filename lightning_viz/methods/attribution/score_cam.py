@@ -1,17 +1,14 @@
 """Score-CAM: feature maps weighted by the score of the image region that they cover, without gradients."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 
 from .cam import CamLayer, weighted_sum
-from .method import FORWARD
 
 
 def score_cam(
@@ -38,30 +35,16 @@ def score_cam(
     return maps
 
 
-def score_cam_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
-    """A forward pass for each channel of the layers, and one more. It makes one of a single image to count them."""
-    names = options.get("layers") or [find_layer(network, "last_spatial", images, options.get("target"))]
-    layers = [CamLayer.of(network, images[:1], name, options.get("reshape"), "layers") for name in names]
-    with evaluating(network), torch.no_grad(), capture(network, [layer.name for layer in layers]) as captured:
-        network(images[:1].clone())
-    channels = [layer.to_maps(captured_output(captured, layer.name, layer.described)).shape[1] for layer in layers]
-    return (sum(channels) + 1) * FORWARD
-
-
 def _masked_scores(model: nn.Module, images: Tensor, target: Target, activations: Tensor, batch_size: int) -> Tensor:
     """The target score of each image masked by each of its feature maps: (B, K)."""
     count, channels = activations.shape[:2]
-    scores = []
+    size, scores = images.shape[-2:], []
     for part in torch.split(torch.arange(count * channels, device=images.device), batch_size):
+        maps = activations.flatten(0, 1)[part, None]
+        resized = nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+        low, high = resized.amin(dim=(2, 3), keepdim=True), resized.amax(dim=(2, 3), keepdim=True)
+        masks = (resized - low) / (high - low + 1e-8)  # s(U(A_l^k))
         index = part // channels
-        masks = _masks(activations.flatten(0, 1)[part], images.shape[-2:])
         masked = images[index] * masks.to(images.dtype)
         scores.append(target_scores(model(masked), target[index] if isinstance(target, Tensor) else target).float())
     return torch.cat(scores).reshape(count, channels)
-
-
-def _masks(activations: Tensor, size: torch.Size) -> Tensor:
-    """Feature maps (N, h, w) resized to the images and scaled to 0..1: (N, 1, H, W)."""
-    resized = nn.functional.interpolate(activations[:, None], size=size, mode="bilinear", align_corners=True)
-    low, high = resized.amin(dim=(2, 3), keepdim=True), resized.amax(dim=(2, 3), keepdim=True)
-    return (resized - low) / (high - low + 1e-8)  # s(U(A_l^k))
