@@ -1,15 +1,18 @@
-"""Class activation maps of several layers in one forward pass: what the methods of `grad_cam` are built from."""
+"""Class activation maps at one or several layers: the methods behind `grad_cam`, and Guided Grad-CAM."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import Reshape, layer_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating, linear_inputs
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
+
+from .saliency import Reduce, guided_backprop, reduce_channels
 
 #: From a layer's activations and gradients (B, C, h, w) to weights: (B, C, 1, 1), one for each channel, or (B, C, h, w),
 #: one for each position of it.
@@ -32,19 +35,22 @@ class CamLayer:
         name, module = resolve_layer(model, layer, argument)
         return cls(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
 
+    def output_in(self, captured: Mapping[str, Tensor]) -> Tensor:
+        """The layer's output. Raises ValueError for a layer that did not run, or returned no tensor."""
+        return captured_output(captured, self.name, self.described)
+
 
 def gradient_cam(
     weights: Weights, model: nn.Module, images: Tensor, target: Target, layers: Sequence[CamLayer]
 ) -> list[Tensor]:
     """Maps (B, h, w) of each layer: its feature maps weighted by a function of activations and gradients.
 
-    One forward and one backward pass for all layers.
     Raises ValueError for a layer that does not run, or that the target score does not depend on.
     """
     with evaluating(model), capture(model, [layer.name for layer in layers]) as captured:
         # A clone: an inference tensor cannot be saved for the backward pass.
         scores = target_scores(model(images.clone()), target)  # y^c
-        outputs = [captured_output(captured, layer.name, layer.described) for layer in layers]
+        outputs = [layer.output_in(captured) for layer in layers]
         gradients = torch.autograd.grad(scores.sum(), outputs, allow_unused=True)
     maps = []
     for layer, output, gradient in zip(layers, outputs, gradients, strict=True):
@@ -108,15 +114,71 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
     maps = []
     for layer in layers:
-        activations = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
-        if not _are_pooled(activations, embedding):
-            activations = torch.relu(activations)  # DenseNet has a ReLU between its last layer and the pooling
-            if not _are_pooled(activations, embedding):
-                raise ValueError(unfit.format(f"its head's input is not the mean of {layer.described} over positions"))
-        maps.append(weighted_sum(weights, activations))  # M_c, eq. 2
+        output = layer.to_maps(layer.output_in(captured)).float()
+        for activations in (output, torch.relu(output)):  # DenseNet has a ReLU between its last layer and the pooling
+            means = activations.mean(dim=(2, 3))
+            if means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
+                maps.append(weighted_sum(weights, activations))  # M_c, eq. 2
+                break
+        else:
+            raise ValueError(unfit.format(f"its head's input is not the mean of {layer.described} over positions"))
     return maps
 
 
-def _are_pooled(activations: Tensor, embedding: Tensor) -> bool:
-    means = activations.mean(dim=(2, 3))
-    return means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4)
+def score_cam(
+    model: nn.Module, images: Tensor, target: Target, layers: Sequence[CamLayer], *, batch_size: int = 32
+) -> list[Tensor]:
+    """Maps (B, h, w) of each layer: its feature maps weighted by the scores of the images they mask, without gradients.
+
+    Wang et al. 2020, "Score-CAM". One forward pass, and one for each channel of each layer; at most `batch_size` masked
+    images go through the model at once. Raises ValueError for a `batch_size` below 1, and for a layer that does not run.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is too small; give 1 or more")
+    with evaluating(model), torch.no_grad():
+        with capture(model, [layer.name for layer in layers]) as captured:
+            target = fixed_target(model, images, target)
+            if callable(target):  # then it has made no forward pass
+                model(images.clone())
+        maps = []
+        for layer in layers:
+            activations = layer.to_maps(layer.output_in(captured)).float()
+            scores = _masked_scores(model, images, target, activations, batch_size)
+            maps.append(weighted_sum(scores.softmax(dim=1)[:, :, None, None], activations))  # alpha_k^c
+    return maps
+
+
+def _masked_scores(model: nn.Module, images: Tensor, target: Target, activations: Tensor, batch_size: int) -> Tensor:
+    """The target score of each image masked by each of its feature maps: (B, K)."""
+    count, channels = activations.shape[:2]
+    size, scores = images.shape[-2:], []
+    for part in torch.split(torch.arange(count * channels, device=images.device), batch_size):
+        maps = activations.flatten(0, 1)[part, None]
+        resized = nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+        low, high = resized.amin(dim=(2, 3), keepdim=True), resized.amax(dim=(2, 3), keepdim=True)
+        masks = (resized - low) / (high - low + 1e-8)  # s(U(A_l^k))
+        index = part // channels
+        masked = images[index] * masks.to(images.dtype)
+        scores.append(target_scores(model(masked), target[index] if isinstance(target, Tensor) else target).float())
+    return torch.cat(scores).reshape(count, channels)
+
+
+def guided_grad_cam(
+    model: nn.Module,
+    images: Tensor,
+    target: Target = None,
+    *,
+    layer: str | None = None,
+    reshape: Reshape | None = None,
+    reduce: Reduce = "abs_max",
+) -> Tensor:
+    """Guided backpropagation times Grad-CAM resized to the images: (B, C, H, W) -> (B, H, W), float32.
+
+    Selvaraju et al. 2017, "Grad-CAM", section 3.3. `layer` and `reshape` as in `grad_cam`, `reduce` as in `saliency`;
+    raises as these and `guided_backprop`.
+    """
+    layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
+    guided = guided_backprop(model, images, target, reduce=None)
+    (cam,) = gradient_cam(gradcam, model, images, target, [CamLayer.of(model, images, layer, reshape)])
+    resized = nn.functional.interpolate(cam[:, None], size=images.shape[-2:], mode="bilinear")
+    return reduce_channels(guided * resized, reduce)

@@ -34,12 +34,12 @@ def occlusion(
     `stride` its step, by default `window`. `fill` is the colour of the cover in the model's input space, one number or
     one per channel, by default the batch's mean colour. `refine` repeats the measurement this many times, with half the
     window each time, where the drop is in the top quarter. At most `batch_size` images go through the model at once.
-    `reduce=None` gives (B, C, H, W), equal in all channels, as all are covered together.
+    `reduce=None` gives (B, C, H, W), equal in all channels.
     Raises ValueError for a window larger than the images, and for other options out of their range.
     """
     height, width = images.shape[-2:]
-    window, stride = default_window(height, width, window, stride)
-    if not (1 <= window <= min(height, width) and stride >= 1 and refine >= 0 and batch_size >= 1):
+    fits = window is None or 1 <= window <= min(height, width)
+    if not fits or (stride is not None and stride < 1) or refine < 0 or batch_size < 1:
         raise ValueError(
             f"window={window}, stride={stride}, refine={refine} and batch_size={batch_size} do not fit images of "
             f"{height}×{width}; give a window within the images, a stride and a batch_size of 1 or more, a refine of 0 or more"
@@ -49,21 +49,34 @@ def occlusion(
     with evaluating(model), torch.no_grad():
         target = fixed_target(model, images, target)
         scores = target_scores(model(images.clone()), target).float()
-        for level, (side, corners) in enumerate(window_levels(height, width, window, stride, refine)):
+        for level, (side, corners) in enumerate(window_levels(images, window, stride, refine)):
             every = product(range(len(images)), corners)
             windows = [(image, slice(top, top + side), slice(left, left + side)) for image, (top, left) in every]
             if level:
                 thresholds = maps.flatten(1).quantile(0.75, dim=1).tolist()
                 windows = [place for place in windows if maps[place].max() > thresholds[place[0]]]
-            total, count = torch.zeros_like(maps), torch.zeros_like(maps)
-            for first in range(0, len(windows), batch_size):
-                part = windows[first : first + batch_size]
-                drops = _drops(model, images, target, scores, part, cover)
-                for place, drop in zip(part, drops, strict=True):
-                    total[place] += drop
-                    count[place] += 1
-            maps = torch.where(count > 0, total / count.clamp_min(1), maps)  # elsewhere the value of the level before
+            batches = [windows[first : first + batch_size] for first in range(0, len(windows), batch_size)]
+            drops = [drop for batch in batches for drop in _drops(model, images, target, scores, batch, cover)]
+            maps = _mean_map(windows, drops, maps)
     return maps if reduce == "abs_max" else maps[:, None].expand_as(images).clone()
+
+
+def fill_color(images: Tensor, fill: Tensor | float | None) -> Tensor:
+    """The colour that replaces removed pixels, (C, 1, 1) or (1, 1, 1): `fill`, by default the batch's mean colour."""
+    color = images.mean(dim=(0, 2, 3)) if fill is None else torch.as_tensor(fill, device=images.device)
+    return color.to(images.dtype).reshape(-1, 1, 1)
+
+
+def window_levels(
+    images: Tensor, window: int | None, stride: int | None, refine: int
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """The side of the windows and all top left corners, for each measurement; the last windows may be cut at the edge."""
+    height, width = images.shape[-2:]
+    side = -(-min(height, width) // 7) if window is None else window
+    step = side if stride is None else stride
+    for _ in range(refine + 1):
+        yield side, [*product(range(0, height - side + step, step), range(0, width - side + step, step))]
+        side, step = (side + 1) // 2, (step + 1) // 2
 
 
 def _drops(
@@ -79,22 +92,10 @@ def _drops(
     )
 
 
-def fill_color(images: Tensor, fill: Tensor | float | None) -> Tensor:
-    """The colour that replaces removed pixels, (C, 1, 1) or (1, 1, 1): `fill`, by default the batch's mean colour."""
-    color = images.mean(dim=(0, 2, 3)) if fill is None else torch.as_tensor(fill, device=images.device)
-    return color.to(images.dtype).reshape(-1, 1, 1)
-
-
-def default_window(height: int, width: int, window: int | None, stride: int | None) -> tuple[int, int]:
-    """The side and the step of the window in pixels, with the defaults filled in."""
-    window = -(-min(height, width) // 7) if window is None else window
-    return window, window if stride is None else stride
-
-
-def window_levels(
-    height: int, width: int, side: int, step: int, refine: int
-) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """The side of the windows and all top left corners, for each measurement; the last windows may be cut at the edge."""
-    for _ in range(refine + 1):
-        yield side, [*product(range(0, height - side + step, step), range(0, width - side + step, step))]
-        side, step = (side + 1) // 2, (step + 1) // 2
+def _mean_map(windows: Sequence[Window], drops: Sequence[Tensor], before: Tensor) -> Tensor:
+    """For each pixel the mean drop of the windows over it; where there is none, the value before."""
+    total, count = torch.zeros_like(before), torch.zeros_like(before)
+    for window, drop in zip(windows, drops, strict=True):
+        total[window] += drop
+        count[window] += 1
+    return torch.where(count > 0, total / count.clamp_min(1), before)

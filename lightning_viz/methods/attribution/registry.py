@@ -9,14 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.find_layer import find_layer
-from lightning_viz.methods.model.modes import capture, captured_output, evaluating
+from lightning_viz.methods.model.modes import evaluating
 
-from .cam import CamLayer, class_activation_map, gradcam, gradcam_plus_plus, gradient_cam, hirescam, layercam, xgradcam
-from .guided_grad_cam import guided_grad_cam
-from .occlusion import default_window, occlusion, window_levels
+from . import cam
+from .cam import gradient_cam
+from .occlusion import occlusion, window_levels
 from .saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
-from .score_cam import score_cam
 
 #: The keys of the registries, for signatures.
 PixelMethod = Literal[
@@ -34,22 +34,20 @@ class Method:
     function: Callable[..., Any]
     citation: str  #: authors and year
     url: str  #: of the paper
-    #: How often each image goes through the network: a number, or a function of network, images (B, C, H, W) and options.
+    #: How often each image goes through the network, forward and backward: a number, or a function of network, images
+    #: (B, C, H, W) and options.
     passes: float | Callable[[nn.Module, Tensor, Mapping[str, Any]], float] = 1.0
     caption: str = ""  #: what the map shows, for the line under a panel: "<caption> of class 3"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The method's own options with their defaults: its keyword-only parameters but those that several methods share."""
+        """The method's own options with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
         own = [one for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in ("reduce", "reshape")]
         return {one.name: one.default for one in own}
 
     def estimated_passes(self, network: nn.Module, images: Tensor, options: Mapping[str, Any] | None = None) -> float:
-        """How often each image goes through the network, forward and backward; a forward pass alone counts a third.
-
-        `options` may hold the callback's `layers` beside the method's own options.
-        """
+        """The method's `passes`; `options` may hold the callback's `layers` beside the method's own options."""
         known = {**self.options, **(options or {})}
         return self.passes(network, images, known) if callable(self.passes) else self.passes
 
@@ -66,19 +64,16 @@ def choose(registry: Mapping[str, Method], method: str, options: Collection[str]
 
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
     """A forward pass for each window, one of the whole image, and one that fixes the target."""
-    height, width = images.shape[-2:]
-    window, stride = default_window(height, width, options["window"], options["stride"])
-    first, *finer = (len(corners) for _, corners in window_levels(height, width, window, stride, options["refine"]))
+    levels = window_levels(images, options["window"], options["stride"], options["refine"])
+    first, *finer = (len(corners) for _, corners in levels)
     return (first + sum(finer) / 4 + 2) * FORWARD  # finer windows cover about the top quarter
 
 
 def _score_cam_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
-    """A forward pass for each channel of the layers, and one more. It makes one of a single image to count them."""
-    names = options.get("layers") or [find_layer(network, "last_spatial", images, options.get("target"))]
-    layers = [CamLayer.of(network, images[:1], name, options.get("reshape"), "layers") for name in names]
-    with evaluating(network), torch.no_grad(), capture(network, [layer.name for layer in layers]) as captured:
-        network(images[:1].clone())
-    channels = [layer.to_maps(captured_output(captured, layer.name, layer.described)).shape[1] for layer in layers]
+    """A forward pass for each channel of the layers, and one more. It runs a single image to count them."""
+    names = options.get("layers") or [find_layer(network, "last_spatial", images)]
+    with evaluating(network), torch.no_grad():
+        channels = [int(FeatureMaps(network, name, "layers")(images[:1].clone()).shape[1]) for name in names]
     return (sum(channels) + 1) * FORWARD
 
 
@@ -94,7 +89,7 @@ PIXEL_METHODS: dict[str, Method] = {
         guided_backprop, "Springenberg et al. 2015", "https://arxiv.org/abs/1412.6806", 1.0, "guided gradient"
     ),
     "guided_gradcam": Method(
-        guided_grad_cam, "Selvaraju et al. 2017", "https://arxiv.org/abs/1610.02391", 2.0,
+        cam.guided_grad_cam, "Selvaraju et al. 2017", "https://arxiv.org/abs/1610.02391", 2.0,
         "guided gradient times Grad-CAM",
     ),
     "integrated_gradients": Method(
@@ -109,15 +104,17 @@ PIXEL_METHODS: dict[str, Method] = {
 
 #: By key: functions (model, images, target, layers: Sequence[CamLayer], **options) -> maps (B, h, w) of each layer.
 CAM_METHODS: dict[str, Method] = {
-    "gradcam": Method(partial(gradient_cam, gradcam), "Selvaraju et al. 2017", "https://arxiv.org/abs/1610.02391"),
-    "cam": Method(class_activation_map, "Zhou et al. 2016", "https://arxiv.org/abs/1512.04150", FORWARD),
+    "gradcam": Method(partial(gradient_cam, cam.gradcam), "Selvaraju et al. 2017", "https://arxiv.org/abs/1610.02391"),
+    "cam": Method(cam.class_activation_map, "Zhou et al. 2016", "https://arxiv.org/abs/1512.04150", FORWARD),
     "gradcam++": Method(
-        partial(gradient_cam, gradcam_plus_plus), "Chattopadhay et al. 2018", "https://arxiv.org/abs/1710.11063"
+        partial(gradient_cam, cam.gradcam_plus_plus), "Chattopadhay et al. 2018", "https://arxiv.org/abs/1710.11063"
     ),
-    "xgradcam": Method(partial(gradient_cam, xgradcam), "Fu et al. 2020", "https://arxiv.org/abs/2008.02312"),
+    "xgradcam": Method(partial(gradient_cam, cam.xgradcam), "Fu et al. 2020", "https://arxiv.org/abs/2008.02312"),
     "layercam": Method(
-        partial(gradient_cam, layercam), "Jiang et al. 2021", "https://doi.org/10.1109/TIP.2021.3089943"
+        partial(gradient_cam, cam.layercam), "Jiang et al. 2021", "https://doi.org/10.1109/TIP.2021.3089943"
     ),
-    "hirescam": Method(partial(gradient_cam, hirescam), "Draelos and Carin 2020", "https://arxiv.org/abs/2011.08891"),
-    "scorecam": Method(score_cam, "Wang et al. 2020", "https://arxiv.org/abs/1910.01279", _score_cam_passes),
+    "hirescam": Method(
+        partial(gradient_cam, cam.hirescam), "Draelos and Carin 2020", "https://arxiv.org/abs/2011.08891"
+    ),
+    "scorecam": Method(cam.score_cam, "Wang et al. 2020", "https://arxiv.org/abs/1910.01279", _score_cam_passes),
 }
