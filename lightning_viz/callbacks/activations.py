@@ -33,9 +33,7 @@ class ActivationState(CallbackState):
     """What stays the same over training, by layer."""
 
     channels: dict[str, list[int]] = field(default_factory=dict)  #: that are shown
-    film_pictures: dict[str, list[int]] = field(
-        default_factory=dict
-    )  #: the picture that each channel's film row follows
+    film_pictures: dict[str, list[int]] = field(default_factory=dict)  #: that each channel's film row follows
     signed: dict[str, bool] = field(default_factory=dict)  #: whether the layer ever had negative activations
 
 
@@ -106,7 +104,7 @@ class ActivationLogger(VizCallback):
         recorded = [one.compute() for one in ctx.fresh(ChannelStatisticsAccumulator)]
         for layer, found in self._activations(ctx, layers).items():
             statistics = next((one[layer] for one in recorded if layer in one), None)
-            yield self._grid(ctx, state, layer, found, statistics)
+            yield self._grid(ctx, layer, found, statistics)
             if statistics is not None:
                 yield Scalar(f"activations/{layer}/dead", statistics.dead)
                 yield Scalar(f"activations/{layer}/sparsity", statistics.sparsity)
@@ -121,19 +119,13 @@ class ActivationLogger(VizCallback):
         }
 
     def _grid(
-        self,
-        ctx: DrawContext,
-        state: ActivationState,
-        layer: str,
-        found: LayerActivation,
-        statistics: ChannelStatistics | None,
+        self, ctx: DrawContext, layer: str, found: LayerActivation, statistics: ChannelStatistics | None
     ) -> TileGrid:
-        channels = self._choose(state, layer, found.maps)
-        state.signed[layer] = state.signed.get(layer, False) or bool(
-            (found.maps < 0).any()
-        )  # a film strip keeps its colours
+        state, maps = ctx.state(ActivationState), found.maps
+        channels = self._choose(state, layer, maps)
+        state.signed[layer] = state.signed.get(layer, False) or bool((maps < 0).any())  # a film strip keeps its colours
         painter = Heatmap(state.signed[layer])
-        values = found.maps[:, channels].float().cpu()
+        values = maps[:, channels].float().cpu()
         notes = [self._describe(layer, channels, found), ctx.probe.note]
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
         return TileGrid(
@@ -144,22 +136,15 @@ class ActivationLogger(VizCallback):
             [*([] if statistics is None else [str(statistics)]), *notes],
             painter,
             SIGNED_ENDS if painter.signed else ENDS,
-            self._film(ctx, state, layer, channels, values, painter, notes),
+            self._film(ctx, layer, channels, values, painter, notes),
         )
 
     def _film(
-        self,
-        ctx: DrawContext,
-        state: ActivationState,
-        layer: str,
-        channels: Sequence[int],
-        values: Tensor,
-        painter: Heatmap,
-        notes: Sequence[str],
+        self, ctx: DrawContext, layer: str, channels: list[int], values: Tensor, painter: Heatmap, notes: list[str]
     ) -> FilmColumn:
         """A row for each channel: its map of the picture that activated it most at the first drawing."""
         first = values.nan_to_num().amax(dim=(2, 3)).argmax(dim=0).tolist()
-        followed = state.film_pictures.setdefault(layer, first)
+        followed = ctx.state(ActivationState).film_pictures.setdefault(layer, first)
         pictures = [row % len(ctx.probe) for row in followed]  # after a resume the probe may be smaller
         true, shown = label_captions(ctx.probe), values[pictures, range(len(channels))]
         return FilmColumn(
