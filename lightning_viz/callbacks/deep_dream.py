@@ -70,6 +70,10 @@ class DeepDreamLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         if self.layer is None and self.channel is None and self.method_options is None:
             return
+        try:
+            self._layer(ctx)
+        except ValueError:
+            return  # reported when it is drawn
         steps = min((self.method_options or {}).get("steps", 0), 0)  # none: this is to find what is wrong
         self._dream(ctx, ctx.probe.images[:1], steps=steps)
 

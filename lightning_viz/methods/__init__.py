@@ -1,8 +1,8 @@
 """Pure tensor functions: torch in, torch out; no Lightning, no TensorBoard, no pictures."""
 
+from .attribution.cam import guided_grad_cam
 from .attribution.faithfulness import Faithfulness, insertion_deletion
 from .attribution.grad_cam import grad_cam
-from .attribution.guided_grad_cam import guided_grad_cam
 from .attribution.occlusion import occlusion
 from .attribution.saliency import guided_backprop, integrated_gradients, saliency, smoothgrad
 from .features.activations import activations, choose_channels

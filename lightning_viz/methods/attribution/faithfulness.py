@@ -1,7 +1,7 @@
 """Whether a map is faithful to the model: how the score changes as the pixels it ranks highest are added or removed."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,8 @@ def insertion_deletion(
         removed = (torch.where(ranks < fraction, blank, images) for fraction in fractions)
         insertion = _curve(model, added, target, batch_size)
         deletion = _curve(model, removed, target, batch_size)
-    return Faithfulness(insertion, deletion, _area(insertion), _area(deletion))
+    areas = [torch.trapezoid(curve, dx=1 / steps, dim=1) for curve in (insertion, deletion)]
+    return Faithfulness(insertion, deletion, *areas)
 
 
 def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
@@ -75,17 +76,8 @@ def _curve(model: nn.Module, variants: Iterator[Tensor], target: Target, batch_s
     """The score of each image in each variant of the batch: (B, variants)."""
     columns: list[Tensor] = []
     for group in group_variants(variants, batch_size):
-        scores = _score(model(torch.cat(group)), repeat_target(target, len(group)))
-        columns += scores.reshape(len(group), -1)
+        output = model(torch.cat(group))
+        probabilities = None if callable(target) else ModelOutput.of(output).probabilities
+        scores = target_scores(output if probabilities is None else probabilities, repeat_target(target, len(group)))
+        columns += scores.float().reshape(len(group), -1)
     return torch.stack(columns, dim=1)
-
-
-def _score(output: Any, target: Target) -> Tensor:
-    """The target's probability where the output has classes, otherwise its score."""
-    probabilities = None if callable(target) else ModelOutput.of(output).probabilities
-    return target_scores(output if probabilities is None else probabilities, target).float()
-
-
-def _area(curve: Tensor) -> Tensor:
-    """The area under a curve over 0..1, by trapezoids."""
-    return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)

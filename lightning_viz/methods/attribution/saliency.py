@@ -1,7 +1,6 @@
 """Gradients of a score with respect to the image: plain, averaged and guided."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -12,8 +11,7 @@ from lightning_viz.methods.model.batching import group_variants
 from lightning_viz.methods.model.modes import evaluating, leaf
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
 
-#: From signed attributions (B, C, H, W) to maps: "abs_max" is the maximum magnitude over channels (B, H, W), None keeps
-#: them.
+#: Of signed attributions (B, C, H, W): "abs_max" is the maximum magnitude over channels (B, H, W), None keeps them.
 Reduce = Literal["abs_max"] | None
 
 
@@ -90,9 +88,9 @@ def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, 
     functions and in place. It shows the edges in the image more than what the network learned: the maps hardly change
     when the weights are randomised (Adebayo et al. 2018). Raises ValueError where the model runs none of these.
     """
-    with evaluating(model), _guided() as guided:
+    with evaluating(model), _GuidedReLUs() as relus:
         gradients = _gradients(model, images, target)
-    if not guided:
+    if not relus.found:
         raise ValueError(
             f"{type(model).__name__} runs no ReLU whose gradient could be guided; use another method, such as 'smoothgrad'"
         )
@@ -137,25 +135,16 @@ _RELUS: set[Callable[..., Any]] = {
 }  # fmt: skip
 
 
-class _Guide(TorchFunctionMode):
+class _GuidedReLUs(TorchFunctionMode):
     """Clamps the gradient at the output of each ReLU, however the model calls it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.guided: list[str] = []
+    found = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func in _RELUS and isinstance(result, Tensor) and result.requires_grad:
-            self.guided.append(func.__name__)
+            self.found = True
             result.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
         return result
-
-
-@contextmanager
-def _guided() -> Iterator[list[str]]:
-    """The names of the guided ReLUs, recorded by a forward pass inside the context."""
-    with _Guide() as mode:
-        yield mode.guided

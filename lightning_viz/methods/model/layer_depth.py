@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +34,9 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
             f"{type(model).__name__} has no layer with a height and a width for images of shape {tuple(images.shape)}; "
             "name the layers to use, or give larger images"
         )
-    ends = [_end(model, stage) for stage in _stages([name for name in sizes if name in chain], chain)]
+    ends = []
+    for stage in _stages([name for name in sizes if name in chain], chain):
+        ends.append(([name for name in stage if _is_block(model, name)] or stage)[-1])  # not the norm after a block
     if len(ends) == 1:
         ends = _repeated(model, [name for name, size in sizes.items() if size]) or ends
     elif len(ends) > count:
@@ -45,6 +48,7 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
 def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
     """The sizes of the last outputs of the layers with feature maps, in the order of these outputs."""
     images = images[:1].repeat(2, 1, 1, 1)  # two, so that outputs without a batch dimension (windows, tables) differ
+    modules = {name: module for name, module in model.named_modules() if name}
     outputs: dict[str, Tensor] = {}
 
     def record(name: str, output: Any) -> None:
@@ -52,29 +56,19 @@ def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
         if isinstance(output, Tensor):
             outputs[name] = output
 
-    modules = {name: module for name, module in model.named_modules() if name}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
-        for name, module in modules.items()
-    ]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(images.clone())
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(model), torch.no_grad(), ExitStack() as hooks:
+        for name, module in modules.items():
+            hook = module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
+            hooks.enter_context(hook)
+        model(images.clone())
     # A container returns the tensor of its last layer: VGG's "features" ends in a pooling, and so pools itself.
     pooled = {id(output) for name, output in outputs.items() if _is_from(modules[name], "pooling")}
-    return {
-        name: None if id(output) in pooled else _size(output, images)
-        for name, output in outputs.items()
-        if is_spatial(output, images) and not _is_from(modules[name], "linear", "dropout")
-    }
-
-
-def _size(output: Tensor, images: Tensor) -> tuple[int, int]:
-    height, width = feature_maps(output, images).shape[2:]
-    return height, width
+    sizes: dict[str, Size] = {}
+    for name, output in outputs.items():
+        if is_spatial(output, images) and not _is_from(modules[name], "linear", "dropout"):
+            height, width = feature_maps(output, images).shape[2:]
+            sizes[name] = None if id(output) in pooled else (height, width)
+    return sizes
 
 
 def _is_from(module: nn.Module, *files: str) -> bool:
@@ -113,11 +107,6 @@ def _stages(names: Sequence[str], sizes: dict[str, tuple[int, int]]) -> list[lis
             stages.append([])
         stages[-1].append(name)
     return stages
-
-
-def _end(model: nn.Module, stage: Sequence[str]) -> str:
-    """The last layer of a stage: a block if it has any, not the norm or the permutation after it."""
-    return ([name for name in stage if _is_block(model, name)] or stage)[-1]
 
 
 def _repeated(model: nn.Module, names: Sequence[str]) -> list[str]:

@@ -21,16 +21,13 @@ def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple
     plain = {plain_name(path): path for path in modules}
     if name in modules:
         return name, modules[name]
-    if name in plain:
-        return plain[name], modules[plain[name]]
-    endings = [path for path in plain if path.endswith(f".{name}")]
-    if len(endings) == 1:
-        return plain[endings[0]], modules[plain[endings[0]]]
+    found = [name] if name in plain else [path for path in plain if path.endswith(f".{name}")]
+    if len(found) == 1:
+        return plain[found[0]], modules[plain[found[0]]]
     kind = type(model).__name__
-    if endings:
-        raise ValueError(
-            f"{argument}={name!r} is ambiguous in {kind}: {', '.join(map(repr, endings[:5]))}; give the full name"
-        )
+    if found:
+        candidates = ", ".join(map(repr, found[:5]))
+        raise ValueError(f"{argument}={name!r} is ambiguous in {kind}: {candidates}; give the full name")
     raise ValueError(f"{argument}={name!r} is not in {kind}; {_closest(name, list(plain))}")
 
 

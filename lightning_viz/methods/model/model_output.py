@@ -24,13 +24,10 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class ModelOutput:
-    """A model's output with its meaning. Predictions and probabilities exist for `OutputKind.CLASSES` only.
-
-    `scores` are the logits in the output, None where it holds none.
-    """
+    """A model's output with its meaning. Predictions and probabilities exist for `OutputKind.CLASSES` only."""
 
     kind: OutputKind
-    scores: Tensor | None
+    scores: Tensor | None  #: the logits in the output, None where it holds none
 
     @classmethod
     def of(cls, output: Any, *, labels: Tensor | None = None, class_count: int | None = None) -> "ModelOutput":
@@ -40,14 +37,27 @@ class ModelOutput:
 
         - several labels, where `labels` is (B, K) with zeros and ones, and a row has no one, or more than one. One-hot
           labels are classes; so are soft labels.
-        - an embedding, where `class_count`, the number of classes that the data has, is known and less than K, and the
-          scores are no probabilities.
+        - an embedding, where the caller gives `class_count`, it is less than K, and the scores are no probabilities. Give
+          it only for a model known to have one output per class: a head of 1000 classes trained on data with ten class
+          names would be taken for an embedding.
         """
         try:
             scores = logits(output)
         except TypeError:
             return cls(OutputKind.UNKNOWN, None)
-        return cls(_kind(scores, labels, class_count), scores)
+        if scores.ndim == 0 or 0 in scores.shape[1:]:
+            kind = OutputKind.UNKNOWN
+        elif scores.ndim > 2:
+            kind = OutputKind.DENSE
+        elif scores.ndim == 1 or scores.shape[1] == 1:
+            kind = OutputKind.ONE_LOGIT
+        elif labels is not None and labels.shape == scores.shape and _are_multi_hot(labels):
+            kind = OutputKind.SEVERAL_LABELS
+        elif class_count and class_count < scores.shape[1] and not _are_probabilities(scores.float()):
+            kind = OutputKind.EMBEDDING
+        else:
+            kind = OutputKind.CLASSES
+        return cls(kind, scores)
 
     @cached_property
     def probabilities(self) -> Tensor | None:
@@ -74,21 +84,6 @@ class ModelOutput:
         known = (labels >= 0) & (labels < self.scores.shape[1])
         losses = nn.functional.cross_entropy(self.scores.float(), labels.long().where(known, 0), reduction="none")
         return losses.where(known, torch.nan)
-
-
-def _kind(scores: Tensor, labels: Tensor | None, class_count: int | None) -> OutputKind:
-    """The meaning of logits of this shape."""
-    if scores.ndim == 0 or 0 in scores.shape[1:]:
-        return OutputKind.UNKNOWN
-    if scores.ndim > 2:
-        return OutputKind.DENSE
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        return OutputKind.ONE_LOGIT
-    if labels is not None and labels.shape == scores.shape and _are_multi_hot(labels):
-        return OutputKind.SEVERAL_LABELS
-    if class_count and class_count < scores.shape[1] and not _are_probabilities(scores.float()):
-        return OutputKind.EMBEDDING
-    return OutputKind.CLASSES
 
 
 def _are_probabilities(scores: Tensor) -> bool:
