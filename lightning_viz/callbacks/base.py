@@ -46,8 +46,8 @@ class VizCallback(Callback):
         every_n_train_steps: draw after every n-th training step instead.
         log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
         probe: the pictures to look at. By default all callbacks of a trainer share class-balanced pictures of the validation
-            data (of the training data where there are no validation data; a warning says so). `Probe.hardest()` chooses the
-            validation pictures with the highest loss.
+            data (of the training data where there are none; a warning says so). `Probe.hardest()` chooses the validation
+            pictures with the highest loss.
         max_images: how many pictures of the probe to draw.
         tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
         history: columns of the film strip; 0 turns it off.

@@ -40,8 +40,7 @@ class SynthesisState(CallbackState):
 
 class ClassSynthesisLogger(VizCallback):
     """Activation maximisation: for each class the image with the highest score, found by gradient ascent:
-    `synthesis/classes` and `synthesis/classes/history`; with `layer`, images that maximise channels of it,
-    `synthesis/<layer>`.
+    `synthesis/classes` and `synthesis/classes/history`; with `layer`, images for its channels: `synthesis/<layer>`.
 
     Below each class stands the probability that the network gives to the finished image, and the predicted class where that
     is another; the scalar `synthesis/classes/probability` is the mean. Near 1 the search succeeded; what the network
@@ -242,8 +241,7 @@ class ClassSynthesisLogger(VizCallback):
         wanted = torch.tensor(goal.classes).repeat_interleave(self.copies)
         probabilities = torch.cat(known).cpu()
         own = probabilities.gather(1, wanted[:, None])[:, 0]
-        predicted = probabilities.argmax(dim=1)
-        results = zip(own.tolist(), wanted.tolist(), predicted.tolist(), strict=True)
+        results = zip(own.tolist(), wanted.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
         captions = [class_caption(one, label == found, ctx.probe.class_name(found)) for one, label, found in results]
         means = own.reshape(-1, self.copies).mean(dim=1).tolist()
         scalars = [Scalar(f"{tag}/probability", sum(means) / len(means))]

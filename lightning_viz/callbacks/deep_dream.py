@@ -84,11 +84,8 @@ class DeepDreamLogger(VizCallback):
         growth = [self._growth(*pair) for pair in zip(before.tolist(), after.tolist(), strict=True)]
         tag, what, number = f"deepdream/{layer}", layer, "the factor by which the L2 norm of its output grew"
         if self.channel is not None:
-            tag, what, number = (
-                f"{tag}/{self.channel}",
-                f"channel {self.channel} of {layer}",
-                "its mean before and after",
-            )
+            tag, what = f"{tag}/{self.channel}", f"channel {self.channel} of {layer}"
+            number = "its mean before and after"
         about = f"changed by gradient ascent to activate {what}; below each, {number}"
         notes = about, "predictions are of the original pictures", ctx.probe.note
         captions = [(*said, line) for said, line in zip(ctx.captions, growth, strict=True)]

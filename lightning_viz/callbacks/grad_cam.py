@@ -128,8 +128,7 @@ class GradCAMLogger(AttributionLogger):
         predicted, labels = ctx.predictions.classes if self.compare else None, ctx.probe.labels
         if predicted is None or labels is None:
             return
-        wrong = ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]
-        if not len(wrong):
+        if not len(wrong := ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]):
             return
         images, items = ctx.probe.images[wrong], wrong.tolist()
         maps = [self._map(ctx, images, classes[wrong], layer, ctx.network) for classes in (labels, predicted)]
