@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo quickstart test lint bench clean
+.PHONY: demo quickstart test lint bench gallery clean
 
 demo: .venv/.examples  ## fine-tune a pretrained network on photographs, with the callbacks attached
 	$(BIN)/python examples/finetune.py
@@ -20,6 +20,9 @@ lint: .venv/.dev
 
 bench: .venv/.bench  ## every short benchmark, into docs/benchmarks.md: about ten minutes on two CPU cores
 	$(BIN)/python -m benchmarks
+
+gallery: .venv/.examples  ## the pictures of docs/gallery.md, from real runs: about ten minutes on two CPU cores
+	$(BIN)/python docs/gallery.py
 
 # torch and torchvision come in one pip call: pip then finds a pair that fits.
 .venv/.%: pyproject.toml

@@ -138,7 +138,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--limit-batches", type=int, default=None, help="batches per epoch, for a short run")
     parser.add_argument(
-        "--imagine", action="store_true", help="also run class synthesis and DeepDream: some minutes more on a CPU"
+        "--synthesis",
+        "--imagine",
+        action="store_true",
+        help="also run class synthesis and DeepDream: some minutes more on a CPU",
     )
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--logdir", default="lightning_logs")
@@ -155,7 +158,7 @@ def main() -> None:
         ActivationLogger(),
         TopPatchesLogger(),
     ]
-    if args.imagine:
+    if args.synthesis:
         callbacks += [ClassSynthesisLogger(size=min(size, 128)), DeepDreamLogger()]
     trainer = pl.Trainer(
         max_epochs=args.epochs,

@@ -108,6 +108,12 @@ def left(module, run, folder):
         "losses": module.losses,
         "order": module.order,
         "flags": [module.flags, [part.training for part in module.modules()]],
+        "attributes": {
+            f"{name}.{key}": value
+            for name, part in module.named_modules()
+            for key, value in vars(part).items()
+            if isinstance(value, bool | int | float | str | tuple | type(None))
+        },
         "hooks": [
             len(hooks)
             for part in module.modules()

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import nearest
+from lightning_viz.methods.features.activations import recorded_output
 from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.methods.features.embeddings import EmbeddingSource, pool_embedding, record_embedding
 from lightning_viz.methods.features.points import finite_rows
@@ -36,7 +37,7 @@ class NeighbourQueries:
     @classmethod
     def of(cls, ctx: DrawContext, sources: Mapping[str, EmbeddingSource]) -> "NeighbourQueries":
         """With one forward pass."""
-        parts = ctx.auto_batch.map(lambda part: _features(ctx, sources, ctx.probe.images[part]), len(ctx.probe))
+        parts = ctx.auto_batch.map(lambda part: read_embeddings(ctx, sources, ctx.probe.images[part]), len(ctx.probe))
         features = {name: torch.cat([part[name] for part in parts]) for name in sources}
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
         return cls(ctx.probe, features, captions)
@@ -52,20 +53,16 @@ class NeighbourQueries:
         rows = finite_rows(own, self.probe.images)
         if not len(rows):
             return
-        found = self._nearest(own[rows], samples.features[layer].to(own.device), pixels, rows, count)
+        queries = downscale(downscale(self.probe.images[rows], THUMBNAIL), PIXELS).float().cpu()
+        distance, index = nearest(queries, pixels, 1)
+        itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
+        by_features = nearest(own[rows], samples.features[layer].to(own.device), count, itself)[1].cpu().numpy()
+        found = by_features, nearest(queries, pixels, count, itself)[1].numpy()
         spans = [span for span in (1, *(each.shape[1] for each in found)) if span]
         size = "×".join(map(str, pixels.shape[2:]))
         headings = ("picture", "nearest by features", f"nearest by pixels, at {size}")[: len(spans)]
         notes = ("✓ same class as the query picture; query excluded", *notes)
         yield TileGrid(tag, partial(self._cells, rows, samples, np.concatenate(found, axis=1)), headings, spans, notes)
-
-    def _nearest(self, queries: Tensor, features: Tensor, pixels: Tensor, rows: Ints, count: int) -> tuple[Ints, Ints]:
-        """The nearest samples of each query by features and by pixels, the query itself excluded."""
-        own = downscale(downscale(self.probe.images[rows], THUMBNAIL), PIXELS).float().cpu()
-        distance, index = nearest(own, pixels, 1)
-        itself = index[:, 0].where(distance[:, 0] < 1e-3 * pixels[0].numel() ** 0.5, -1)
-        by_features, by_pixels = nearest(queries, features, count, itself)[1], nearest(own, pixels, count, itself)[1]
-        return by_features.cpu().numpy(), by_pixels.numpy()
 
     def _cells(self, rows: Ints, samples: Samples, found: Ints) -> list[Cell]:
         """Rows of cells: the query, then its neighbours, framed by whether they are of its class."""
@@ -74,22 +71,21 @@ class NeighbourQueries:
         for index, neighbours in zip(rows.tolist(), found, strict=True):
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
             pictures, others = probe.to_pixels(images[neighbours]), samples.labels[neighbours].tolist()
-            cells += [
-                _neighbour(probe, image, labels[index], other) for image, other in zip(pictures, others, strict=True)
-            ]
+            for image, other in zip(pictures, others, strict=True):
+                frame = None if min(labels[index], other) < 0 else RIGHT if labels[index] == other else WRONG
+                mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
+                caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
+                cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
         return cells
 
 
-def _neighbour(probe: Probe, image: np.ndarray, label: int, other: int) -> Cell:
-    frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
-    mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
-    caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
-    return Cell((fit_tile(image, TILE, TILE),), caption, (frame,))
-
-
 @torch.no_grad()
-def _features(ctx: DrawContext, sources: Mapping[str, EmbeddingSource], images: Tensor) -> dict[str, Tensor]:
+def read_embeddings(ctx: DrawContext, sources: Mapping[str, EmbeddingSource], images: Tensor) -> dict[str, Tensor]:
+    """The embeddings of images by layer, (B, D) each. Raises ValueError for a layer that has none."""
     with ExitStack() as stack:
         found = {name: stack.enter_context(record_embedding(ctx.network, one)) for name, one in sources.items()}
-        ctx.network(images)
-    return {name: pool_embedding(activations[-1], images) for name, activations in found.items()}
+        ctx.network(images.clone())
+    return {
+        name: pool_embedding(recorded_output(every[-1] if every else None, name, "layers"), images)
+        for name, every in found.items()
+    }

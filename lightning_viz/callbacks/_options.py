@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 from torch import Tensor
@@ -35,16 +35,12 @@ class CommonOptions(TypedDict, total=False):
 def show_inherited_options(cls: type) -> None:
     """Give a constructor that ends in `**common` the signature it has in effect, with the options of its base."""
     constructor: Any = vars(cls)["__init__"]
-    constructor.__signature__ = inspect.Signature(list(_own_and_inherited(cls, constructor).values()))
-
-
-def _own_and_inherited(cls: type, constructor: Any) -> Mapping[str, inspect.Parameter]:
     own = inspect.signature(constructor).parameters
-    named = {name: one for name, one in own.items() if one.kind is not inspect.Parameter.VAR_KEYWORD}
-    if len(named) == len(own):
-        return own  # it passes nothing on
-    inherited = inspect.signature(cls.__mro__[1].__init__).parameters.values()  # type: ignore[misc]
-    return named | {one.name: one for one in inherited if one.kind is one.KEYWORD_ONLY and one.name not in named}
+    shown = {name: one for name, one in own.items() if one.kind is not one.VAR_KEYWORD}
+    if len(shown) < len(own):  # it passes the other options on
+        inherited = inspect.signature(cls.__mro__[1].__init__).parameters  # type: ignore[misc]
+        shown |= {name: one for name, one in inherited.items() if one.kind is one.KEYWORD_ONLY and name not in shown}
+    constructor.__signature__ = inspect.Signature(list(shown.values()))
 
 
 def describe_unknown_option(cls: type, name: str) -> str:
@@ -53,3 +49,9 @@ def describe_unknown_option(cls: type, name: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     remedy = f"closest: {close[0]!r}" if close else f"options: {', '.join(known)}"
     return f"{cls.__name__} has no option {name!r}; {remedy}"
+
+
+def check_among(name: str, indices: Sequence[int], count: int, what: str) -> None:
+    """Raise ValueError for indices that `count` classes or channels do not have."""
+    if max(indices) >= count:
+        raise ValueError(f"{name}={indices} are not all among the {count} {what}; give some of 0 to {count - 1}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -57,7 +56,12 @@ class PatchExtractor:
         """Lines on what patches and gradients are, for images of this size."""
         gradient = "guided gradient" if self.guided else "gradient (no ReLU before the layer to guide it)"
         below = f"below each patch: {gradient} of the unit at that position, scaled to its 99% quantile, zero in grey"
-        return [below, _describe_field(self.receptive_field(images))]
+        found = self.receptive_field(images)
+        if found is None:
+            return [below, "whole pictures: the receptive field could not be found"]
+        size = f" {found.size[0]}×{found.size[1]} px (light grey: outside the picture)"
+        covers = ": the whole picture" if found.is_global else size
+        return [below, f"{len(found.rows)}×{len(found.columns)} positions, receptive field{covers}"]
 
     def receptive_field(self, images: Tensor) -> ReceptiveField | None:
         """The receptive fields of the layer for images of this size; None where they cannot be found."""
@@ -70,12 +74,13 @@ class PatchExtractor:
         return self.fields[key]
 
     def _patches(self, channel: int, top: TopSamples, probe: Probe) -> list[Patch]:
-        """The patches of one unit."""
         present = (top.positions[0] >= 0).nonzero()[:, 0]
         images = [self.images[position] for position in top.positions[0, present].tolist()]
-        positions, captions = torch.stack([top.rows[0, present], top.columns[0, present]], dim=1), _captions(top, probe)
-        if not images:
-            return []
+        positions = torch.stack([top.rows[0, present], top.columns[0, present]], dim=1)
+        captions = [
+            (*([Line(probe.class_name(label))] if label >= 0 else []), Line(f"{value:.3g}", GREY))
+            for value, label in zip(top.values[0, present].tolist(), top.labels[0, present].tolist(), strict=True)
+        ]
         same_size = len({image.shape for image in images}) == 1
         parts = [slice(None)] if same_size else [slice(one, one + 1) for one in range(len(images))]
         found = []
@@ -101,34 +106,13 @@ class PatchExtractor:
 
     def _gradients(self, images: Tensor, channel: int, positions: Tensor) -> Tensor:
         """Signed gradients (B, C, H, W) of the unit's activation at each image's position, guided where possible."""
-        target = partial(_activation_at, channel=channel, positions=positions)
+
+        def target(maps: Tensor) -> Tensor:
+            return maps[torch.arange(len(maps), device=maps.device), channel, positions[:, 0], positions[:, 1]]
+
         if self.guided:
             try:
                 return guided_backprop(self._maps, images, target, reduce=None)
             except ValueError:  # no ReLU; or another reason, which the plain gradient raises again
                 self.guided = False
         return saliency(self._maps, images, target, reduce=None)
-
-
-def _activation_at(maps: Tensor, channel: int, positions: Tensor) -> Tensor:
-    return maps[torch.arange(len(maps), device=maps.device), channel, positions[:, 0], positions[:, 1]]
-
-
-def _captions(top: TopSamples, probe: Probe) -> list[Caption]:
-    """Class and activation of each patch of one unit."""
-    samples = zip(top.values[0].tolist(), top.labels[0].tolist(), top.positions[0].tolist(), strict=True)
-    return [
-        (*([Line(probe.class_name(label))] if label >= 0 else []), Line(f"{value:.3g}", GREY))
-        for value, label, position in samples
-        if position >= 0
-    ]
-
-
-def _describe_field(found: ReceptiveField | None) -> str:
-    """What a patch is."""
-    if found is None:
-        return "whole pictures: the receptive field could not be found"
-    positions = f"{len(found.rows)}×{len(found.columns)} positions"
-    if found.is_global:
-        return f"{positions}, receptive field: the whole picture"
-    return f"{positions}, receptive field {found.size[0]}×{found.size[1]} px (light grey: outside the picture)"

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Unpack
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import HookPoint
@@ -14,14 +13,8 @@ from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_lo
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
 from lightning_viz.data.class_balanced import hash_uniform
-from lightning_viz.methods.features.activations import recorded_output
 from lightning_viz.methods.features.downscale import downscale
-from lightning_viz.methods.features.embeddings import (
-    EmbeddingSource,
-    find_embedding_source,
-    pool_embedding,
-    record_embedding,
-)
+from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding_source, pool_embedding
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
 from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
@@ -31,7 +24,7 @@ from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
 from ._embedding_scalars import EmbeddingScalars, PixelVote
-from ._neighbour_sheet import PIXELS, THUMBNAIL, NeighbourQueries
+from ._neighbour_sheet import PIXELS, THUMBNAIL, NeighbourQueries, read_embeddings
 from ._options import CommonOptions
 from .base import VizCallback
 
@@ -111,13 +104,10 @@ class EmbeddingProjectorLogger(VizCallback):
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         return (len(images) + len(self._loaders) * min(self.max_points, TRACKED)) / 3
 
-    @torch.no_grad()
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]
         for layer in as_list(self.layers):
-            with record_embedding(ctx.network, find_embedding_source(ctx.network, images, layer)) as recorded:
-                ctx.network(images.clone())
-            pool_embedding(recorded_output(recorded[-1] if recorded else None, layer, "layers"), images)
+            read_embeddings(ctx, {layer: find_embedding_source(ctx.network, images, layer)}, images)
 
     def accumulators(self, data: DataAccess, state: EmbeddingState) -> list[SampleSelector]:
         counts = dict(enumerate(data.counts))
@@ -125,13 +115,17 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def draw(self, ctx: DrawContext) -> Iterator[Artifact]:
         state = ctx.state(EmbeddingState)
-        self._check_loaders(ctx)
+        if (most := max(self._loaders)) >= (count := len(ctx.data.loaders)):
+            raise ValueError(
+                f"dataloaders={self.dataloaders}: there are {count} {ctx.data.name} loaders and none of index {most}; "
+                "count from 0"
+            )
         found = {loader: self._collect(ctx, state, loader) for loader in self._loaders}
         queries = NeighbourQueries.of(ctx, self._sources(state, ctx.network, ctx.probe.images))
         for loader, collected in found.items():
             if collected is not None:
                 suffix = f"/dataloader_{loader}" if len(self._loaders) > 1 else ""
-                yield from self._draw_loader(ctx, state, suffix, *collected, queries)
+                yield from self._draw_loader(ctx, suffix, *collected, queries)
 
     @property
     def _loaders(self) -> list[int]:
@@ -151,14 +145,12 @@ class EmbeddingProjectorLogger(VizCallback):
 
     def _sources(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> dict[str, EmbeddingSource]:
         """Where the features are read, by plain layer name; the default layer is found once."""
-        if self.layers is not None:
-            sources = [find_embedding_source(network, images, layer) for layer in as_list(self.layers)]
-        elif state.layer is None:
-            sources = [find_embedding_source(network, images)]
-            state.layer = sources[0].layer
-        else:
+        if self.layers is None:
+            state.layer = state.layer or find_embedding_source(network, images).layer
             name, module = resolve_layer(network, state.layer)
             sources = [EmbeddingSource(name, "input" if isinstance(module, nn.Linear) else "output")]
+        else:
+            sources = [find_embedding_source(network, images, layer) for layer in as_list(self.layers)]
         return {plain_name(source.layer): source for source in sources}
 
     def _collect(self, ctx: DrawContext, state: EmbeddingState, loader: int) -> tuple[Samples, str] | None:
@@ -177,48 +169,37 @@ class EmbeddingProjectorLogger(VizCallback):
             return None
         return samples, f"{len(samples)} of the {collected.origin}"
 
-    def _check_loaders(self, ctx: DrawContext) -> None:
-        count = len(ctx.data.loaders)
-        if (most := max(self._loaders)) >= count:
-            raise ValueError(
-                f"dataloaders={self.dataloaders}: there are {count} {ctx.data.name} loaders and none of index {most}; "
-                "count from 0"
-            )
-
     # What is drawn of them.
 
     def _draw_loader(
-        self,
-        ctx: DrawContext,
-        state: EmbeddingState,
-        suffix: str,
-        every: Samples,
-        origin: str,
-        queries: NeighbourQueries,
+        self, ctx: DrawContext, suffix: str, every: Samples, origin: str, queries: NeighbourQueries
     ) -> Iterator[Artifact]:
         rows = finite_rows(*every.features.values())
         samples, dropped = every.at(rows), len(every) - len(rows)
         if dropped:
             yield Scalar(f"embedding/not_finite{suffix}", float(dropped))
-        tracked = self._tracked_rows(every)
-        present = _rows_of(every.positions[tracked], samples.positions)
+        rows = self._tracked_rows(every)
+        positions, labels = every.positions[rows], every.labels[rows]
+        present = np.where(np.isin(positions, samples.positions), np.searchsorted(samples.positions, positions), -1)
         if (present < 0).all():
             layers = ", ".join(every.features)
             ctx.warn(f"lightning_viz cannot embed the features of {layers}: all are NaN or infinite; look at the loss")
             return
         notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
-        scalars = EmbeddingScalars(ctx.probe, self.neighbours, self.per_class)
+        state, scalars = ctx.state(EmbeddingState), EmbeddingScalars(ctx.probe, self.neighbours, self.per_class)
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
             features = samples.features[layer].to(ctx.probe.images.device)
-            space = self._track(ctx, state, tag, every.positions[tracked], present, features)
+            key = tag if ctx.is_training_split else f"{ctx.split}/{tag}"  # other splits have other samples
+            space = track_space(state.spaces.get(key), positions, present, features, self.neighbours)
+            state.spaces[key] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
-            yield self._scatter(ctx, tag, space, samples, every.labels[tracked], notes)
+            yield self._scatter(ctx, tag, space, samples, labels, notes)
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
             yield from scalars.of_space(tag, space, samples)
         tag, there = f"embedding/pixels{suffix}", present[present >= 0]
-        yield from scalars.of_pixels(tag, pixels[there], samples.at(there), state.pixel_votes)
+        yield from scalars.accuracy(tag, pixels[there], samples.at(there), state.pixel_votes)
         name, thumbnails = f"projector{suffix.replace('/', '-')}", partial(ctx.probe.to_pixels, samples.images)
         yield Embedding(name, points, samples.metadata(ctx.probe), thumbnails, self.max_snapshots)
 
@@ -228,35 +209,16 @@ class EmbeddingProjectorLogger(VizCallback):
         selector = SampleSelector(TRACKED, by_hash(self.seed), class_balanced=self.class_balanced)
         return np.sort(selector.choose(keys, samples.positions, samples.labels, TRACKED))
 
-    def _track(
-        self, ctx: DrawContext, state: EmbeddingState, tag: str, positions: Ints, rows: Ints, features: Tensor
-    ) -> SpaceSnapshot:
-        """The space of a layer, compared with the snapshots before; other splits have other samples."""
-        key = tag if ctx.is_training_split else f"{ctx.split}/{tag}"
-        snapshot = track_space(state.spaces.get(key), positions, rows, features, self.neighbours)
-        state.spaces[key] = snapshot.tracked
-        return snapshot
-
     def _scatter(
         self, ctx: DrawContext, tag: str, space: SpaceSnapshot, samples: Samples, tracked: Ints, notes: Sequence[str]
     ) -> Scatter:
         """`tracked` are the classes of the samples that are compared over time."""
+        labels, film_labels = (samples.labels, tracked) if (tracked >= 0).any() else (None, None)
         known = (samples.labels >= 0) & (samples.predicted >= 0)
-        has_labels = bool((tracked >= 0).any())
+        correct = samples.labels == samples.predicted if known.all() else None
+        shares = float(space.pca.explained[0]), float(space.pca.explained[1])
+        notes = "principal components, Procrustes-aligned to the previous snapshot", *notes
+        points, name = space.coordinates[:, :2], ctx.probe.class_name
         return Scatter(
-            f"{tag}/pca",
-            space.coordinates[:, :2],
-            (float(space.pca.explained[0]), float(space.pca.explained[1])),
-            samples.labels if has_labels else None,
-            samples.labels == samples.predicted if known.all() else None,
-            ctx.probe.class_name,
-            ("principal components, Procrustes-aligned to the previous snapshot", *notes),
-            space.film,
-            tracked if has_labels else None,
-            space.is_new,
+            f"{tag}/pca", points, shares, labels, correct, name, notes, space.film, film_labels, space.is_new
         )
-
-
-def _rows_of(positions: Ints, among: Ints) -> Ints:
-    """The rows of these positions among others, both ascending; -1 for a missing one."""
-    return np.where(np.isin(positions, among), np.searchsorted(among, positions), -1)

@@ -1,9 +1,10 @@
 """Painters: raw values, (N, h, w) or (N, C, h, w), to coloured tiles, uint8 (N, H, W, 3)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,45 +17,49 @@ NEGATIVE, POSITIVE = 30, 225  # indices into the 256 colours of RdBu_r, from blu
 NOT_FINITE = (255, 0, 255)  # magenta, for NaN and infinity: no colormap here contains it
 
 
-class Painter(Protocol):
+class Painter(ABC):
     """Colours raw values. `scale` is the value that gets the strongest colour; None scales each item by itself."""
 
     @property
+    @abstractmethod
     def bar(self) -> Pixels:
         """The colours of the colour bar from the lowest value to the highest, (n, 3); (0, 3) draws no bar."""
 
     @property
     def signed(self) -> bool:
         """Whether the colours range from -scale to scale, rather than from 0 to scale."""
+        return False
+
+    @property
+    def quantile(self) -> float:
+        """The quantile of an item's magnitudes that gets the strongest colour."""
+        return 1.0
 
     @property
     def scale_name(self) -> str:
         """What `scales` takes of the values, such as "maximum" or "99% quantile"."""
+        return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
 
     def scales(self, values: Values) -> Values:
         """The magnitude that gets the strongest colour if each item is scaled by itself, (N,)."""
+        return max_magnitude(values if self.signed else np.maximum(values, 0), self.quantile)
 
+    @abstractmethod
     def __call__(self, values: Values, scale: float | None = None) -> Pixels: ...
 
     def select(self, rows: Sequence[int]) -> "Painter":
         """The painter for these items only."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
-class Overlay:
-    """Heatmaps over dimmed grey pictures; the larger a value, the more its colour covers the picture.
+class Overlay(Painter):
+    """Heatmaps over dimmed grey pictures; the larger a value, the more its colour covers the picture."""
 
-    Args:
-        pictures: (N, H, W, 3); the maps are resized to their size.
-        quantile: the quantile of a map that gets the strongest colour; below 1 if a few pixels are far above the others.
-        light: brightness of the picture below the heatmap, 0 to 1.
-        signed: red for positive and blue for negative values; otherwise negative values are drawn as 0.
-    """
-
-    pictures: Pixels
-    quantile: float = 1.0
-    light: float = 0.55
-    signed: bool = False
+    pictures: Pixels  #: (N, H, W, 3); the maps are resized to their size
+    quantile: float = 1.0  #: of a map, gets the strongest colour; below 1 if a few pixels are far above the others
+    light: float = 0.55  #: brightness of the picture below the heatmap, 0 to 1
+    signed: bool = False  #: red for positive and blue for negative values; otherwise negative values are drawn as 0
 
     @property
     def bar(self) -> Pixels:
@@ -64,15 +69,8 @@ class Overlay:
         fade = np.abs(np.linspace(-1, 1, 256))[:, None]
         return (fade * np.repeat(_colormap("RdBu_r")[[NEGATIVE, POSITIVE]], 128, axis=0)).round().astype(np.uint8)
 
-    @property
-    def scale_name(self) -> str:
-        return "maximum" if self.quantile == 1 else f"{self.quantile:.0%} quantile"
-
     def select(self, rows: Sequence[int]) -> "Overlay":
         return replace(self, pictures=self.pictures[list(rows)])
-
-    def scales(self, values: Values) -> Values:
-        return max_magnitude(values if self.signed else np.maximum(values, 0), self.quantile)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
         """Maps (N, h, w) -> (N, H, W, 3), the size of the pictures."""
@@ -94,36 +92,10 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class SignedPixels:
-    """Weights as pixels: negative is dark, 0 is mid-grey, positive is bright. One channel is grey, three are RGB."""
-
-    signed: ClassVar[bool] = True
-    scale_name: ClassVar[str] = "maximum"
-
-    @property
-    def bar(self) -> Pixels:
-        return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-
-    def select(self, rows: Sequence[int]) -> "SignedPixels":
-        return self
-
-    def scales(self, values: Values) -> Values:
-        return max_magnitude(values)
-
-    def __call__(self, values: Values, scale: float | None = None) -> Pixels:
-        """Values (N, C, h, w), C is 1 or 3 -> (N, h, w, 3)."""
-        unit = np.moveaxis(normalise(values, self.scales(values) if scale is None else scale), 1, -1)
-        colours = np.broadcast_to(127.5 + 127.5 * np.nan_to_num(unit), (*unit.shape[:3], 3))
-        finite = np.isfinite(unit).all(axis=-1, keepdims=True)
-        return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Heatmap:
+class Heatmap(Painter):
     """Maps in colour, one pixel per position: black at 0 to bright; signed ones blue below 0, white at 0, red above."""
 
     signed: bool = False
-    scale_name: ClassVar[str] = "maximum"
 
     @property
     def bar(self) -> Pixels:
@@ -131,12 +103,6 @@ class Heatmap:
             return _colormap("RdBu_r")
         positions = np.sqrt(np.linspace(0, 1, 256))  # brighter middle of the scale
         return _colormap("inferno")[(positions * 255).round().astype(np.uint8)]
-
-    def select(self, rows: Sequence[int]) -> "Heatmap":
-        return self
-
-    def scales(self, values: Values) -> Values:
-        return max_magnitude(values if self.signed else np.maximum(values, 0))
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
         """Maps (N, h, w) -> (N, h, w, 3)."""
@@ -147,28 +113,30 @@ class Heatmap:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class SignedPixels(Painter):
+    """Weights as pixels: negative is dark, 0 is mid-grey, positive is bright. One channel is grey, three are RGB."""
+
+    signed: ClassVar[bool] = True
+    bar: ClassVar[Pixels] = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+
+    def __call__(self, values: Values, scale: float | None = None) -> Pixels:
+        """Values (N, C, h, w), C is 1 or 3 -> (N, h, w, 3)."""
+        return _grey_or_rgb(127.5 + 127.5 * normalise(values, self.scales(values) if scale is None else scale))
+
+
+@dataclass(frozen=True)
+class Pictures(Painter):
     """Pictures in their own colours, whatever the scale: 0 is black, 1 is white. One channel is grey, three are RGB."""
 
-    signed: ClassVar[bool] = False
+    bar: ClassVar[Pixels] = np.empty((0, 3), np.uint8)
     scale_name: ClassVar[str] = "white"
-
-    @property
-    def bar(self) -> Pixels:
-        return np.empty((0, 3), np.uint8)
-
-    def select(self, rows: Sequence[int]) -> "Pictures":
-        return self
 
     def scales(self, values: Values) -> Values:
         return np.ones(len(values), np.float32)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:
         """Values (N, C, h, w), C is 1 or 3 -> (N, h, w, 3)."""
-        unit = np.moveaxis(values, 1, -1)
-        finite = np.isfinite(unit).all(axis=-1, keepdims=True)
-        colours = np.broadcast_to(255 * np.nan_to_num(unit).clip(0, 1), (*unit.shape[:3], 3))
-        return np.where(finite, colours, NOT_FINITE).round().astype(np.uint8)
+        return _grey_or_rgb(255 * normalise(values, 1).clip(min=0))
 
 
 def normalise(values: Values, scale: float | Values) -> Values:
@@ -195,6 +163,12 @@ def resize(values: Values, height: int, width: int) -> Values:
         return values
     smooth = Image.Resampling.BICUBIC if height > values.shape[0] else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), smooth))
+
+
+def _grey_or_rgb(levels: Values) -> Pixels:
+    """Levels from 0 to 255, (N, C, h, w), C is 1 or 3 -> (N, h, w, 3); magenta where one is NaN."""
+    colours = np.broadcast_to(np.moveaxis(levels, 1, -1), (len(levels), *levels.shape[2:], 3))
+    return np.where(np.isnan(colours).any(axis=-1, keepdims=True), NOT_FINITE, colours).round().astype(np.uint8)
 
 
 @lru_cache(maxsize=4)

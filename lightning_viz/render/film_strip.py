@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +34,7 @@ class Frame:
         return self.values.astype(np.float32) * self.max_magnitude
 
 
-class _HasStep(Protocol):
-    @property
-    def step(self) -> int: ...
-
-
-AnyFrame = TypeVar("AnyFrame", bound=_HasStep)
-
-
-def thin(frames: Sequence[AnyFrame], columns: int) -> tuple[AnyFrame, ...]:
+def thin(frames: Sequence[Frame], columns: int) -> tuple[Frame, ...]:
     """At most `columns` of the frames: the first, the last, and others spread evenly over the steps between."""
     remaining = list(frames)
     while len(remaining) > max(columns, 2):

@@ -17,21 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
 
 Labels = NDArray[np.integer]
+ClassName = Callable[[int], str]  # from a class index to the name
 
 # Okabe and Ito's palette, with Tol's wine and indigo and a brown instead of its black. Ordered so that two colours with
 # the same shape differ by a CIEDE2000 of at least 28 for every kind of colour vision, and by 10 with the lighter ones.
 COLOURS: tuple[Colour, ...] = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (136, 34, 85),
-    (122, 92, 58),
-    (213, 94, 0),
-    (86, 180, 233),
-    (51, 34, 136),
-    (204, 121, 167),
-    (240, 228, 66),
-)
+    (0, 114, 178), (230, 159, 0), (0, 158, 115), (136, 34, 85), (122, 92, 58),
+    (213, 94, 0), (86, 180, 233), (51, 34, 136), (204, 121, 167), (240, 228, 66),
+)  # fmt: skip
 SHAPES = "os^Dv"  # matplotlib's names of markers
 SWATCH = 22  # pixels from the left of a legend's column to its text
 DPI = 64  # a power of two, so that sizes in inches are exact
@@ -53,38 +46,33 @@ MISCLASSIFIED = Marker((130, 130, 130), "o", hollow=True)
 
 def class_markers(count: int) -> tuple[Marker, ...]:
     """A different marker for each of `count` classes: ten colours, then ten lighter ones; above 20 a rainbow."""
-    if count > 2 * len(COLOURS):
+    colours, turn = np.concatenate([COLOURS, (np.array(COLOURS) + 255) // 2]), 2
+    if count > len(colours):
         import matplotlib
 
-        rainbow = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count), bytes=True)[:, :3].tolist()
-        return tuple(Marker((r, g, b), SHAPES[index % len(SHAPES)]) for index, (r, g, b) in enumerate(rainbow))
-    lighter = [tuple((part + 255) // 2 for part in colour) for colour in COLOURS]
-    colours = (*COLOURS, *lighter)[:count]
-    return tuple(
-        Marker((r, g, b), SHAPES[(index + 2 * (index // len(COLOURS))) % len(SHAPES)])
-        for index, (r, g, b) in enumerate(colours)
-    )
+        colours, turn = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count), bytes=True)[:, :3], 0
+    shapes = [SHAPES[(index + turn * (index // len(COLOURS))) % len(SHAPES)] for index in range(count)]
+    return tuple(Marker((r, g, b), shape) for (r, g, b), shape in zip(colours.tolist(), shapes, strict=False))
 
 
 @dataclass(frozen=True, eq=False)
 class PointMarkers:
-    """The marker of each point, and what the markers mean.
+    """The marker of each point, and what the markers mean."""
 
-    Args:
-        indices: index into `markers` of each point, (N,); -1 is the last one: unknown class.
-        markers: one per class that occurs, then that of the unknown class.
-        names: one per class that occurs; empty if there are no labels.
-    """
-
-    indices: NDArray[np.intp]
-    markers: tuple[Marker, ...]
-    names: tuple[str, ...]
+    indices: NDArray[np.intp]  #: index into `markers` of each point, (N,); -1 is the last one: unknown class
+    markers: tuple[Marker, ...]  #: one per class that occurs, then that of the unknown class
+    names: tuple[str, ...]  #: one per class that occurs; empty if there are no labels
 
     @classmethod
-    def of(cls, labels: Labels | None, name: Callable[[int], str], count: int) -> "PointMarkers":
-        """The markers of `count` points of classes `labels` (N,), named by `name`; a negative label is unknown."""
+    def of(cls, labels: Labels | None, name: ClassName, count: int) -> "PointMarkers":
+        """The markers of `count` points of classes `labels` (N,), named by `name`; a negative label is unknown.
+
+        Raises ValueError for labels of another shape.
+        """
         if labels is None:
             return cls(np.zeros(count, np.intp), (UNLABELLED, UNKNOWN), ())
+        if labels.shape != (count,):
+            raise ValueError(f"labels have the shape {labels.shape}; they must be {(count,)}, one per point")
         classes = np.unique(labels[labels >= 0])
         indices = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
         names = tuple(one_line(str(name(label))) or str(label) for label in classes.tolist())
@@ -96,36 +84,28 @@ class PointMarkers:
         If there is no room for all classes, the most frequent class of each part of the rainbow is named, and the legend
         says how many are missing. `misclassified` adds the hollow marker.
         """
-        others = [(UNKNOWN, "unknown")] if (self.indices < 0).any() else []
+        others: list[tuple[Marker | None, str]] = [(UNKNOWN, "unknown")] if (self.indices < 0).any() else []
         others += [(MISCLASSIFIED, "misclassified")] if misclassified else []
+        entries: list[tuple[Marker | None, str]] = list(zip(self.markers, self.names, strict=False))
         rows = (height - 6) // LINE_HEIGHT
-        columns = 2 if rows < len(self.names) + len(others) <= 2 * rows else 1
-        entries = [*self._class_entries(rows * columns - len(others)), *others]
+        columns = 2 if rows < len(entries) + len(others) <= 2 * rows else 1
+        room = rows * columns - len(others)
+        if (total := len(entries)) > room:
+            counts = np.bincount(self.indices[self.indices >= 0], minlength=total)
+            parts = np.array_split(np.arange(total), room - 1)
+            entries = [entries[part[counts[part].argmax()]] for part in parts]
+            entries.append((None, f"… and {total - len(parts)} more"))
+        entries += others
         return _draw_legend(entries, width // columns, height, columns) if entries else None
 
-    def _class_entries(self, room: int) -> "list[LegendEntry]":
-        """At most `room` entries for the classes."""
-        entries: list[LegendEntry] = list(zip(self.markers, self.names, strict=False))
-        if len(entries) <= room:
-            return entries
-        counts = np.bincount(self.indices[self.indices >= 0], minlength=len(entries))
-        parts = np.array_split(np.arange(len(entries)), room - 1)
-        most_frequent = [entries[part[counts[part].argmax()]] for part in parts]
-        return [*most_frequent, (None, f"… and {len(entries) - len(parts)} more")]
 
-
-LegendEntry = tuple[Marker | None, str]
-
-
-def _draw_legend(entries: Sequence[LegendEntry], max_width: int, height: int, columns: int) -> Pixels:
+def _draw_legend(entries: Sequence[tuple[Marker | None, str]], max_width: int, height: int, columns: int) -> Pixels:
     """Entries in columns as wide as their texts, at most `max_width` pixels."""
     rows = -(-len(entries) // columns)
     text_width = min(max_width - SWATCH - 8, max(math.ceil(font().getlength(text[:100])) for _, text in entries))
     column = SWATCH + text_width + 8
     corners = [(index // rows * column, 3 + index % rows * LINE_HEIGHT) for index in range(len(entries))]
-    swatches = [
-        (marker, (x + 12, height - y - 10)) for (x, y), (marker, _) in zip(corners, entries, strict=True) if marker
-    ]
+    swatches = [(one, (x + 12, height - y - 10)) for (x, y), (one, _) in zip(corners, entries, strict=True) if one]
     collection = marker_collection([marker for marker, _ in swatches], np.array([xy for _, xy in swatches]), 9)
     page = Image.fromarray(rasterise(columns * column, height, [collection]))
     canvas = ImageDraw.Draw(page)

@@ -12,52 +12,41 @@ from .text import Caption, Line
 
 NEARLY_ZERO = 1e-4  # of the sheet's largest magnitude: a map below it is noise, drawn as strongly as the others
 
-NOT_FINITE = "not finite (magenta)"
-ALL_ZERO = "zero everywhere"
-NO_POSITIVE = "no positive value"
-
 
 @dataclass(frozen=True, eq=False)
 class MapSheet:
-    """Maps of N items, and how to draw them.
+    """Maps of N items, and how to draw them."""
 
-    Args:
-        maps: (N, h, w) or (N, C, h, w), one array per column; a single one without `columns`.
-        painter: turns maps into tiles.
-        labels: the first lines below each item's tiles, (N).
-        captions: the lines after the labels, (N).
-        columns: names of the maps, from left to right.
-        beside: pictures (N, H, W, 3) to the left of the tiles.
-        notes: printed below the sheet.
-        common_scale: one colour scale for all tiles instead of one for each.
-        size: the least length of a tile's longer side, in pixels; smaller tiles are enlarged.
-    """
-
-    maps: Sequence[Values]
+    maps: Sequence[Values]  #: (N, h, w) or (N, C, h, w), one array per column; a single one without `columns`
     painter: Painter
-    labels: Sequence[Caption]
-    captions: Sequence[Caption]
-    columns: Sequence[str] = ()
-    beside: Pixels | None = None
-    notes: Sequence[str] = ()
-    common_scale: bool = False
-    size: int = 128
+    labels: Sequence[Caption]  #: the first lines below each item's tiles, (N)
+    captions: Sequence[Caption]  #: the lines after the labels, (N)
+    columns: Sequence[str] = ()  #: names of the maps, from left to right
+    beside: Pixels | None = None  #: pictures (N, H, W, 3) to the left of the tiles
+    notes: Sequence[str] = ()  #: printed below the sheet
+    common_scale: bool = False  #: one colour scale for all tiles instead of one for each
+    size: int = 128  #: the least length of a tile's longer side, in pixels; smaller tiles are enlarged
 
 
 def render_map_sheet(sheet: MapSheet, title: str) -> Pixels:
     """One picture (H, W, 3), a cell per item; with a scale for each tile, captions state the maximum of each map."""
-    painter = sheet.painter
-    scale = float(painter.scales(sheet.maps[0].reshape(1, -1))[0]) if sheet.common_scale else None
-    tiles = [painter(maps, scale) for maps in sheet.maps]
-    if scale is not None:
-        ends = scale_labels(painter, scale, "all tiles")
-    else:
-        ends = (f"-{painter.scale_name}" if painter.signed else "0", f"{painter.scale_name} of each tile")
-    notes = list(sheet.notes)
+    painter, notes = sheet.painter, list(sheet.notes)
     if sheet.columns:
         names = [*(["input"] if sheet.beside is not None else []), *sheet.columns]
         notes.insert(0, f"From left to right: {', '.join(names)}.")
-    return render_sheet(_cells(sheet, tiles), title, notes, painter=painter, ends=ends)
+    scale, ends = None, (f"-{painter.scale_name}" if painter.signed else "0", f"{painter.scale_name} of each tile")
+    if sheet.common_scale:
+        scale = float(painter.scales(sheet.maps[0].reshape(1, -1))[0])
+        ends = scale_labels(painter, scale, "all tiles")
+    tiles = [*([] if sheet.beside is None else [sheet.beside]), *(painter(maps, scale) for maps in sheet.maps)]
+    largest = max(float(max_magnitude(maps.reshape(1, -1))[0]) for maps in sheet.maps)
+    cells = []
+    for index in range(len(sheet.maps[0])):
+        maxima = [maximum_text(maps[index], painter.signed, largest) for maps in sheet.maps]
+        extra = () if sheet.common_scale else (Line(" | ".join(maxima)),)
+        pictures = tuple(fit_tile(column[index], sheet.size) for column in tiles)
+        cells.append(Cell(pictures, (*sheet.labels[index], *sheet.captions[index], *extra)))
+    return render_sheet(cells, title, notes, painter=painter, ends=ends)
 
 
 def render_map_film(sheet: MapSheet, frames: Sequence[Frame], rows: Sequence[int], title: str) -> Pixels:
@@ -73,20 +62,8 @@ def maximum_text(values: Values, signed: bool, largest: float) -> str:
     `largest` is the largest magnitude of all maps of the sheet. Unsigned colours show positive values only.
     """
     if not np.isfinite(values).all():
-        return NOT_FINITE
+        return "not finite (magenta)"
     top = float(max_magnitude((values if signed else np.maximum(values, 0))[None])[0])
     if top == 0:
-        return NO_POSITIVE if values.any() else ALL_ZERO
+        return "no positive value" if values.any() else "zero everywhere"
     return f"max {top:.2g}" if top > NEARLY_ZERO * largest else f"≈ 0 ({top:.0e})"
-
-
-def _cells(sheet: MapSheet, tiles: Sequence[Pixels]) -> list[Cell]:
-    largest = max(float(max_magnitude(maps.reshape(1, -1))[0]) for maps in sheet.maps)
-    cells = []
-    for index in range(len(sheet.maps[0])):
-        pictures = [*([] if sheet.beside is None else [sheet.beside[index]]), *(column[index] for column in tiles)]
-        maxima = [maximum_text(maps[index], sheet.painter.signed, largest) for maps in sheet.maps]
-        extra = () if sheet.common_scale else (Line(" | ".join(maxima)),)
-        fitted = tuple(fit_tile(picture, sheet.size) for picture in pictures)
-        cells.append(Cell(fitted, (*sheet.labels[index], *sheet.captions[index], *extra)))
-    return cells

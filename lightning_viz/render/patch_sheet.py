@@ -34,13 +34,20 @@ class UnitRow:
 
 
 def patch_cells(rows: Sequence[UnitRow], columns: int) -> list[Cell]:
-    """A cell for each unit's caption, then `columns` cells of patches, empty where a unit has fewer; row by row."""
+    """A cell for each unit's caption, then `columns` cells of patches, empty where a unit has fewer; row by row.
+
+    A gradient has a scale of its own; unless it is grey or RGB, it is the mean of its channels.
+    """
     cells = []
     for row in rows:
         cells.append(Cell((), row.caption))
-        cells += [
-            Cell((_stack(patch.image, _render_gradient(patch.gradient)),), patch.caption) for patch in row.patches
-        ]
+        for patch in row.patches:
+            gradient = patch.gradient if len(patch.gradient) in (1, 3) else patch.gradient.mean(axis=0, keepdims=True)
+            nonzero = np.abs(gradient[gradient != 0])
+            scale = float(np.nanquantile(nonzero, QUANTILE)) if np.isfinite(nonzero).any() else None
+            upper, lower = fit_tile(patch.image, *TILE), fit_tile(SignedPixels()(gradient[None], scale)[0], *TILE)
+            line = np.full((2, upper.shape[1], 3), 255, np.uint8)
+            cells.append(Cell((np.concatenate([upper, line, lower]),), patch.caption))
         cells += [Cell(())] * (columns - len(row.patches))
     return cells
 
@@ -53,24 +60,7 @@ def crop(values: NDArray[Any], box: tuple[int, int, int, int] | None, fill: int)
     if box is None:
         return values
     (height, width), (top, left, bottom, right) = values.shape[:2], box
-    canvas = np.full((min(bottom - top, height), min(right - left, width), *values.shape[2:]), fill, values.dtype)
     inside = values[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    y = len(canvas) - len(inside) if top < 0 else 0  # the part inside is at the end if the start is outside
-    x = canvas.shape[1] - inside.shape[1] if left < 0 else 0
-    canvas[y : y + len(inside), x : x + inside.shape[1]] = inside
-    return canvas
-
-
-def _render_gradient(gradient: Values) -> Pixels:
-    """(C, h, w) -> (h, w, 3), on a scale of its own; the mean of the channels unless they are grey or RGB."""
-    gradient = gradient if len(gradient) in (1, 3) else gradient.mean(axis=0, keepdims=True)
-    nonzero = np.abs(gradient[gradient != 0])
-    scale = float(np.nanquantile(nonzero, QUANTILE)) if np.isfinite(nonzero).any() else None
-    tile: Pixels = SignedPixels()(gradient[None], scale)[0]
-    return tile
-
-
-def _stack(*pictures: Pixels) -> Pixels:
-    """Two pictures of one size, the first above the second, with a white line between them."""
-    upper, lower = (fit_tile(picture, *TILE) for picture in pictures)
-    return np.concatenate([upper, np.full((2, upper.shape[1], 3), 255, np.uint8), lower])
+    rows, columns = min(bottom - top, height) - inside.shape[0], min(right - left, width) - inside.shape[1]
+    above_below, left_right = (rows, 0) if top < 0 else (0, rows), (columns, 0) if left < 0 else (0, columns)
+    return np.pad(inside, (above_below, left_right, (0, 0)), constant_values=fill)

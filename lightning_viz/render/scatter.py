@@ -1,20 +1,16 @@
 """Scatter plots of points in the plane, coloured by class, at one step or at several."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .colour import Pixels
-from .legend import Labels, PointMarkers, marker_collection, rasterise
+from .legend import ClassName, Labels, PointMarkers, marker_collection, rasterise
 from .sheet import Cell, render_sheet
 from .text import GREY, Caption, Line
-
-if TYPE_CHECKING:
-    from matplotlib.collections import LineCollection
 
 SIDE, COLUMN = 470, 252  # pixels a side of a single plot, and of one in a film strip
 OUTLIER = 2.5  # times the distance of the 98% quantile from the median: points further away are outliers
@@ -23,29 +19,19 @@ MIN_COUNT = 10  # below this, no point is an outlier
 
 @dataclass(frozen=True, eq=False)
 class ScatterFrame:
-    """The points at one step.
-
-    Args:
-        step: the global step.
-        points: coordinates, (N, 2); NaN for a missing point.
-        explained_variance: ratio of the variance along each axis, 0 to 1; NaN if unknown.
-        correct: whether each point is classified correctly, (N,); None if unknown.
-
-    Raises ValueError for arrays of another shape.
-    """
+    """The points at one step. Raises ValueError for arrays of another shape."""
 
     step: int
-    points: NDArray[np.floating]
-    explained_variance: tuple[float, float] | None = None
-    correct: NDArray[np.bool_] | None = None
+    points: NDArray[np.floating]  #: coordinates, (N, 2); NaN for a missing point
+    explained_variance: tuple[float, float] | None = None  #: ratio of the variance along each axis; NaN if unknown
+    correct: NDArray[np.bool_] | None = None  #: whether each point is classified correctly, (N,); None if unknown
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 2:
             raise ValueError(f"points have the shape {self.points.shape}; they must be coordinates (N, 2)")
         if self.correct is not None and self.correct.shape != self.points.shape[:1]:
-            raise ValueError(
-                f"correct has the shape {self.correct.shape}; it must be {self.points.shape[:1]}, one per point"
-            )
+            count = self.points.shape[:1]
+            raise ValueError(f"correct has the shape {self.correct.shape}; it must be {count}, one per point")
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -85,17 +71,13 @@ class Window:
 
 
 def render_scatter(
-    frame: ScatterFrame,
-    title: str,
-    notes: Sequence[str] = (),
-    labels: Labels | None = None,
-    name: Callable[[int], str] = str,
+    frame: ScatterFrame, title: str, notes: Sequence[str] = (), labels: Labels | None = None, name: ClassName = str
 ) -> Pixels:
     """One picture (H, W, 3) of the points, coloured by class `labels` (N,), with a legend; label -1 is unknown.
 
     Raises ValueError for labels of another shape.
     """
-    markers, window = _markers([frame], labels, name), Window.of([frame])
+    markers, window = PointMarkers.of(labels, name, len(frame.points)), Window.of([frame])
     legend = markers.render_legend(SIDE * 3 // 5, SIDE, frame.correct is not None)
     pictures = (_plot(frame, markers, window, SIDE), *([] if legend is None else [legend]))
     return render_sheet([Cell(pictures, _caption(frame, window))], title, [_axes_note("", window), *notes])
@@ -106,13 +88,16 @@ def render_scatter_film(
     title: str,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
-    name: Callable[[int], str] = str,
+    name: ClassName = str,
 ) -> Pixels:
     """One picture (H, W, 3) of the same points at several steps, a column for each, all on one scale, and a legend.
 
     Raises ValueError for frames of different sizes, and for labels of another shape.
     """
-    markers, window = _markers(frames, labels, name), Window.of(frames)
+    counts = [len(frame.points) for frame in frames]
+    if len(set(counts)) != 1:
+        raise ValueError(f"frames have {counts} points; give one frame or more with the same points")
+    markers, window = PointMarkers.of(labels, name, counts[0]), Window.of(frames)
     cells = [Cell((_plot(frame, markers, window, COLUMN),), _caption(frame, window)) for frame in frames]
     headings = [f"step {frame.step}" for frame in frames]
     legend = markers.render_legend(COLUMN, COLUMN, any(frame.correct is not None for frame in frames))
@@ -120,15 +105,6 @@ def render_scatter_film(
         cells.append(Cell((legend,)))
     notes = [_axes_note(" and at all steps", window), *notes]
     return render_sheet(cells, title, notes, columns=len(cells), headings=headings)
-
-
-def _markers(frames: Sequence[ScatterFrame], labels: Labels | None, name: Callable[[int], str]) -> PointMarkers:
-    counts = [len(frame.points) for frame in frames]
-    if len(set(counts)) != 1:
-        raise ValueError(f"frames have {counts} points; give one frame or more with the same points")
-    if labels is not None and labels.shape != (counts[0],):
-        raise ValueError(f"labels have the shape {labels.shape}; they must be {(counts[0],)}, one per point")
-    return PointMarkers.of(labels, name, counts[0])
 
 
 def _inliers(points: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -142,7 +118,10 @@ def _inliers(points: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _plot(frame: ScatterFrame, markers: PointMarkers, window: Window, side: int) -> Pixels:
-    """The points in random order, so that no class covers the others; misclassified ones on top."""
+    """The points in random order, so that no class covers the others; misclassified ones on top; a grid behind them."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.transforms import IdentityTransform
+
     wrong = np.zeros(len(frame.points), bool) if frame.correct is None else ~frame.correct
     order = np.random.default_rng(0).permutation(len(wrong))
     order = order[frame.present[order]]
@@ -151,28 +130,18 @@ def _plot(frame: ScatterFrame, markers: PointMarkers, window: Window, side: int)
     diameter = max(3.5, side / 47 * density**-0.2)
     relative = window.relative(frame.points[order])
     relative /= np.abs(relative).max(axis=1, initial=1, keepdims=True)  # outliers: at the edge, in their direction
-    drawn = [
-        replace(markers.markers[index], hollow=bool(wrong[row]))
-        for row, index in zip(order, markers.indices[order], strict=True)
-    ]
+    drawn = [replace(markers.markers[markers.indices[row]], hollow=bool(wrong[row])) for row in order]
     positions = side / 2 + relative * (side - diameter) / 2
     points = marker_collection(drawn, positions, diameter, 0.9 * density**-0.07)
-    return rasterise(side, side, [_grid_lines(window, side - diameter, side), points])
-
-
-def _grid_lines(window: Window, span: float, side: int) -> "LineCollection":
-    """The grid of a plot of `side` pixels, of which the window takes `span`."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.transforms import IdentityTransform
-
     segments, greys = [], []
     for axis, centre in enumerate((window.x, window.y)):
         first, last = math.ceil((centre - window.half) / window.grid), math.floor((centre + window.half) / window.grid)
         for line in range(first, last + 1):
-            at = side / 2 + (line * window.grid - centre) / window.half * span / 2
+            at = side / 2 + (line * window.grid - centre) / window.half * (side - diameter) / 2
             segments.append([(at, 0), (at, side)] if axis == 0 else [(0, at), (side, at)])
             greys.append("0.72" if line == 0 else "0.92")
-    return LineCollection(segments, colors=greys, linewidths=1.0, transform=IdentityTransform(), zorder=0)
+    grid = LineCollection(segments, colors=greys, linewidths=1.0, transform=IdentityTransform(), zorder=0)
+    return rasterise(side, side, [grid, points])
 
 
 def _axes_note(when: str, window: Window) -> str:

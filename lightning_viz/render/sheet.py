@@ -25,14 +25,11 @@ OUTLINE = (200, 200, 200)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures side by side, each (H, W, 3), and the caption below them; without pictures, the caption alone.
+    """Pictures side by side and the caption below them; without pictures, the caption alone."""
 
-    `borders` are the colours of the pictures' borders, in their order; None is a picture without one.
-    """
-
-    pictures: tuple[Pixels, ...]
+    pictures: tuple[Pixels, ...]  #: (H, W, 3) each
     caption: Caption = ()
-    borders: tuple[Colour | None, ...] = ()
+    borders: tuple[Colour | None, ...] = ()  #: colours of the pictures' borders, in their order; None for no border
 
 
 def fit_tile(picture: Pixels, smallest: int = 128, largest: int = 256) -> Pixels:
@@ -60,38 +57,33 @@ def render_sheet(
     painter: Painter | None = None,
     ends: tuple[str, str] = ("", ""),
 ) -> Pixels:
-    """One picture (H, W, 3) of all cells, row by row.
+    """One picture (H, W, 3) of all cells, at least one, row by row, in `columns`; by default nearly a square.
+
+    The `title` is above the cells; each of the `notes` is a paragraph below them. `headings` are above each column, or above
+    each group of columns if there are as many as `spans`: the number of columns of each group; a line separates the groups.
+    `ends` are the texts at the two ends of the colour bar of `painter`.
 
     Title, notes and the right end of the colour bar are wrapped; captions and headings are shortened to their column.
-
-    Args:
-        cells: at least one.
-        title: in bold above the cells.
-        notes: one paragraph each, below the cells.
-        columns: how many; by default so many that the sheet is closest to a square.
-        headings: one above each column, or one above each group of columns if there are as many as `spans`.
-        spans: the number of columns of each group; a line separates the groups.
-        painter: whose colour bar to draw.
-        ends: the texts at the left and the right end of the colour bar.
     """
     grid = _Grid.of(cells, columns, spans)
     title_font, text_width = font(TITLE_SIZE, bold=True), grid.width - 2 * GAP
     titles = wrap(title, text_width, title_font)
     footer = [Line(line, GREY) for note in notes for line in wrap(note, text_width, font())]
-    bar = _ColourBar.of(painter.bar, ends, grid.width) if painter and len(painter.bar) else None
+    bar = _colour_bar(painter.bar, ends, grid.width) if painter and len(painter.bar) else None
     top = GAP + max(len(titles), 1) * LINE_HEIGHT + 6 + (LINE_HEIGHT if headings else 0)
-    bottom = top + grid.height(len(cells))
-    bar_height = bar.height if bar else 0
-    page = Image.new("RGB", (grid.width, bottom + bar_height + len(footer) * LINE_HEIGHT + GAP), BACKGROUND)
+    bottom = top + -(-len(cells) // len(grid.lefts)) * grid.row_height
+    end = bottom + (bar.height if bar else 0)
+    page = Image.new("RGB", (grid.width, end + len(footer) * LINE_HEIGHT + GAP), BACKGROUND)
     canvas = ImageDraw.Draw(page)
     for row, line in enumerate(titles):
         canvas.text((GAP, GAP + row * LINE_HEIGHT), line, INK, title_font)
     _draw_headings(canvas, grid, headings, spans, top, bottom - GAP)
     for index, cell in enumerate(cells):
-        _draw_cell(page, canvas, grid, cell, *grid.corner(index, top))
+        row, column = divmod(index, len(grid.lefts))
+        _draw_cell(page, canvas, grid, cell, grid.lefts[column], top + row * grid.row_height)
     if bar:
-        bar.draw(page, canvas, bottom)
-    draw_lines(canvas, GAP, bottom + bar_height, text_width, footer)
+        page.paste(bar, (0, bottom))
+    draw_lines(canvas, GAP, end, text_width, footer)
     return np.asarray(page)
 
 
@@ -101,15 +93,20 @@ class _Grid:
 
     lefts: tuple[int, ...]  #: of each column
     cell_width: int
-    cell_height: int
+    row_height: int  #: of a cell and the gap below
     border: int  #: BORDER if any cell has a border: room for one around all pictures, to keep them aligned
 
     @classmethod
     def of(cls, cells: Sequence[Cell], columns: int | None, spans: Sequence[int]) -> "_Grid":
         border = BORDER if any(any(cell.borders) for cell in cells) else 0
-        width = max(MIN_CELL, *(_width(cell, border) for cell in cells))
-        height = max(_height(cell, border) + len(cell.caption) * LINE_HEIGHT + 6 for cell in cells)
-        columns = sum(spans) or columns or _square_columns(len(cells), width, height)
+        widths = (sum(picture.shape[1] + 2 * border + 2 for picture in cell.pictures) - 2 for cell in cells)
+        width = max(MIN_CELL, *widths)
+        height = max(_height(cell, border) + len(cell.caption) * LINE_HEIGHT + 6 for cell in cells) + GAP
+        columns = sum(spans) or columns
+        if not columns:  # so many that the sheet is closest to a square and no column is empty
+            count = len(cells)
+            wanted = max(1, min(count, round(math.sqrt(count * height / (width + GAP)))))
+            columns = -(-count // -(-count // wanted))
         groups = np.repeat(np.arange(len(spans)), spans) if spans else np.zeros(columns, int)
         lefts = (GAP + column * (width + GAP) + 2 * GAP * group for column, group in enumerate(groups.tolist()))
         return cls(tuple(lefts), width, height, border)
@@ -118,27 +115,9 @@ class _Grid:
     def width(self) -> int:
         return max(self.lefts[-1] + self.cell_width + GAP, MIN_WIDTH)
 
-    def height(self, count: int) -> int:
-        return -(-count // len(self.lefts)) * (self.cell_height + GAP)
-
-    def corner(self, index: int, top: int) -> tuple[int, int]:
-        """Left and top of a cell."""
-        row, column = divmod(index, len(self.lefts))
-        return self.lefts[column], top + row * (self.cell_height + GAP)
-
-
-def _width(cell: Cell, border: int) -> int:
-    return int(sum(picture.shape[1] + 2 * border for picture in cell.pictures) + 2 * (len(cell.pictures) - 1))
-
 
 def _height(cell: Cell, border: int) -> int:
-    return int(max(picture.shape[0] for picture in cell.pictures) + 2 * border) if cell.pictures else 0
-
-
-def _square_columns(count: int, width: int, height: int) -> int:
-    """Columns for `count` cells of this size so that the sheet is closest to a square and no column is empty."""
-    wanted = max(1, min(count, round(math.sqrt(count * (height + GAP) / (width + GAP)))))
-    return -(-count // -(-count // wanted))
+    return max((picture.shape[0] + 2 * border for picture in cell.pictures), default=0)
 
 
 def _draw_headings(
@@ -166,28 +145,16 @@ def _draw_cell(page: Image.Image, canvas: ImageDraw.ImageDraw, grid: _Grid, cell
     draw_lines(canvas, left, top + _height(cell, grid.border) + 3, grid.cell_width, cell.caption)
 
 
-@dataclass(frozen=True, eq=False)
-class _ColourBar:
-    """A colour bar between the text of its low end and the wrapped text of its high end."""
-
-    colours: Pixels
-    low: str
-    left: int  #: of the bar
-    high: Sequence[str]
-
-    @classmethod
-    def of(cls, colours: Pixels, ends: tuple[str, str], width: int) -> "_ColourBar":
-        low = shorten(ends[0], width // 3, font())
-        left = GAP + round(font().getlength(low)) + 8
-        return cls(colours, low, left, wrap(ends[1], width - left - BAR_WIDTH - 8 - GAP, font()))
-
-    @property
-    def height(self) -> int:
-        return LINE_HEIGHT * max(len(self.high), 1)
-
-    def draw(self, page: Image.Image, canvas: ImageDraw.ImageDraw, top: int) -> None:
-        canvas.text((GAP, top), self.low, GREY, font())
-        steps = np.linspace(0, len(self.colours) - 1, BAR_WIDTH).round().astype(int)
-        page.paste(Image.fromarray(np.repeat(self.colours[None, steps], 11, axis=0)), (self.left, top + 3))
-        for row, line in enumerate(self.high):
-            canvas.text((self.left + BAR_WIDTH + 8, top + row * LINE_HEIGHT), line, GREY, font())
+def _colour_bar(colours: Pixels, ends: tuple[str, str], width: int) -> Image.Image:
+    """A colour bar between the text of its low end and the wrapped text of its high end, `width` pixels in all."""
+    low = shorten(ends[0], width // 3, font())
+    left = GAP + round(font().getlength(low)) + 8
+    right = left + BAR_WIDTH + 8
+    high = [Line(line, GREY) for line in wrap(ends[1], width - right - GAP, font())]
+    image = Image.new("RGB", (width, LINE_HEIGHT * max(len(high), 1)), BACKGROUND)
+    canvas = ImageDraw.Draw(image)
+    canvas.text((GAP, 0), low, GREY, font())
+    steps = np.linspace(0, len(colours) - 1, BAR_WIDTH).round().astype(int)
+    image.paste(Image.fromarray(np.repeat(colours[None, steps], 11, axis=0)), (left, 3))
+    draw_lines(canvas, right, 0, width - right - GAP, high)
+    return image

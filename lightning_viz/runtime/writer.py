@@ -107,6 +107,12 @@ class Writer:
         self._image(f"{tag}/history", lambda title: render_scatter_film(clouds, title, *known))
 
     def _embedding(self, item: Embedding) -> None:
+        if self.queue.projector is None:
+            self.context.warn(
+                "lightning_viz writes nothing for the Projector, which needs a TensorBoardLogger with a folder on this "
+                "machine; the pictures and scalars of the embedding are logged"
+            )
+            return
         split = [] if self.context.is_training_split else [self.context.split]
         name = "-".join([*split, item.name, *([self.prefix] if self.prefix else [])])
         points = {title: _copied(values) for title, values in item.points.items()}

@@ -1,7 +1,6 @@
 """The queue of pictures and embeddings from the training to the sinks."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from .disk_space import check_disk_space
 from .projector_sink import ProjectorSink
@@ -32,13 +31,14 @@ class SinkQueue:
     def embedding(
         self, name: str, make: Callable[[], Snapshot], max_snapshots: int, failed: Callable[[Exception], None]
     ) -> None:
-        """Queue the snapshot that `make` returns, for the Projector's run `name` of the first sink that has a folder for it.
+        """Queue the snapshot that `make` returns, for the Projector's run `name`, as `image` does.
 
-        `failed` gets an error of it, in the worker thread.
-        """  # fmt: skip
+        It is written for the first sink that has a folder for it.
+        """
 
         def write() -> None:
-            if (folder := self.projector) is not None:
+            folder = next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
+            if folder is not None:
                 snapshot = make()
                 check_disk_space(folder, snapshot.nbytes)
                 ProjectorSink(folder, name, max_snapshots).write(snapshot)
@@ -63,11 +63,6 @@ class SinkQueue:
     def seconds(self) -> float:
         """CPU time of the worker thread so far."""
         return self._worker.seconds
-
-    @property
-    def projector(self) -> Path | None:
-        """The folder for embeddings; None if no sink has one."""
-        return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
 
     def flush(self) -> None:
         """Return when all that was queued is on disk."""

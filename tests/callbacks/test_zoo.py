@@ -1,69 +1,159 @@
-"""Zero configuration over torchvision's classifiers: every callback draws, or says clearly why not."""
+"""Zero configuration over torchvision's families: every callback draws.
+
+Each family is narrow and shallow, by the name of a usual network: the same kinds of layers in the same order.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
-import torchvision
+from torch import nn
+from torch.utils.data import TensorDataset
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
+from torchvision.models.regnet import BlockParams
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
+from torchvision.models.vgg import make_layers
 
-from lightning_viz import EmbeddingProjectorLogger, Probe, TopPatchesLogger
-from lightning_viz.callbacks.top_patches import Found
-from lightning_viz.collect.recorder import Harvest
-from lightning_viz.data.batch import unpack_batch
+from lightning_viz import ActivationLogger, EmbeddingProjectorLogger, Probe, TopPatchesLogger
+from lightning_viz.collect.samples import Samples
 from lightning_viz.runtime.guard import guard
 
-from ..support import CALLBACKS, QUICK
-
-FAMILIES = [
-    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
-    "mnasnet0_5", "maxvit_t", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
-    "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
-]  # fmt: skip
-SIZES = {"inception_v3": 128, "maxvit_t": 224, "vit_b_32": 224}
+from ..support import CALLBACKS, QUICK, SUITE, Events, Lit, loader, quick, trainer
+from .context import data_of, draw, record
 
 
-def listened(network, callback, probe):
-    """The probe as samples, heard as a validation loop is."""
-    keeper = callback._keeper(0, 10)
-    harvest = Harvest(network, [keeper], unpack_batch)
-    harvest.open(probe.images)
-    harvest.start((probe.images, probe.labels))
-    network(probe.images)
-    harvest.end((probe.images, probe.labels), 0, None)
-    assert harvest.error is None
-    samples = keeper.samples
-    assert samples.predicted.min() >= 0
-    return samples
+def mlp(features: int) -> nn.Sequential:
+    """The classifier of AlexNet and VGG, which has most of their weights, made small."""
+    return nn.Sequential(
+        nn.Linear(features, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(inplace=True),
+        nn.Dropout(), nn.Linear(32, 10),
+    )  # fmt: skip
 
 
-def activated(network, callback, probe):
-    """The probe as patches, heard as a validation loop is."""
-    winners = callback._winners(keep_images=True)
-    harvest = Harvest(network, [winners], unpack_batch)
-    harvest.open(probe.images)
-    harvest.start((probe.images, probe.labels))
-    network(probe.images)
-    harvest.end((probe.images, probe.labels), 0, None)
-    assert harvest.error is None
-    assert len(winners.answers) == 2
-    return [
-        Found(layer, callback._chosen(layer, answers), winners.images, ["heard"])
-        for layer, answers in winners.answers.items()
-    ]
+def with_mlp(build: Callable[[], nn.Module], features: int) -> nn.Module:
+    """The network with that classifier; the weights of the large one are never made."""
+    with torch.device("meta"):
+        model = build()
+    model.classifier = mlp(features)
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return model
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+def vgg(batch_norm: bool) -> nn.Module:
+    layers = [8, "M", 16, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M"]
+    return with_mlp(lambda: models.VGG(make_layers(layers, batch_norm), 10, init_weights=False), 32 * 7 * 7)
+
+
+def resnet(block: type[nn.Module], **options: int) -> nn.Module:
+    return models.ResNet(block, [1, 2, 1, 1], num_classes=10, **options)
+
+
+def efficientnet() -> nn.Module:
+    kernels_strides = [(3, 1), (3, 2), (5, 2), (3, 2), (5, 1), (5, 2), (3, 1)]
+    stages = [MBConvConfig(2, kernel, stride, 8, 8, 1) for kernel, stride in kernels_strides]
+    return models.EfficientNet(stages, 0.2, num_classes=10, last_channel=64)
+
+
+def efficientnet_v2() -> nn.Module:
+    fused = [FusedMBConvConfig(2, 3, stride, 8, 8, 2) for stride in (1, 2, 2)]
+    stages = [*fused, *(MBConvConfig(2, 3, stride, 8, 8, 2) for stride in (2, 1, 2))]
+    return models.EfficientNet(stages, 0.2, num_classes=10, last_channel=64)
+
+
+def convnext() -> nn.Module:
+    return models.ConvNeXt(
+        [CNBlockConfig(8, 16, 1), CNBlockConfig(16, 24, 1), CNBlockConfig(24, None, 2)], num_classes=10
+    )
+
+
+def regnet() -> nn.Module:
+    params = BlockParams([1] * 4, [8, 16, 24, 32], [8] * 4, [1.0] * 4, [2] * 4, se_ratio=0.25)
+    return models.RegNet(params, num_classes=10, stem_width=8)
+
+
+def swin(window: int, **options: type[nn.Module]) -> nn.Module:
+    sizes = {"patch_size": [4, 4], "embed_dim": 16, "depths": [2, 2, 2], "num_heads": [1, 2, 4]}
+    return models.SwinTransformer(**sizes, window_size=[window, window], num_classes=10, **options)
+
+
+def maxvit() -> nn.Module:
+    return models.MaxVit(
+        (64, 64), 8, 2, block_channels=[8, 8, 16, 16], block_layers=[1, 1, 1, 1], head_dim=8, stochastic_depth_prob=0.1,
+        num_classes=10,
+    )  # fmt: skip
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "alexnet": lambda: with_mlp(models.AlexNet, 256 * 6 * 6),
+    "convnext_tiny": convnext,
+    "densenet121": lambda: models.DenseNet(4, (2, 2, 2, 2), 8, num_classes=10),
+    "efficientnet_b0": efficientnet,
+    "efficientnet_v2_s": efficientnet_v2,
+    "googlenet": lambda: models.GoogLeNet(10, init_weights=False),
+    "inception_v3": lambda: models.Inception3(10, init_weights=False),
+    "maxvit_t": maxvit,
+    "mnasnet0_5": lambda: models.MNASNet(0.2, num_classes=10),
+    "mobilenet_v2": lambda: models.MobileNetV2(num_classes=10, width_mult=0.2),
+    "mobilenet_v3_small": lambda: models.mobilenet_v3_small(num_classes=10),
+    "regnet_y_400mf": regnet,
+    "resnet18": partial(resnet, BasicBlock),
+    "resnext50_32x4d": partial(resnet, Bottleneck, groups=32, width_per_group=1),
+    "shufflenet_v2_x0_5": lambda: models.ShuffleNetV2([2, 2, 2], [8, 16, 24, 32, 64], num_classes=10),
+    "squeezenet1_1": lambda: models.SqueezeNet("1_1", num_classes=10),
+    "swin_t": partial(swin, 7),
+    "swin_v2_t": partial(swin, 8, block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2),
+    "vgg11": partial(vgg, batch_norm=False),
+    "vgg11_bn": partial(vgg, batch_norm=True),
+    "vit_b_32": lambda: models.VisionTransformer(64, 16, 3, 4, 32, 64, num_classes=10),
+    "wide_resnet50_2": partial(resnet, Bottleneck, width_per_group=16),
+}
+SIZES = {"inception_v3": 96}  # pixels; it accepts no less than 75
+RECORDING = (ActivationLogger, EmbeddingProjectorLogger, TopPatchesLogger)
+
+
+def check_recorded(result: Any) -> None:
+    """The samples have predictions; the others have an entry for each layer."""
+    if isinstance(result, Samples):
+        assert result.predicted.min() >= 0
+        assert len(result.features) == 1
+    else:
+        assert len(result) >= 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_callback_draws(name):
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network = torchvision.models.get_model(name, weights=None, **options).train()
-    size = SIZES.get(name, 64)
+    network, size = NETWORKS[name]().train(), SIZES.get(name, 64)
     probe = Probe(torch.rand(2, 3, size, size), torch.tensor([1, 2]))
-    for callback in (kind(**QUICK.get(kind, {})) for kind in CALLBACKS):
+    data = data_of(loader(TensorDataset(probe.images, probe.labels)))
+    for callback in map(quick, CALLBACKS):
         with guard(network):
-            callback.begin(network, probe)
-            if isinstance(callback, EmbeddingProjectorLogger):
-                callback._samples = {0: (listened(network, callback, probe), "heard")}
-            if isinstance(callback, TopPatchesLogger):
-                callback._found = activated(network, callback, probe)
-            panels = list(callback.draw(network, probe))
-        assert panels
-        assert all(torch.isfinite(panel.values).all() for panel in panels if hasattr(panel, "values"))
+            recording = record(callback, network, data) if isinstance(callback, RECORDING) else None
+            items = draw(callback, network, probe, data=data, _recording=recording)
+        assert items, type(callback).__name__
+        assert all(
+            torch.isfinite(item.values).all()
+            for item in items
+            if isinstance(getattr(item, "values", None), torch.Tensor)
+        )
+        if recording is not None:
+            check_recorded(*[one.compute() for one in recording.accumulators])
     assert all(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18", "swin_t", "vit_b_32"])
+def test_zero_configuration_reaches_tensorboard(name, tmp_path):
+    """From a classifier to pictures without an option; the shapes of the outputs are all that matters."""
+    data = TensorDataset(torch.rand(4, 3, 64, 64), torch.arange(4))
+    common = {"on_error": "raise", "max_images": 2, "history": 0}
+    run = trainer(tmp_path, [kind(**QUICK.get(kind, {}), **common) for kind in CALLBACKS])
+    run.validate(Lit(NETWORKS[name]()), loader(data), verbose=False)
+    tags = Events(tmp_path / "run/version_0").image_tags
+    assert {tag.partition("/")[0] for tag in tags} == SUITE

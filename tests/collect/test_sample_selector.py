@@ -82,6 +82,18 @@ def test_class_balanced():
     assert np.bincount(samples.labels).tolist() == [15, 15, 0, 0, 15]
 
 
+def test_a_class_that_comes_late_gets_its_share():
+    """Its samples are kept whatever their keys, however many of another class came before."""
+    numbers = np.arange(500)
+    labels = torch.from_numpy(numbers >= 490).long()
+    given = [
+        RecordedBatch(torch.zeros(10, 1, 1, 1), labels[part], None, {"layer": torch.zeros(10, 1)}, part)
+        for part in numbers.reshape(-1, 10)
+    ]
+    samples = updated(selector(10, by_hash(0), class_balanced=True), given).compute()
+    assert np.bincount(samples.labels).tolist() == [5, 5]
+
+
 def test_a_repeated_sample_is_kept_once():
     repeated = [replace(one, positions=np.full(len(one.positions), -1)) for one in batches()]
     made = updated(selector(200, by_hash(0)), [*batches(), *repeated])

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from lightning_viz import VizCallback
 from lightning_viz.render import map_sheet
@@ -47,8 +48,12 @@ class Watched(Careful):
 
 
 def train(folder: Path, callbacks: Any = (), workers: int = 2, **options: Any) -> dict[str, Any]:
-    """All that a training left, bit for bit."""
-    return train_carefully(folder, callbacks, Watched, partial(loaders, num_workers=workers), **{**WATCHED, **options})
+    """All that a training left, bit for bit. `workers` load the training data, half as many the validation data."""
+
+    def data() -> tuple[DataLoader, DataLoader]:
+        return loaders(num_workers=workers)[0], loaders(num_workers=workers // 2)[1]
+
+    return train_carefully(folder, callbacks, Watched, data, **{**WATCHED, **options})
 
 
 @dataclass
@@ -64,8 +69,9 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     left: dict[str, Any] = field(default_factory=dict)  #: after a training
 
-    @property
+    @cached_property
     def events(self) -> Events:
+        """What is on the disk once the run is over."""
         return Events(self.folder / "run/version_0")
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.tuner import Tuner
 from torch import nn
 
 from lightning_viz import FilterLogger
-from lightning_viz.data.distributed import is_sharded
+from lightning_viz.runtime.lightning_compat import is_sharded
 
 from ..careful import Augmented, Careful, differences, left
 from ..support import SUITE, Events, Lit, loader, quick_suite, small_network, trainer

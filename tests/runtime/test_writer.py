@@ -28,6 +28,8 @@ SIDE = 132  # of a tile: twelve pixels, enlarged
 class Queue:
     """Takes everything, and renders at once."""
 
+    projector = "folder"
+
     def __init__(self):
         self.images, self.scalars, self.embeddings = [], [], []
 

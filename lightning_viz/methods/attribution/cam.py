@@ -1,17 +1,22 @@
-"""Class activation maps of several layers in one forward pass: what the methods of `grad_cam` are built from."""
+"""Class activation maps at one or several layers: the methods behind `grad_cam`, and Guided Grad-CAM."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import Reshape, layer_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating, linear_inputs
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 
-#: From activations and gradients (B, C, h, w) to weights (B, C, 1, 1) or (B, C, h, w): see `cam_weights`.
+from .saliency import Reduce, guided_backprop, reduce_channels
+
+#: From a layer's activations and gradients (B, C, h, w) to weights: (B, C, 1, 1), one for each channel, or (B, C, h, w),
+#: one for each position of it.
 Weights = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -24,9 +29,7 @@ class CamLayer:
     described: str  #: in errors, such as "layer='layer4'"
 
     @classmethod
-    def of(
-        cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None = None, argument: str = "layer"
-    ) -> "CamLayer":
+    def of(cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None, argument: str = "layer") -> Self:
         """The layer of this name, for images (B, C, H, W). Raises ValueError, naming `argument`, for an unknown layer."""
         name, module = resolve_layer(model, layer, argument)
         return cls(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
@@ -37,7 +40,6 @@ def gradient_cam(
 ) -> list[Tensor]:
     """Maps (B, h, w) of each layer: its feature maps weighted by a function of activations and gradients.
 
-    One forward and one backward pass for all layers.
     Raises ValueError for a layer that does not run, or that the target score does not depend on.
     """
     with evaluating(model), capture(model, [layer.name for layer in layers]) as captured:
@@ -48,35 +50,9 @@ def gradient_cam(
     maps = []
     for layer, output, gradient in zip(layers, outputs, gradients, strict=True):
         if gradient is None:
-            raise ValueError(
-                f"{layer.described} does not reach the target score; choose a layer that the score depends on"
-            )
+            raise ValueError(f"{layer.described} does not reach the target score; choose a layer that it depends on")
         activations = layer.to_maps(output.detach()).float()
         maps.append(weighted_sum(weights(activations, layer.to_maps(gradient).float()), activations))
-    return maps
-
-
-def class_activation_map(model: nn.Module, images: Tensor, target: Target, layers: Sequence[CamLayer]) -> list[Tensor]:
-    """Maps (B, h, w) of each layer: its feature maps weighted by the head's weights. Zhou et al. 2016.
-
-    "Learning deep features for discriminative localization", for models with a global average pooling and a linear head.
-    One forward pass for all layers.
-    Raises ValueError for other models, for a callable target, and for a layer that is not the one before the pooling.
-    """
-    names = [layer.name for layer in layers]
-    with evaluating(model), torch.no_grad(), capture(model, names) as captured, linear_inputs(model) as inputs:
-        classes = fixed_target(model, images, target)
-    if not inputs or not isinstance(classes, Tensor):
-        raise ValueError(_cam_error(model, "it needs a linear head, and class indices as the target"))
-    head, embedding = inputs[-1]
-    weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
-    maps = []
-    for layer in layers:
-        output = captured_output(captured, layer.name, layer.described)
-        activations = _pooled_maps(layer.to_maps(output).float(), embedding.float())
-        if activations is None:
-            raise ValueError(_cam_error(model, f"its head's input is not the mean of {layer.described} over positions"))
-        maps.append(weighted_sum(weights, activations))  # M_c, eq. 2
     return maps
 
 
@@ -85,14 +61,117 @@ def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
     return torch.relu((weights * activations).sum(dim=1))  # L^c, eq. 2; autocast would round an einsum
 
 
-def _pooled_maps(maps: Tensor, embedding: Tensor) -> Tensor | None:
-    """The feature maps whose means over positions are the embedding (B, C); None where they are not."""
-    for activations in (maps, torch.relu(maps)):  # DenseNet has a ReLU between its last layer and the pooling
-        means = activations.mean(dim=(2, 3))
-        if means.shape == embedding.shape and torch.allclose(means, embedding, rtol=1e-2, atol=1e-4):
-            return activations
-    return None
+def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """The mean gradient. Selvaraju et al. 2017, "Grad-CAM"."""
+    return gradients.mean(dim=(2, 3), keepdim=True)  # alpha_k^c, eq. 1
 
 
-def _cam_error(model: nn.Module, why: str) -> str:
-    return f"method='cam' does not fit {type(model).__name__}: {why}; choose method='gradcam'"
+def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
+    """A weighted sum of the positive gradients. Chattopadhay et al. 2018, "Grad-CAM++"."""
+    squares, cubes = gradients**2, gradients**3
+    sums = activations.sum(dim=(2, 3), keepdim=True)
+    alphas = squares / (2 * squares + sums * cubes + 1e-6)  # alpha_ij^kc, eq. 19
+    alphas = torch.where(gradients != 0, alphas, 0)
+    return (alphas * torch.relu(gradients)).sum(dim=(2, 3), keepdim=True)  # w_k^c, eq. 10
+
+
+def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """The mean gradient weighted by the activation, which a ReLU should have passed. Fu et al. 2020, "Axiom-based Grad-CAM"."""
+    sums = activations.sum(dim=(2, 3), keepdim=True)
+    return (activations / (sums + 1e-7) * gradients).sum(dim=(2, 3), keepdim=True)  # w_k^c
+
+
+def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """The positive gradient at each position. Jiang et al. 2021, "LayerCAM"."""
+    return torch.relu(gradients)  # w_ij^kc, eq. 6
+
+
+def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """The gradient at each position. Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM"."""
+    return gradients
+
+
+def class_activation_map(model: nn.Module, images: Tensor, target: Target, layers: Sequence[CamLayer]) -> list[Tensor]:
+    """Maps (B, h, w) of each layer: its feature maps weighted by the head's weights, with one forward pass for all layers.
+
+    Zhou et al. 2016, "Learning deep features for discriminative localization". Raises ValueError for a model without
+    global average pooling and a linear head, for a callable target, and for a layer that is not the one before the pooling.
+    """
+    unfit = f"method='cam' does not fit {type(model).__name__}: {{}}; choose method='gradcam'"
+    names = [layer.name for layer in layers]
+    with evaluating(model), torch.no_grad(), capture(model, names) as captured, linear_inputs(model) as inputs:
+        classes = fixed_target(model, images, target)
+    if not inputs or not isinstance(classes, Tensor):
+        raise ValueError(unfit.format("it needs a linear head, and class indices as the target"))
+    head, embedding = inputs[-1]
+    weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
+    maps = []
+    for layer in layers:
+        output = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
+        for activations in (output, torch.relu(output)):  # DenseNet has a ReLU between its last layer and the pooling
+            means = activations.mean(dim=(2, 3))
+            if means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
+                maps.append(weighted_sum(weights, activations))  # M_c, eq. 2
+                break
+        else:
+            raise ValueError(unfit.format(f"its head's input is not the mean of {layer.described} over positions"))
+    return maps
+
+
+def score_cam(
+    model: nn.Module, images: Tensor, target: Target, layers: Sequence[CamLayer], *, batch_size: int = 32
+) -> list[Tensor]:
+    """Maps (B, h, w) of each layer: its feature maps weighted by the scores of the images they mask, without gradients.
+
+    Wang et al. 2020, "Score-CAM". One forward pass, and one for each channel of each layer; at most `batch_size` masked
+    images go through the model at once. Raises ValueError for a `batch_size` below 1, and for a layer that does not run.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is too small; give 1 or more")
+    with evaluating(model), torch.no_grad():
+        with capture(model, [layer.name for layer in layers]) as captured:
+            target = fixed_target(model, images, target)
+            if callable(target):  # then it has made no forward pass
+                model(images.clone())
+        maps = []
+        for layer in layers:
+            activations = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
+            scores = _masked_scores(model, images, target, activations, batch_size)
+            maps.append(weighted_sum(scores.softmax(dim=1)[:, :, None, None], activations))  # alpha_k^c
+    return maps
+
+
+def _masked_scores(model: nn.Module, images: Tensor, target: Target, activations: Tensor, batch_size: int) -> Tensor:
+    """The target score of each image masked by each of its feature maps: (B, K)."""
+    count, channels = activations.shape[:2]
+    size, scores = images.shape[-2:], []
+    for part in torch.split(torch.arange(count * channels, device=images.device), batch_size):
+        maps = activations.flatten(0, 1)[part, None]
+        resized = nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+        low, high = resized.amin(dim=(2, 3), keepdim=True), resized.amax(dim=(2, 3), keepdim=True)
+        masks = (resized - low) / (high - low + 1e-8)  # s(U(A_l^k))
+        index = part // channels
+        masked = images[index] * masks.to(images.dtype)
+        scores.append(target_scores(model(masked), target[index] if isinstance(target, Tensor) else target).float())
+    return torch.cat(scores).reshape(count, channels)
+
+
+def guided_grad_cam(
+    model: nn.Module,
+    images: Tensor,
+    target: Target = None,
+    *,
+    layer: str | None = None,
+    reshape: Reshape | None = None,
+    reduce: Reduce = "abs_max",
+) -> Tensor:
+    """Guided backpropagation times Grad-CAM resized to the images: (B, C, H, W) -> (B, H, W), float32.
+
+    Selvaraju et al. 2017, "Grad-CAM", section 3.3. `layer` and `reshape` as in `grad_cam`, `reduce` as in `saliency`;
+    raises as these and `guided_backprop`.
+    """
+    layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
+    guided = guided_backprop(model, images, target, reduce=None)
+    (cam,) = gradient_cam(gradcam, model, images, target, [CamLayer.of(model, images, layer, reshape)])
+    resized = nn.functional.interpolate(cam[:, None], size=images.shape[-2:], mode="bilinear")
+    return reduce_channels(guided * resized, reduce)

@@ -10,8 +10,7 @@ from lightning_viz.methods.model.layers import Reshape
 from lightning_viz.methods.model.outputs import Target
 
 from .cam import CamLayer
-from .method import choose
-from .registry import CAM_METHODS, CamMethod
+from .registry import CAM_METHODS, CamMethod, choose
 
 
 def grad_cam(
@@ -24,20 +23,18 @@ def grad_cam(
     reshape: Reshape | None = None,
     **options: Any,
 ) -> Tensor:
-    """Class activation map of the target score at a layer: (B, C, H, W) -> (B, h, w) at the layer's resolution.
+    """Class activation map of the target score at a layer: (B, C, H, W) -> (B, h, w), after the ReLU, float32.
 
-    After the ReLU, unnormalised, float32. The methods weight the layer's feature maps differently: see `cam_weights` and
-    `CAM_METHODS` for their papers, and for `options`.
-
-    `layer` is a dotted module name, by default the last spatial layer (`find_layer`). The output of layers that return
-    tokens is folded to the image's grid; `reshape`, a callable from a layer's output to (B, C, h, w), is for unusual ones.
-    The model runs in evaluation mode and is not changed; no `.grad` is touched.
+    `CAM_METHODS` lists the methods, their papers and their `options`. `layer` is a dotted module name, by default the
+    last spatial layer (`find_layer`). Tokens are folded to the image's grid; `reshape`, a callable from a layer's output
+    to (B, C, h, w), is for unusual ones. The model is run in evaluation mode and not changed, nor `.grad`.
     Raises ValueError for an unknown layer or method, a layer without height and width, one that the score does not
     depend on, or "cam" where the model has no global average pooling and linear head; TypeError for an unknown option.
     """
     layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
-    cam_layer = CamLayer.of(model, images, layer, reshape, "layer")
-    return _cams(model, images, target, [cam_layer], method, options)[0]
+    cam_layers = [CamLayer.of(model, images, layer, reshape)]
+    cams: list[Tensor] = choose(CAM_METHODS, method, options)(model, images, target, cam_layers, **options)
+    return cams[0]
 
 
 def grad_cams(
@@ -52,20 +49,5 @@ def grad_cams(
 ) -> dict[str, Tensor]:
     """The maps of `grad_cam` for several layers with one forward pass, by the names in `layers`. Raises as `grad_cam`."""
     cam_layers = [CamLayer.of(model, images, layer, reshape, "layers") for layer in layers]
-    return dict(zip(layers, _cams(model, images, target, cam_layers, method, options), strict=True))
-
-
-def _cams(
-    model: nn.Module,
-    images: Tensor,
-    target: Target,
-    layers: Sequence[CamLayer],
-    method: CamMethod,
-    options: dict[str, Any],
-) -> list[Tensor]:
-    chosen = choose(CAM_METHODS, method)
-    if unknown := options.keys() - chosen.options.keys():
-        known = ", ".join(chosen.options) or "none"
-        raise TypeError(f"method={method!r} has no option {', '.join(sorted(unknown))}; it has {known}")
-    maps: list[Tensor] = chosen.function(model, images, target, layers, **options)
-    return maps
+    cams = choose(CAM_METHODS, method, options)(model, images, target, cam_layers, **options)
+    return dict(zip(layers, cams, strict=True))

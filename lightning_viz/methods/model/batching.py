@@ -15,11 +15,10 @@ Result = TypeVar("Result")
 class AutoBatch:
     """Splits work on images into batches that fit in memory.
 
-    `limit` is the largest batch; it is halved each time memory runs out, and kept for later calls. The work must treat
-    each image independently, so that the batches together give what a single one would.
+    The work must treat each image independently, so that the batches together give what a single one would.
     """
 
-    limit: int | None = None
+    limit: int | None = None  #: the largest batch; halved each time memory runs out, and kept for later calls
 
     def cat(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
         """`work(part)` of `count` images, (n, ...) for each batch, concatenated: (count, ...)."""
@@ -36,7 +35,8 @@ class AutoBatch:
                 continue
             except torch.OutOfMemoryError as error:
                 cause = str(error)  # the error itself keeps alive all that the attempt had allocated
-            empty_cache()
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()
             if size == 1:
                 raise torch.OutOfMemoryError(f"{cause} (tried down to 1 image of {count})")
             self.limit = (size + 1) // 2
@@ -48,9 +48,3 @@ def group_variants(variants: Iterable[Tensor], batch_size: int) -> Iterator[list
     rest = iter(variants)
     for first in rest:
         yield [first, *islice(rest, max(1, batch_size // len(first)) - 1)]
-
-
-def empty_cache() -> None:
-    """Return what CUDA's allocator has cached."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()

@@ -1,7 +1,6 @@
 """A model run up to one of its layers, and no further."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +27,21 @@ class FeatureMaps(nn.Module):
         self._runs: int | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        if self._runs is None:
-            self._runs = self._count_runs(images[:1])
         module = self.model.get_submodule(self.layer)
-        with capture(self.model, [self.layer]) as outputs, _stop_after(module, self._runs):
+        if self._runs is None:
+            runs: list[None] = []
+            with evaluating(self.model), torch.no_grad(), module.register_forward_hook(lambda *_: runs.append(None)):
+                self.model(images[:1].clone())
+            self._runs = len(runs)
+        left = self._runs
+
+        def stop(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise _Stop
+
+        with capture(self.model, [self.layer]) as outputs, suppress(_Stop), module.register_forward_hook(stop):
             self.model(images)
         output = captured_output(outputs, self.layer, self.described)
         if output.shape[:1] != images.shape[:1]:
@@ -41,38 +51,6 @@ class FeatureMaps(nn.Module):
             )
         return channel_maps(module, output, images)
 
-    def _count_runs(self, images: Tensor) -> int:
-        """How often the layer runs in one forward pass."""
-        runs: list[None] = []
-        module = self.model.get_submodule(self.layer)
-        hook = module.register_forward_hook(lambda *_: runs.append(None))
-        try:
-            with evaluating(self.model), torch.no_grad():
-                self.model(images.clone())
-        finally:
-            hook.remove()
-        return len(runs)
-
 
 class _Stop(BaseException):
     """Ends a forward pass early; not an Exception, which a model might catch."""
-
-
-@contextmanager
-def _stop_after(module: nn.Module, runs: int) -> Iterator[None]:
-    """Ends the context without an error once the module has run `runs` times."""
-    left = runs
-
-    def stop(*_: object) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise _Stop
-
-    hook = module.register_forward_hook(stop)
-    try:
-        yield
-    except _Stop:
-        pass
-    finally:
-        hook.remove()

@@ -24,13 +24,10 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class ModelOutput:
-    """A model's output with its meaning. Predictions and probabilities exist for `OutputKind.CLASSES` only.
-
-    `scores` are the logits in the output, None where it holds none.
-    """
+    """A model's output with its meaning. Predictions and probabilities exist for `OutputKind.CLASSES` only."""
 
     kind: OutputKind
-    scores: Tensor | None
+    scores: Tensor | None  #: the logits in the output, None where it holds none
 
     @classmethod
     def of(cls, output: Any, *, labels: Tensor | None = None, class_count: int | None = None) -> "ModelOutput":
@@ -38,16 +35,27 @@ class ModelOutput:
 
         Scores (B, K), K >= 2, are classes, with two exceptions:
 
-        - several labels, where `labels` is (B, K) with zeros and ones, and a row has no one, or more than one. One-hot
-          labels are classes; so are soft labels.
-        - an embedding, where `class_count`, the number of classes that the data has, is known and less than K, and the
-          scores are no probabilities.
+        - several labels, where `labels` is (B, K) with zeros and ones, but not one-hot.
+        - an embedding, only where the caller gives `class_count`, which is less than K, and the scores are no
+          probabilities. The number of class names is no such count: a head may have more classes than the data.
         """
         try:
             scores = logits(output)
         except TypeError:
             return cls(OutputKind.UNKNOWN, None)
-        return cls(_kind(scores, labels, class_count), scores)
+        if scores.ndim == 0 or 0 in scores.shape[1:]:
+            kind = OutputKind.UNKNOWN
+        elif scores.ndim > 2:
+            kind = OutputKind.DENSE
+        elif scores.ndim == 1 or scores.shape[1] == 1:
+            kind = OutputKind.ONE_LOGIT
+        elif labels is not None and labels.shape == scores.shape and _are_multi_hot(labels):
+            kind = OutputKind.SEVERAL_LABELS
+        elif class_count and class_count < scores.shape[1] and not _are_probabilities(scores.float()):
+            kind = OutputKind.EMBEDDING
+        else:
+            kind = OutputKind.CLASSES
+        return cls(kind, scores)
 
     @cached_property
     def probabilities(self) -> Tensor | None:
@@ -59,14 +67,10 @@ class ModelOutput:
 
     @property
     def predictions(self) -> Tensor | None:
-        """Predicted class indices (B,)."""
         return None if self.probabilities is None else self.probabilities.argmax(dim=1)
 
     def losses(self, labels: Tensor | None) -> Tensor:
-        """The cross-entropy of each image, (B,), float32; NaN where the label is unknown: below 0, or K and above.
-
-        All are NaN where the output has no classes, or there are no labels (B,).
-        """
+        """The cross-entropy of each image, (B,), float32; NaN without classes or a label, or where it is not in [0, K)."""
         if self.scores is None or self.scores.ndim == 0:
             return torch.full((0 if labels is None else len(labels),), torch.nan)
         if self.kind is not OutputKind.CLASSES or labels is None or labels.shape != self.scores.shape[:1]:
@@ -76,23 +80,7 @@ class ModelOutput:
         return losses.where(known, torch.nan)
 
 
-def _kind(scores: Tensor, labels: Tensor | None, class_count: int | None) -> OutputKind:
-    """The meaning of logits of this shape."""
-    if scores.ndim == 0 or 0 in scores.shape[1:]:
-        return OutputKind.UNKNOWN
-    if scores.ndim > 2:
-        return OutputKind.DENSE
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        return OutputKind.ONE_LOGIT
-    if labels is not None and labels.shape == scores.shape and _are_multi_hot(labels):
-        return OutputKind.SEVERAL_LABELS
-    if class_count and class_count < scores.shape[1] and not _are_probabilities(scores.float()):
-        return OutputKind.EMBEDDING
-    return OutputKind.CLASSES
-
-
 def _are_probabilities(scores: Tensor) -> bool:
-    """Whether every row of (B, K) is a distribution."""
     return bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
 
 

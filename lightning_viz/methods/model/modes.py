@@ -1,15 +1,13 @@
 """Running a model without changing it: its mode, its gradients, the outputs of its layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .layers import resolve_layer
-
-_STEPS = ("forward", "validation_step", "test_step")
 
 
 @contextmanager
@@ -36,25 +34,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether `torch.compile` was applied to a module of the model, or to a method that runs one.
-
-    Compiled code skips hooks that are added later, or is compiled again for them.
-    """
-    return any(
-        hasattr(part, "_orig_mod")
-        or part._compiled_call_impl is not None
-        or any(hasattr(getattr(part, name, None), "_torchdynamo_orig_callable") for name in _STEPS)
-        for part in model.modules()
-    )
+    """Whether `torch.compile` was applied to a module of the model, or to a method that runs one."""
+    for module in model.modules():
+        methods = [getattr(module, name, None) for name in ("forward", "validation_step", "test_step")]
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            return True
+        if any(hasattr(method, "_torchdynamo_orig_callable") for method in methods):
+            return True
+    return False
 
 
 @contextmanager
 def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Outputs of the named layers by their full names, recorded by a forward pass inside the context.
 
-    The tensors are part of the graph, so a score can be differentiated with respect to them. Of a layer that runs
-    several times the last output is kept; a layer that returns no tensor is left out.
-    Raises ValueError for an unknown layer.
+    They are part of the graph, to differentiate with respect to. Of a layer that runs several times the last output is
+    kept; a layer that returns no tensor is left out. Raises ValueError for an unknown layer.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -68,40 +63,33 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
         # The next module gets a copy: an in-place ReLU must not overwrite the captured output.
         return output.clone()
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for layer in layers:
             name, module = resolve_layer(model, layer, "layers")
-            handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output)))
+            hook = module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
+            hooks.enter_context(hook)
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str | None = None) -> Tensor:
-    """The output that `capture` recorded of a layer. Raises ValueError where there is none, with `layer` or as described."""
+def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str) -> Tensor:
+    """The output that `capture` recorded of a layer. Raises ValueError where there is none; `described` names the layer."""
     if layer in outputs:
         return outputs[layer]
-    raise ValueError(
-        f"{described or f'layer={layer!r}'} did not run, or returns no tensor; choose a layer that the model's forward calls"
-    )
+    raise ValueError(f"{described} did not run, or returns no tensor; choose a layer that the model's forward calls")
 
 
 @contextmanager
 def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
     """The linear layers and their inputs in the order they run; the last pair is the head and its embedding."""
     inputs: list[tuple[nn.Linear, Tensor]] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda module, args: inputs.extend((module, one) for one in args[:1]))
-        for module in model.modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                hook = module.register_forward_pre_hook(
+                    lambda module, args: inputs.extend((module, x) for x in args[:1])
+                )
+                hooks.enter_context(hook)
         yield inputs
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def leaf(images: Tensor) -> Tensor:

@@ -17,33 +17,30 @@ def logits(output: Any) -> Tensor:
     """The tensor of scores in a model's output.
 
     Accepts a tensor, an object with `.logits` (torchvision's Inception, Hugging Face), a dict with one of the keys
-    "logits", "out", "output", "preds" (torchvision's segmentation models use "out"), or a tuple or list whose first item
-    is one of those. Raises TypeError for anything else.
+    "logits", "out" (torchvision's segmentation models), "output" and "preds", or a tuple or list whose first item is one
+    of those. Raises TypeError for anything else.
     """
     if isinstance(output, Tensor):
         return output
+    described = type(output).__name__
     if isinstance(output, Mapping):
         for key in _KEYS:
             if key in output:
                 return logits(output[key])
-        raise TypeError(
-            f"the model returned a dict with the keys {sorted(map(str, output))}, none of which is in {_KEYS}; "
-            "give target= a callable from this dict to scores of shape (B,), or let the model return its logits"
-        )
-    if hasattr(output, "logits"):
+        described = f"a dict with the keys {sorted(map(str, output))}"
+    elif hasattr(output, "logits"):
         return logits(output.logits)
-    if isinstance(output, tuple | list) and output:
+    elif isinstance(output, tuple | list) and output:
         return logits(output[0])
     raise TypeError(
-        f"the model returned {type(output).__name__}, which holds no logits; return a tensor, a tuple, a dict or an "
-        "object with .logits, or give target= a callable from this output to scores of shape (B,)"
+        f"the model returned {described}, which holds no logits; return a tensor, a tuple, a dict with one of the keys "
+        f"{_KEYS} or an object with .logits, or give target= a callable from this output to scores of shape (B,)"
     )
 
 
 def target_scores(output: Any, target: Target) -> Tensor:
-    """The score to explain, one per image: shape (B,). `target` as in `Target`.
+    """The score to explain, one per image: (B,). One logit, (B,) or (B, 1), is that score, whatever the class index.
 
-    A model with a single output, logits of shape (B,) or (B, 1), has one score, whatever the class index.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -52,30 +49,16 @@ def target_scores(output: Any, target: Target) -> Tensor:
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(f"target= returned {shape}; it must return one score per image, a tensor of shape (B,)")
         return scores
-    scores = logits(output)
-    if scores.ndim == 1:
-        scores = scores[:, None]
-    if scores.ndim != 2:
-        raise ValueError(
-            f"the model's output has the shape {tuple(scores.shape)}, not (B, classes); "
-            "give target= a callable from the output to one score per image"
-        )
-    return scores.gather(1, _indices(target, scores)[:, None])[:, 0]
+    scores, indices = _scores_and_indices(output, target)
+    return scores.gather(1, indices[:, None])[:, 0]
 
 
 def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
-    """`target` with the predicted class of these images in place of None, for methods that alter the images.
-
-    It costs one forward pass, unless the target is a callable. Raises as `target_scores`.
-    """
+    """Class indices (B,), by one forward pass of these images, or the callable itself. Raises as `target_scores`."""
     if callable(target):
         return target
     with torch.no_grad():
-        scores = logits(model(images.clone()))
-    if scores.ndim == 2:
-        return _indices(target, scores)
-    target_scores(scores, target)  # raises ValueError unless the shape is (B,)
-    return torch.zeros(len(images), dtype=torch.long, device=scores.device)
+        return _scores_and_indices(model(images.clone()), target)[1]
 
 
 def slice_target(target: Target, part: slice) -> Target:
@@ -88,13 +71,21 @@ def repeat_target(target: Target, times: int) -> Target:
     return target.repeat(times) if isinstance(target, Tensor) else target
 
 
-def _indices(target: None | int | Sequence[int] | Tensor, scores: Tensor) -> Tensor:
-    """Class indices (B,) for scores (B, K)."""
+def _scores_and_indices(output: Any, target: None | int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (B, K), and class indices (B,)."""
+    scores = logits(output)
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    if scores.ndim != 2:
+        raise ValueError(
+            f"the model's output has the shape {tuple(scores.shape)}, not (B, classes); "
+            "give target= a callable from the output to one score per image"
+        )
     batch, classes = scores.shape
     if classes == 1:
-        return torch.zeros(batch, dtype=torch.long, device=scores.device)
+        return scores, torch.zeros(batch, dtype=torch.long, device=scores.device)
     if target is None:
-        return scores.argmax(dim=1)
+        return scores, scores.argmax(dim=1)
     indices = torch.as_tensor(target, device=scores.device)
     if indices.is_floating_point() or indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
         raise ValueError(
@@ -104,4 +95,4 @@ def _indices(target: None | int | Sequence[int] | Tensor, scores: Tensor) -> Ten
     indices = indices.long().expand(batch)
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
         raise ValueError(f"target={indices.tolist()} is outside the model's {classes} classes, 0 to {classes - 1}")
-    return indices
+    return scores, indices

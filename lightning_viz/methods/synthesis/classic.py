@@ -19,22 +19,15 @@ class Classic:
     Raises ValueError for a parameter out of range.
     """
 
-    #: The root mean square change of a pixel in a step.
-    learning_rate: float = 0.2
-    #: Standard deviation of the initial random image.
-    deviation: float = 0.1
+    learning_rate: float = 0.2  #: the root mean square change of a pixel in a step
+    deviation: float = 0.1  #: standard deviation of the initial random image
     #: L2 penalty, the fraction of its value that a pixel loses per unit of learning rate. Simonyan et al., equation 1.
     l2: float = 0.1
-    #: Weight of the total variation. Mahendran and Vedaldi 2015.
-    tv: float = 0.1
-    #: Standard deviation in pixels of a Gaussian blur, ...
-    blur: float = 1.0
-    #: ... applied every so many steps.
-    blur_every: int = 4
-    #: The fraction of pixels, those of smallest norm, that are set to the mean colour at each step.
-    small_pixels: float = 0.1
-    #: The fraction of pixels, those of smallest gradient, whose gradient is set to zero.
-    small_gradients: float = 0.3
+    tv: float = 0.1  #: weight of the total variation. Mahendran and Vedaldi 2015
+    blur: float = 1.0  #: standard deviation in pixels of a Gaussian blur, ...
+    blur_every: int = 4  #: ... applied every so many steps
+    small_pixels: float = 0.1  #: the fraction of pixels, those of smallest norm, set to the mean colour at each step
+    small_gradients: float = 0.3  #: the fraction of pixels, those of smallest gradient, whose gradient is set to zero
     #: The most steps, from the first, with redirected gradients of dead ReLUs; off once none is dead, see `RedirectedReLU`.
     revive: int = 0
 

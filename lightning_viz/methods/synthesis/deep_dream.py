@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,11 +13,10 @@ from lightning_viz.methods.features.unit import check_channel
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.modes import evaluating, leaf
 
-from .normalisation import ChannelValues
-from .progress import progress_steps
+from .colours import ChannelValues, Normalisation
+from .synthesis_task import progress_steps
 
 SMALLEST = 8  # pixels: the shorter side of the smallest octave
-TINY = 1e-30  # keeps a zero gradient, as of a dead layer, from dividing by zero
 
 
 def deep_dream(
@@ -37,21 +37,19 @@ def deep_dream(
 ) -> Tensor:
     """DeepDream images: (B, C, H, W) -> (B, C, H, W), in the model's input space.
 
-    Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on the L2 norm of the layer's
-    output, or on the mean of one `channel`, see `deep_dream_objective`. Each step changes a pixel by `learning_rate` on
-    average, as a fraction of the range from black to white, whatever the gradient's norm.
+    Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on `deep_dream_objective`.
+    Each step changes a pixel by `learning_rate` on average, as a fraction of the range from black to white, whatever the
+    gradient's norm.
 
     The first of `octaves` sizes is the smallest, each next one is `octave_scale` times larger, and the last is the images'
     own. The change made in one octave is resized and added to the full detail of the image in the next. Octaves with a side
     below 8 pixels, and sizes that the model does not accept, are left out: a vision transformer of a fixed size has one
     octave. At each step the images are rolled by a random part of their sides, at most `jitter`, the same for the whole
-    batch, so that an image's result does not depend on the batch. The random numbers come from a generator seeded by `seed`:
-    global random states do not change.
+    batch, so that an image's result does not depend on the batch. A generator seeded by `seed` makes the random numbers.
 
     `mean` and `std` say how the images were normalised: values stay between black and white. Without them each image stays
     between its own minimum and maximum. `progress` shows a bar for each octave. The cost is that of `deep_dream_passes`, up
-    to the layer only. With zero steps the images are returned unchanged. The model runs in evaluation mode and is left as it
-    was; no `.grad` is changed, and no gradient of the weights is computed.
+    to the layer only. The model runs in evaluation mode and is left as it was; no gradient of the weights is computed.
 
     Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it does not
     have, a mean and std that do not fit, or numbers out of range.
@@ -66,12 +64,13 @@ def deep_dream(
         generator = torch.Generator().manual_seed(seed)
         change = torch.zeros_like(originals)
         for size in _octave_sizes(maps, images, octaves, octave_scale):
+            reach = [int(jitter * side) for side in size]
             base = _resize(originals, size)
             dream = base + _resize(change, size)
             for _ in progress_steps(steps, f"DeepDream at {size[0]}×{size[1]}", progress):
-                shift = [_random_shift(int(jitter * side), generator) for side in size]
+                shift = [int(torch.randint(-most, most + 1, (), generator=generator)) for most in reach]
                 gradient = _rolled_gradient(maps, dream, channel, images.dtype, shift) * (high - low)  # of 0 to 1
-                unit = gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
+                unit = gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)  # 0 stays 0
                 dream = (dream + learning_rate * (high - low) * unit).clamp(low, high)
             change = dream - base
     return dream.to(images.dtype)
@@ -121,48 +120,31 @@ def _rolled_gradient(
     return gradient.roll([-by for by in shift], dims=(2, 3))
 
 
-def _octave_sizes(maps: FeatureMaps, images: Tensor, octaves: int, scale: float) -> list[tuple[int, int]]:
-    """Height and width of each octave, smallest first; the last is that of the images."""
-    height, width = images.shape[2:]
-    smaller = [(round(height / scale**power), round(width / scale**power)) for power in range(octaves - 1, 0, -1)]
-    return [*(size for size in smaller if min(size) >= SMALLEST and _accepts(maps, images, size)), (height, width)]
-
-
 @torch.no_grad()
-def _accepts(maps: FeatureMaps, images: Tensor, size: tuple[int, int]) -> bool:
-    """Whether the model runs on images of this size, and the layer's output has at least one position."""
-    try:
-        output: Tensor = maps(_resize(images[:1].float(), size).to(images.dtype))
-    except Exception:  # models refuse a size in different ways
-        return False
-    return output.numel() > 0
+def _octave_sizes(maps: FeatureMaps, images: Tensor, octaves: int, scale: float) -> list[tuple[int, int]]:
+    """Height and width of each octave that the model accepts, smallest first; the last is that of the images."""
+    height, width = images.shape[2:]
+    sizes = []
+    for power in range(octaves - 1, 0, -1):
+        size = round(height / scale**power), round(width / scale**power)
+        with suppress(Exception):  # models refuse a size in different ways
+            if min(size) >= SMALLEST and maps(_resize(images[:1].float(), size).to(images.dtype)).numel():
+                sizes.append(size)
+    return [*sizes, (height, width)]
 
 
 def _black_and_white(images: Tensor, mean: ChannelValues, std: ChannelValues) -> tuple[Tensor, Tensor]:
-    """The values of black and white, (1, C, 1, 1); without mean and std each image's minimum and maximum, (B, 1, 1, 1)."""
+    """The values of black and white, (C, 1, 1); without mean and std each image's minimum and maximum, (B, 1, 1, 1)."""
     if mean is None and std is None:
         return images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     if mean is None or std is None:
         raise ValueError(f"mean={mean} and std={std} belong together; give both or neither")
-    centre, spread = (torch.as_tensor(value).to(images).reshape(1, -1, 1, 1) for value in (mean, std))
-    channels = images.shape[1]
-    if not {centre.shape[1], spread.shape[1]} <= {1, channels} or not (spread > 0).all():
-        raise ValueError(
-            f"mean={mean} and std={std} do not fit images of {channels} channels; give one number or {channels} each, std "
-            "above 0"
-        )
+    centre, spread = (one.to(images) for one in Normalisation.of(mean, std, images.shape[1], images.device))
     return (0 - centre) / spread, (1 - centre) / spread
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if images.shape[2:] == size:
-        return images
-    return interpolate(images, size=size, mode="bilinear", antialias=True)
-
-
-def _random_shift(most: int, generator: torch.Generator) -> int:
-    """A whole number from -most to most."""
-    return int(torch.randint(-most, most + 1, (), generator=generator))
+    return images if images.shape[2:] == size else interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
 def _check_numbers(octaves: int, octave_scale: float, steps: int, learning_rate: float, jitter: float) -> None:

@@ -1,12 +1,13 @@
 """Gradient ascent on Fourier coefficients, seen from random views: robust images, also for other networks."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .fourier_image import FourierImage
+from .colours import ColourStatistics
 from .random_views import normal_noise, random_views, sample_views
 from .synthesis_task import SynthesisTask
 
@@ -21,27 +22,62 @@ class Fourier:
     #: Adam's learning rate at the first step; it falls to zero along half a cosine, so that the noise of late steps fades.
     #: Images smaller than 128×128 have fewer coefficients: their rate is larger by 128 / sqrt(H * W).
     learning_rate: float = 0.02
-    #: How fast the spectrum falls with the frequency; 0 is white noise.
-    decay: float = 1.2
+    decay: float = 1.2  #: how fast the spectrum falls with the frequency; 0 is white noise
     #: A view is a random crop of a fraction of the image's area between these, resized to the image's size, ...
     crop: tuple[float, float] = (0.3, 1.0)
-    #: ... rotated by up to so many degrees, ...
-    turn: float = 15.0
-    #: ... with noise of this standard deviation, in the units of the network's input.
-    noise: float = 0.3
+    turn: float = 15.0  #: ... rotated by up to so many degrees, ...
+    noise: float = 0.3  #: ... with noise of this standard deviation, in the units of the network's input.
     #: The most steps, from the first, with redirected gradients of dead ReLUs; off once none is dead, see `RedirectedReLU`.
     revive: int = 64
 
     def __post_init__(self) -> None:
         if len(self.crop) != 2 or not 0 < self.crop[0] <= self.crop[1] <= 1:
             raise ValueError(f"crop={self.crop} is invalid; give two rising fractions in (0, 1]")
-        for name in ("learning_rate", "decay", "turn", "noise", "revive"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative; give 0 or more")
+        for name, value in vars(self).items():
+            if name != "crop" and value < 0:
+                raise ValueError(f"{name}={value} is negative; give 0 or more")
 
     def start(self, task: SynthesisTask) -> "FourierOptimizer":
         """The optimiser of the task's images."""
         return FourierOptimizer(self, task)
+
+
+class FourierImage:
+    """Images (N, C, H, W), 0 to 1, as functions of their coefficients (N, C, H, W // 2 + 1, 2).
+
+    The coefficients are those of the real Fourier transform, divided by a spectrum that falls as `frequency ** -decay`, as
+    that of photographs does: a step of one size changes low frequencies more than high ones. A root of the covariance in
+    `colours` maps decorrelated channels to colours, and a sigmoid maps these to 0 to 1. Olah et al. 2017; Mordvintsev et
+    al. 2018, "Differentiable image parameterizations".
+    """
+
+    def __init__(self, size: tuple[int, int], colours: ColourStatistics, decay: float, device: torch.device) -> None:
+        self.size = size
+        # A variance of 1, averaged over the channels: the optimisation chooses the contrast.
+        self.root = (colours.root / colours.root.square().sum(dim=1).mean().sqrt()).to(device)
+        self.mean = torch.logit(colours.mean, eps=0.05)[:, None, None].to(device)
+        down = torch.fft.fftfreq(size[0], dtype=torch.float32)
+        frequencies = torch.hypot(down[:, None], torch.fft.rfftfreq(size[1], dtype=torch.float32))
+        self.spectrum = (frequencies.clamp(min=1 / max(size)) ** -decay / 4).to(device)
+
+    def random(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Random coefficients, one generator per image; the images are almost uniform in the mean colour."""
+        return 0.01 * normal_noise(generators, (len(self.root), *self.spectrum.shape, 2))
+
+    def decode(self, coefficients: Tensor) -> Tensor:
+        """The images of these coefficients."""
+        scaled = torch.view_as_complex(coefficients) * self.spectrum
+        decorrelated = torch.fft.irfft2(scaled, s=self.size, norm="ortho")
+        return torch.sigmoid(_mix_channels(self.root, decorrelated) + self.mean)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The coefficients of these images, clamped to 0.001 to 0.999: a sigmoid does not reach black and white."""
+        decorrelated = _mix_channels(torch.linalg.inv(self.root), torch.logit(images, eps=1e-3) - self.mean)
+        return torch.view_as_real(torch.fft.rfft2(decorrelated, norm="ortho") / self.spectrum).clone()
+
+
+def _mix_channels(matrix: Tensor, images: Tensor) -> Tensor:
+    return torch.einsum("dc,nchw->ndhw", matrix, images)
 
 
 class FourierOptimizer:

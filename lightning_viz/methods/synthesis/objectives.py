@@ -51,25 +51,20 @@ class LayerScores:
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         features: Tensor = self.maps(inputs)
-        maps = features.float()
-        if self.units is not None:
-            maps = self._channels(maps, self.units)
-        maps = maps if self.position is None else self._at(maps, self.position)
-        return (maps.square() if self.units is None else maps).mean(dim=(1, 2, 3)), features
-
-    def _channels(self, maps: Tensor, units: Tensor) -> Tensor:
-        channels = maps.shape[1]
-        if not 0 <= int(units.min()) <= int(units.max()) < channels:
-            raise ValueError(
-                f"unit={units.tolist()} is outside the {channels} channels of layer={self.maps.layer!r}; "
-                f"give indices of 0 to {channels - 1}"
-            )
-        return maps[torch.arange(len(maps)), units][:, None]
-
-    def _at(self, maps: Tensor, position: tuple[int, int] | Literal["middle"]) -> Tensor:
-        row, column = (maps.shape[2] // 2, maps.shape[3] // 2) if position == "middle" else position
-        check_position((row, column), maps, self.maps.layer)
-        return maps[:, :, row : row + 1, column : column + 1]
+        maps, units, channels = features.float(), self.units, features.shape[1]
+        if units is not None:
+            if not 0 <= int(units.min()) <= int(units.max()) < channels:
+                raise ValueError(
+                    f"unit={units.tolist()} is outside the {channels} channels of layer={self.maps.layer!r}; "
+                    f"give indices of 0 to {channels - 1}"
+                )
+            maps = maps[torch.arange(len(maps)), units][:, None]
+        if self.position is not None:
+            middle = maps.shape[2] // 2, maps.shape[3] // 2
+            row, column = middle if self.position == "middle" else self.position
+            check_position((row, column), maps, self.maps.layer)
+            maps = maps[:, :, row : row + 1, column : column + 1]
+        return (maps.square() if units is None else maps).mean(dim=(1, 2, 3)), features
 
 
 Objective = ClassScores | LayerScores
@@ -120,7 +115,6 @@ def gram_similarity(features: Tensor, copies: int) -> Tensor:
 
 
 def _indices(values: Any, name: str) -> Tensor:
-    """One index or several as a tensor (N,)."""
     indices = torch.as_tensor(values)
     if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1 or not indices.numel():
         raise ValueError(f"{name}={values!r} is invalid; give one whole number, or a list of them")

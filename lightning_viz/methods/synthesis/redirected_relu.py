@@ -22,8 +22,7 @@ class RedirectedReLU(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Whether a backward pass has reached a dead ReLU.
-        self.redirected = False
+        self.redirected = False  #: whether a backward pass has reached a dead ReLU
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -46,8 +45,7 @@ class _RedirectedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (clamped_by,) = ctx.saved_tensors  # how far the ReLU has moved its input
-        (gradient,) = gradients
+        (gradient,), (clamped_by,) = gradients, ctx.saved_tensors  # how far the ReLU has moved its input
         plain = torch.where(clamped_by == 0, gradient, 0)
         alive = plain.flatten(1).any(dim=1)
         if alive.all():

@@ -1,13 +1,12 @@
 """What images are to be synthesised: their number, size, channels and initial values, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .colours import ColourStatistics
-from .normalisation import ChannelValues, Normalisation
+from .colours import ChannelValues, ColourStatistics, Normalisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,26 +30,20 @@ def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def image_channels(
-    model: nn.Module,
-    channels: int | None,
-    start: Tensor | None,
-    images: Tensor | None,
-    mean: ChannelValues,
-    std: ChannelValues,
+    model: nn.Module, channels: int | None, batches: Mapping[str, Tensor | None], values: Mapping[str, ChannelValues]
 ) -> int:
     """The number of channels that these arguments imply; without any, that of the first convolution's input.
 
     Raises ValueError where the arguments disagree, or nothing implies a number.
     """
     implied = {} if channels is None else {"channels": channels}
-    for name, batch in (("start", start), ("images", images)):
+    for name, batch in batches.items():
         if batch is not None and batch.ndim != 4:
             raise ValueError(f"{name}= has the shape {tuple(batch.shape)}; give images (N, C, H, W)")
         if batch is not None:
             implied[name] = batch.shape[1]
-    for name, values in (("mean", mean), ("std", std)):
-        if values is not None and torch.as_tensor(values).numel() > 1:
-            implied[name] = torch.as_tensor(values).numel()
+    numbers = {name: torch.as_tensor(value).numel() for name, value in values.items() if value is not None}
+    implied |= {name: number for name, number in numbers.items() if number > 1}
     if len(set(implied.values())) > 1:
         counts = ", ".join(f"{name}= has {count}" for name, count in implied.items())
         raise ValueError(f"the numbers of channels differ: {counts}; give the same number in each")
@@ -72,6 +65,11 @@ def initial_images(start: Tensor | None, shape: tuple[int, int, int, int], devic
     return start.detach().float().to(device)
 
 
-def image_seeds(seed: int, numbers: Sequence[int], copies: int) -> list[int]:
-    """One seed per image, a function of its target's number and its copy: it does not depend on the other targets."""
-    return [(((seed << 20) + number << 10) + n % copies) % 2**63 for n, number in enumerate(numbers)]
+def progress_steps(steps: int, description: str, progress: bool) -> Iterable[int]:
+    """The numbers 0 to `steps` - 1, with a bar of tqdm on stderr if `progress`."""
+    if not progress:
+        return range(steps)
+    from tqdm.auto import tqdm  # imported only where a bar is shown; installed with Lightning
+
+    bar: Iterable[int] = tqdm(range(steps), desc=description)
+    return bar

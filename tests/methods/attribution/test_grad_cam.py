@@ -14,7 +14,7 @@ from ...support import small_network
 LAYERS = ["2", "5", "6"]
 
 
-@pytest.mark.parametrize("method", CAM_METHODS.keys() - {"cam"})
+@pytest.mark.parametrize("method", [one for one in CAM_METHODS if one != "cam"])
 def test_several_layers_have_the_maps_of_each(method):
     model, images = small_network(), torch.rand(2, 3, 8, 8)
     maps = grad_cams(model, images, 1, layers=LAYERS, method=method)

@@ -5,8 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from lightning_viz.methods.attribution.method import choose
-from lightning_viz.methods.attribution.registry import CAM_METHODS, PIXEL_METHODS, CamMethod, PixelMethod
+from lightning_viz.methods.attribution.registry import CAM_METHODS, PIXEL_METHODS, CamMethod, PixelMethod, choose
 
 from ...support import small_network
 from ..references import METHODS, QUICK

@@ -4,7 +4,7 @@ import weakref
 import pytest
 import torch
 
-from lightning_viz.methods.model.batching import AutoBatch, Portions, group_variants
+from lightning_viz.methods.model.batching import AutoBatch, group_variants
 
 
 class Memory:
@@ -68,10 +68,3 @@ def test_other_errors_pass():
 def test_variants_are_grouped_by_images(batch_size, groups):
     variants = [torch.zeros(2, 1) for _ in range(5)]
     assert [len(group) for group in group_variants(variants, batch_size)] == groups
-
-
-def test_former_names_work():  # until merged
-    portions = Portions(2)
-    assert portions.most == 2
-    assert torch.equal(portions(Memory(2), 3), torch.arange(3) * 2)
-    assert len(portions.each(Memory(2), 3)) == 2

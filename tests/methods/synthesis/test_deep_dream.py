@@ -317,8 +317,8 @@ class Constant(nn.Module):
         ({"learning_rate": 0}, "learning_rate=0 is out of range; give a fraction"),
         ({"jitter": 32}, "jitter=32 is out of range; give a fraction of the sides"),
         ({"mean": 0.5}, "mean=0.5 and std=None belong together"),
-        ({"mean": 0.5, "std": (1, 2)}, r"std=\(1, 2\) do not fit images of 3 channels"),
-        ({"mean": 0.5, "std": 0}, "std=0 do not fit"),
+        ({"mean": 0.5, "std": (1, 2)}, r"std=\(1, 2\) does not fit 3 channels"),
+        ({"mean": 0.5, "std": 0}, "std=0 is invalid; give numbers above 0"),
     ],
 )
 def test_wrong_arguments(options, message, model, images):

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from lightning_viz.methods import Fourier
-from lightning_viz.methods.synthesis.colours import ColourStatistics
-from lightning_viz.methods.synthesis.normalisation import Normalisation
+from lightning_viz.methods.synthesis.colours import ColourStatistics, Normalisation
 from lightning_viz.methods.synthesis.synthesis_task import SynthesisTask
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_viz.methods.synthesis.colours import ColourStatistics
-from lightning_viz.methods.synthesis.fourier_image import FourierImage
+from lightning_viz.methods.synthesis.fourier import FourierImage
 
 CPU = torch.device("cpu")
 

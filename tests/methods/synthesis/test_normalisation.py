@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from lightning_viz.methods.synthesis.normalisation import Normalisation
+from lightning_viz.methods.synthesis.colours import Normalisation
 
 CPU = torch.device("cpu")
 

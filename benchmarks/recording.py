@@ -1,6 +1,6 @@
 """What it costs to record the validation loop: time per batch, time per drawing, and memory.
 
-    python -m benchmarks.harvest
+    python -m benchmarks.recording
 
 The loop is ResNet-18 over 10,000 images of 64 pixels. Each callback records every second batch; the ratio is the median time of
 recorded batches over that of unrecorded batches, then the median over the rounds. Memory is the peak of a separate process for
