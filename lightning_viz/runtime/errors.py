@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from lightning_viz.sinks import DiskError
 
+from .lightning_compat import rank_zero_warn
+
 
 class ErrorReporter:
     """Warns once for each message, and once for each cause whichever callback meets it first."""
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None] = rank_zero_warn) -> None:
         self._warn = warn
         self._seen: set[str] = set()
 

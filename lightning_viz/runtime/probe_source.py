@@ -41,7 +41,7 @@ class _Shared:
     probe: Probe
     heads: dict[int, Probe] = field(
         default_factory=dict
-    )  #: its first pictures on the device, the same object each time
+    )  #: on the device, by how many pictures: always the same object
 
 
 class ProbeSource:
@@ -111,7 +111,6 @@ class PinnedProbes(dict[str, Probe]):
         self._pinned.clear()
 
     def restore(self) -> None:
-        """After a resume."""
         self._hardest = set() if self._runner.state.hardest_images is None else {"validation"}
 
     def needs_hardest(self, split: str) -> bool:

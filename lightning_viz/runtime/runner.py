@@ -125,7 +125,6 @@ class CallbackRunner:
             self.draw(trainer, module, "validation", logging_step(trainer) - 1)
 
     def finish(self) -> None:
-        """At the end, everything is written."""
         self.recording = None
         self.settle()
 
@@ -136,13 +135,7 @@ class CallbackRunner:
         """The fields of the state that every process needs."""
         return {name: getattr(self.state, name) for name in self.callback.PINNED}
 
-    @pins.setter
-    def pins(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            setattr(self.state, name, value)
-
     def start_recording(self, trainer: pl.Trainer, split: str) -> None:
-        """What this loop is to record."""
         self.recording = Recording(complete=is_complete_loop(trainer))
         self.recording.accumulators = self.recording.attempt(self._accumulators, trainer, split) or []
 

@@ -20,16 +20,7 @@ from .captions import Predictions, predict, weights_version
 from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import (
-    Callback,
-    eval_loaders,
-    is_sharded,
-    logging_step,
-    pl,
-    rank_zero_warn,
-    split_of,
-    why_not_logged,
-)
+from .lightning_compat import Callback, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
 from .network import find_network
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
@@ -40,7 +31,7 @@ class VizSession:
 
     def __init__(self) -> None:
         self.budget = Budget()
-        self.errors = ErrorReporter(rank_zero_warn)
+        self.errors = ErrorReporter()
         self.warn = self.errors.warn
         self.probes = ProbeSource(self.warn)
         self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
@@ -185,7 +176,6 @@ class VizSession:
             recorder.start(batch)
 
     def after_eval_batch(self, trainer: pl.Trainer, batch: Any, loader: int) -> None:
-        """Feed the accumulators."""
         loaders = eval_loaders(trainer, split_of(trainer))
         for recorder in self._recorders:
             recorder.end(batch, loader, loaders[loader] if loader < len(loaders) else None)
@@ -215,8 +205,8 @@ class VizSession:
         runners = self.runners(trainer)
         if trainer.world_size > 1:  # what the first has pinned, such as the channels to show, every process has
             pins = trainer.strategy.broadcast([runner.pins for runner in runners])
-            for runner, one in zip(runners, pins, strict=True):
-                runner.pins = one
+            for runner, values in zip(runners, pins, strict=True):
+                vars(runner.state).update(values)
         groups: dict[tuple[int, int], list[CallbackRunner]] = {}
         for runner in runners:
             runner.start_recording(trainer, split_of(trainer))

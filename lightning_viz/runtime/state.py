@@ -48,8 +48,7 @@ class CallbackState:
         if state.get("format") != FORMAT:
             found = state.get("format")
             raise ValueError(f"the checkpoint's state has the format {found}, and this version reads {FORMAT}")
-        restored: Self = _from_plain(cls, state)
-        return restored
+        return typing.cast(Self, _from_plain(cls, state))
 
 
 def _to_plain(value: Any) -> Any:
