@@ -1,6 +1,7 @@
 """The queue of pictures and embeddings from the training to the sinks."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .disk_space import check_disk_space
 from .projector_sink import ProjectorSink
@@ -37,8 +38,7 @@ class SinkQueue:
         """
 
         def write() -> None:
-            folder = next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
-            if folder is not None:
+            if (folder := self.projector) is not None:
                 snapshot = make()
                 check_disk_space(folder, snapshot.nbytes)
                 ProjectorSink(folder, name, max_snapshots).write(snapshot)
@@ -58,6 +58,11 @@ class SinkQueue:
         """Write a number to all sinks, at once: numbers are not queued."""
         for sink in self._sinks:
             sink.scalar(tag, value, step)
+
+    @property
+    def projector(self) -> Path | None:
+        """The folder for the Projector's runs, of the first sink that has one."""
+        return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
 
     @property
     def seconds(self) -> float:

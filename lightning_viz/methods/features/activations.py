@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.layers import channel_maps, resolve_layer
-from lightning_viz.methods.model.modes import capture, evaluating
+from lightning_viz.methods.model.modes import capture, captured_output, evaluating
 
 #: The measure by which channels are ranked, see `choose_channels`.
 Ranking = Literal["active", "varying"]
@@ -19,14 +19,14 @@ Ranking = Literal["active", "varying"]
 def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
     """The layer's output for the images (B, C, H, W), as the layer returns it; the last if it runs several times.
 
-    `layer` is a dotted module name. The output is that before a following in-place ReLU changes it. The model runs in
-    evaluation mode and is left as it was; the result is detached.
+    The output is detached, and as it was before a following in-place ReLU. The model runs in evaluation mode and is left as
+    it was.
     Raises ValueError for an unknown layer, or one that does not run or returns no tensor.
     """
     name, _ = resolve_layer(model, layer)
     with evaluating(model), torch.no_grad(), capture(model, [name]) as outputs:
         model(images.clone())
-    return recorded_output(outputs.get(name), name).detach()
+    return captured_output(outputs, name, f"layer={name!r}").detach()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +50,27 @@ def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -
     with evaluating(model), torch.no_grad(), ExitStack() as stack:
         for layer, (_, module) in found.items():
             hook = module.register_forward_hook(lambda *_, layer=layer: calls.update([layer]))
-            stack.callback(hook.remove)
+            stack.enter_context(hook)
         outputs = stack.enter_context(capture(model, [name for name, _ in found.values()]))
         model(images.clone())
-    return {
-        layer: LayerActivation(_maps(layer, module, outputs.get(name), images), calls[layer])
-        for layer, (name, module) in found.items()
-    }
+    result = {}
+    for layer, (name, module) in found.items():
+        output = captured_output(outputs, name, f"layers={layer!r}").detach()
+        if output.shape[:1] != images.shape[:1]:
+            raise ValueError(
+                f"layers={layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; choose a layer that "
+                "keeps the images apart"
+            )
+        try:
+            result[layer] = LayerActivation(channel_maps(module, output, images), calls[layer])
+        except ValueError as error:
+            raise ValueError(f"layers={layer!r}: {error}") from error
+    return result
 
 
 def recorded_output(output: Tensor | None, layer: str, argument: str = "layer") -> Tensor:
     """The recorded output. Raises ValueError where there is none; `argument` is where the caller gave the layer's name."""
-    if output is None:
-        raise ValueError(
-            f"{argument}={layer!r} did not run, or returns no tensor; choose a layer that the model's forward calls"
-        )
-    return output
+    return captured_output({} if output is None else {layer: output}, layer, f"{argument}={layer!r}")
 
 
 def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
@@ -89,16 +94,3 @@ def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
         measure = values.mean(dim=(2, 3)).var(dim=0, correction=0)
     measure = torch.where(measure.isfinite(), measure, -torch.inf)
     return measure.argsort(descending=True, stable=True)[:count]
-
-
-def _maps(layer: str, module: nn.Module, output: Tensor | None, images: Tensor) -> Tensor:
-    output = recorded_output(output, layer, "layers").detach()
-    if output.shape[:1] != images.shape[:1]:
-        raise ValueError(
-            f"layers={layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; choose a layer that keeps "
-            "the images apart"
-        )
-    try:
-        return channel_maps(module, output, images)
-    except ValueError as error:
-        raise ValueError(f"layers={layer!r}: {error}") from error

@@ -61,10 +61,8 @@ def record_embedding(model: nn.Module, source: EmbeddingSource) -> Iterator[list
         hook = module.register_forward_pre_hook(lambda _module, inputs: record(inputs[0] if inputs else None))
     else:
         hook = module.register_forward_hook(lambda _module, _inputs, output: record(output))
-    try:
+    with hook:
         yield recorded
-    finally:
-        hook.remove()
 
 
 def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
@@ -80,16 +78,11 @@ def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
             "images; choose a layer that keeps the images apart"
         )
     values = activation.detach().float()
-    if values.ndim in (3, 4):
-        return _maps(values, images).mean(dim=(2, 3))
-    return values.reshape(len(values), -1)
-
-
-def _maps(values: Tensor, images: Tensor) -> Tensor:
-    """Feature maps or tokens as (B, D, h, w)."""
+    if values.ndim not in (3, 4):
+        return values.reshape(len(values), -1)
     with suppress(ValueError):
         maps = feature_maps(values, images)
         # Almost any number of tokens forms a grid once enough are left out, e.g. 3 tokens one position: require half.
         if values.ndim == 4 or 2 * maps.shape[2] * maps.shape[3] > values.shape[1]:
-            return maps
-    return values.transpose(1, 2)[..., None]
+            return maps.mean(dim=(2, 3))
+    return values.transpose(1, 2)[..., None].mean(dim=(2, 3))

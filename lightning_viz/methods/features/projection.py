@@ -11,15 +11,10 @@ from .points import as_rows
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components of N points.
+    """Principal components of N points."""
 
-    Attributes:
-        coordinates: (N, c), centred, float32.
-        explained: (c,), the fraction of the variance that each component explains, 0 to 1.
-    """
-
-    coordinates: Tensor
-    explained: Tensor
+    coordinates: Tensor  #: (N, c), centred, float32
+    explained: Tensor  #: (c,), the fraction of the variance that each component explains, 0 to 1
 
 
 def pca(points: Tensor, components: int = 2) -> PCA:
@@ -32,20 +27,16 @@ def pca(points: Tensor, components: int = 2) -> PCA:
     if components < 1:
         raise ValueError(f"components={components} is too small; give 1 or more")
     points = as_rows(points)
-    if points.device.type == "cpu" and 10 * components < min(points.shape):
-        found = _with_scikit_learn(points, components)
-    else:
-        found = _with_torch(points, components)
-    zeros = points.new_zeros(len(points), components).float(), points.new_zeros(components).float()
-    return found or PCA(*zeros)
+    lanczos = points.device.type == "cpu" and 10 * components < min(points.shape)
+    found = (_with_scikit_learn if lanczos else _with_torch)(points, components)
+    return found or PCA(points.new_zeros(len(points), components).float(), points.new_zeros(components).float())
 
 
 def effective_dimension(points: Tensor) -> float:
     """The number of dimensions that the variance of points (N, ...) is spread over.
 
     The participation ratio of the covariance's eigenvalues, (Σ λ)² / Σ λ²: D if all are equal, 1 if only one is not zero, 0
-    if all points are equal; at most N - 1 for N points. Litwin-Kumar et al. 2017, "Optimal degrees
-    of synaptic connectivity"; Gao et al. 2017, "A theory of multineuronal dimensionality, dynamics and measurement".
+    if all points are equal; at most N - 1. Litwin-Kumar et al. 2017, "Optimal degrees of synaptic connectivity".
     Raises ValueError for values that are not finite.
     """
     moments = _moments(_centred(as_rows(points)))
@@ -60,7 +51,13 @@ def procrustes(coordinates: Tensor, reference: Tensor) -> Tensor:
     Directions that the points do not determine are not changed: for points that are all equal it is the identity.
     Raises ValueError where the shapes differ, or values are not finite.
     """
-    coordinates, reference = _pair(coordinates, reference)
+    if coordinates.shape != reference.shape:
+        raise ValueError(
+            f"coordinates of shape {tuple(coordinates.shape)} do not fit a reference of {tuple(reference.shape)}; give the "
+            "same points in as many dimensions"
+        )
+    coordinates = as_rows(coordinates, "coordinates").double()
+    reference = as_rows(reference, "reference").to(coordinates)
     product = (coordinates - coordinates.mean(dim=0)).T @ (reference - reference.mean(dim=0))
     size = product.norm()
     identity = torch.eye(len(product), dtype=product.dtype, device=product.device)
@@ -72,7 +69,7 @@ def procrustes(coordinates: Tensor, reference: Tensor) -> Tensor:
 def aligned(coordinates: Tensor, reference: Tensor) -> Tensor:
     """`coordinates` (N, c), Procrustes-aligned to `reference` (N, c) and moved to its mean, float32: see `procrustes`."""
     rotation = procrustes(coordinates, reference)
-    coordinates, reference = _pair(coordinates, reference)
+    coordinates, reference = as_rows(coordinates).double(), as_rows(reference).to(rotation)
     return ((coordinates - coordinates.mean(dim=0)) @ rotation + reference.mean(dim=0)).float()
 
 
@@ -130,13 +127,3 @@ def _signed(coordinates: Tensor) -> Tensor:
     """The sign of each component, which a solver may choose, such that its coordinate of largest magnitude is positive."""
     largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
     return torch.where(largest < 0, -coordinates, coordinates)
-
-
-def _pair(coordinates: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    if coordinates.shape != reference.shape:
-        raise ValueError(
-            f"coordinates of shape {tuple(coordinates.shape)} do not fit a reference of {tuple(reference.shape)}; give the "
-            "same points in as many dimensions"
-        )
-    coordinates = as_rows(coordinates, "coordinates").double()
-    return coordinates, as_rows(reference, "reference").to(coordinates)

@@ -10,27 +10,21 @@ from torch import Tensor, nn
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.modes import evaluating
 
-#: First pixel and one past the last, along one side of the image.
-Span = tuple[int, int]
+Span = tuple[int, int]  #: first pixel and one past the last, along one side of the image
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The pixels that each position of a layer's feature maps depends on, for images of one size.
+    """The pixels that each position of a layer's feature maps depends on, for images of one size."""
 
-    `rows` holds the half-open span of pixels of each row of the maps, `columns` of each column, `image` the height and width
-    of the images in pixels.
-    """
-
-    rows: tuple[Span, ...]
+    rows: tuple[Span, ...]  #: of each row of the maps
     columns: tuple[Span, ...]
-    image: tuple[int, int]
+    image: tuple[int, int]  #: height and width in pixels
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Top, left, bottom and right of a position's receptive field, in pixels, half-open.
+        """Top, left, bottom and right of a position's receptive field, in pixels, half-open; padding is beyond the image.
 
-        It extends beyond the image, below 0 or past its side, where it includes padding. Raises ValueError for a position
-        that the layer does not have.
+        Raises ValueError for a position that the layer does not have.
         """
         if not (0 <= row < len(self.rows) and 0 <= column < len(self.columns)):
             raise ValueError(
@@ -121,10 +115,8 @@ class _BorderDistances:
     """
 
     def __init__(self, depends_on: Callable[[int], Tensor], size: int) -> None:
-        self._depends_on = depends_on
-        reached = depends_on(1)
-        self.low = torch.where(reached, 0, 1)
-        self.high = torch.where(reached, 0, size)
+        self.depends_on, reached = depends_on, depends_on(1)
+        self.low, self.high = torch.where(reached, 0, 1), torch.where(reached, 0, size)
         self.last = len(reached) - 1
 
     def distance(self, position: int, guess: int | None = None) -> int:
@@ -160,6 +152,6 @@ class _BorderDistances:
         return [int(distance) for distance in line] if fits.all() else None
 
     def _probe(self, depth: int) -> None:
-        reached = self._depends_on(depth)
+        reached = self.depends_on(depth)
         self.high = torch.where(reached, self.high.clamp(max=depth - 1), self.high)
         self.low = torch.where(reached, self.low, self.low.clamp(min=depth))

@@ -19,18 +19,13 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
     Equal values share their mean rank.
     """
-    first, second = (_ranks(each.flatten(1)) for each in (maps, others))
-    return torch.cosine_similarity(first, second, dim=1)
-
-
-def _ranks(rows: Tensor) -> Tensor:
-    """Ranks within each row (B, n), less their mean."""
-    ranks = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
-    for row, out in zip(rows, ranks, strict=True):
+    ranks = torch.empty(2, *maps.flatten(1).shape, dtype=torch.float64, device=maps.device)
+    for row, out in zip([*maps.flatten(1), *others.flatten(1)], ranks.flatten(0, 1), strict=True):
         _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
         last = counts.cumsum(0).double()
         out[:] = (last - (counts - 1) / 2)[inverse]
-    return ranks - ranks.mean(dim=1, keepdim=True)
+    first, second = ranks - ranks.mean(dim=2, keepdim=True)
+    return torch.cosine_similarity(first, second, dim=1)
 
 
 def linear_cka(one: Tensor, other: Tensor, *, debiased: bool = False) -> float:

@@ -12,12 +12,11 @@ class Unit(nn.Module):
 
         guided_backprop(Unit(model, "layer3", 12, position=(4, 5)), images)
 
-    Without, they are the activations at all positions, (B, h·w), row by row, and `target` chooses a position as it chooses a
-    class: by default each image's position of maximal activation. It stays the same while `smoothgrad`,
-    `integrated_gradients` and `occlusion` change the image. `target=row * w + column`, one or one per image, chooses another.
-    A layer that returns vectors (B, K) has one position.
+    Without, they are the activations at all positions, (B, h·w), row by row, of which `target` chooses one as it chooses a
+    class: `row * w + column`, one or one per image; by default each image's position of maximal activation, which stays the
+    same while `smoothgrad`, `integrated_gradients` and `occlusion` change the image.
 
-    The model runs up to the layer only, see `FeatureMaps`; tokens are folded to the images' grid.
+    The model runs up to the layer only, see `FeatureMaps`; tokens are folded to the images' grid, vectors have one position.
     Raises ValueError for an unknown layer, and when called where `channel` or `position` is outside the layer's output.
     """
 
@@ -28,9 +27,7 @@ class Unit(nn.Module):
                 f"position={position!r} is invalid; give one (row, column), or, for one position per image, no position and "
                 "target=row * w + column"
             )
-        self.maps = FeatureMaps(model, layer)
-        self.channel = channel
-        self.position = position
+        self.maps, self.channel, self.position = FeatureMaps(model, layer), channel, position
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.maps(images)
