@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from lightning_viz.methods.model.layers import channel_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating
 
-#: The measure by which channels are ranked, see `choose_channels`.
-Ranking = Literal["active", "varying"]
+Ranking = Literal["active", "varying"]  #: the measure by which channels are ranked, see `choose_channels`
 
 
 def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -40,8 +39,7 @@ class LayerActivation:
 def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, LayerActivation]:
     """The feature maps of several layers for the images (B, C, H, W), from one forward pass, by the given names.
 
-    Tokens are folded to the images' grid; a vector is a map of one position. The model runs in evaluation mode and is left
-    as it was.
+    Tokens are folded to the images' grid; a vector is a map of one position. The model is left as it was.
     Raises ValueError for an unknown layer, one that does not run or returns no tensor, and one whose output does not keep
     the images apart, or is neither maps nor tokens nor vectors.
     """

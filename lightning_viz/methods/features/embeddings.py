@@ -24,10 +24,9 @@ class EmbeddingSource(NamedTuple):
 def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
     """The embedding of each image: (B, C, H, W) -> (B, D), float32.
 
-    By default it is the input of the head, the last `nn.Linear` to run, with tokens averaged; in a model without one, the
-    output of the last spatial layer (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the
-    embedding. Feature maps and tokens are averaged over positions, see `pool_embedding`. The model runs in evaluation mode
-    and is left as it was.
+    By default it is the input of the head, the last `nn.Linear` to run; in a model without one, the output of the last
+    spatial layer (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the embedding. Feature
+    maps and tokens are averaged, see `pool_embedding`. The model runs in evaluation mode and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
     source = find_embedding_source(model, images, layer)

@@ -56,21 +56,30 @@ def track_space(
         # Half precision as fractions of the largest value: CKA does not depend on the scale.
         scaled = followed / followed.abs().amax().clamp_min(1e-12) if len(found) else followed
         previous, is_new = TrackedSpace(samples, _with_missing(scaled, present).half()), True
-    components = pca(features, 3)
-    coordinates = _aligned(components.coordinates.cpu(), found, present, previous.coordinates)
-    tracked_coordinates = _with_missing(coordinates[found], present)
-    nearest_now = _neighbours(followed, present, neighbours)
+
+    components, before = pca(features, 3), previous.coordinates
+    coordinates = components.coordinates.cpu()
+    if before is not None:
+        now = _with_missing(coordinates[found], present)
+        both = (now.isfinite() & before.isfinite()).all(dim=1)
+        parts = [
+            coordinates[:, axes] @ procrustes(now[both, axes], before[both, axes]).to(coordinates)
+            for axes in (slice(2), slice(2, 3))
+        ]
+        coordinates = torch.cat(parts, dim=1)
+    now = _with_missing(coordinates[found], present)
+    latest = now if before is None else now.where(present[:, None], before)
+    indices = nearest(followed, followed, neighbours, exclude=torch.arange(len(followed)))[1].cpu()
+    nearest_now = _with_missing(present.nonzero()[:, 0][indices].float(), present).nan_to_num(-1).long()
     return SpaceSnapshot(
-        tracked=TrackedSpace(
-            samples, previous.start, _latest(tracked_coordinates, present, previous.coordinates), nearest_now
-        ),
+        tracked=TrackedSpace(samples, previous.start, latest, nearest_now),
         is_new=is_new,
         rows=found,
         followed=followed,
         pca=components,
         coordinates=coordinates,
-        film=tracked_coordinates[:, :2],
-        cka_with_start=_cka(followed, present, previous.start.float()),
+        film=now[:, :2],
+        cka_with_start=_cka(_with_missing(followed, present), previous.start.float()),
         neighbours_kept=_kept(previous.neighbours, nearest_now),
     )
 
@@ -82,35 +91,9 @@ def _with_missing(values: Tensor, present: Tensor) -> Tensor:
     return tracked
 
 
-def _aligned(coordinates: Tensor, rows: Indices, present: Tensor, before: Tensor | None) -> Tensor:
-    """Coordinates (N, 3): the first two rotated or mirrored in their plane, the third mirrored, to those before (F, 3)."""
-    if before is None:
-        return coordinates
-    now = _with_missing(coordinates[rows], present)
-    both = (now.isfinite() & before.isfinite()).all(dim=1)
-    parts = [
-        coordinates[:, axes] @ procrustes(now[both, axes], before[both, axes]).to(coordinates)
-        for axes in (slice(2), slice(2, 3))
-    ]
-    return torch.cat(parts, dim=1)
-
-
-def _latest(now: Tensor, present: Tensor, before: Tensor | None) -> Tensor:
-    """The coordinates now (F, 3); for a missing sample its latest ones."""
-    return now if before is None else now.where(present[:, None], before)
-
-
-def _cka(followed: Tensor, present: Tensor, start: Tensor) -> float:
-    both = present & start.isfinite().all(dim=1)
-    if not both.any():
-        return math.nan
-    return linear_cka(_with_missing(followed, present)[both], start[both], debiased=int(both.sum()) >= 4)
-
-
-def _neighbours(followed: Tensor, present: Tensor, count: int) -> Tensor:
-    """The nearest neighbours of each tracked sample, (F, k), as indices into the F; -1 for a missing sample."""
-    indices = nearest(followed, followed, count, exclude=torch.arange(len(followed)))[1].cpu()
-    return _with_missing(present.nonzero()[:, 0][indices].float(), present).nan_to_num(-1).long()
+def _cka(now: Tensor, start: Tensor) -> float:
+    both = (now.isfinite() & start.isfinite()).all(dim=1)
+    return linear_cka(now[both], start[both], debiased=int(both.sum()) >= 4) if both.any() else math.nan
 
 
 def _kept(before: Tensor | None, now: Tensor) -> float | None:

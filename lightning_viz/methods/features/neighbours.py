@@ -22,7 +22,14 @@ def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = No
             f"queries of {queries.shape[1]} dimensions, points of {points.shape[1]} and k={k} do not fit; give both "
             "the same dimensions, and k of 1 or more"
         )
-    exclude = _excluded(exclude, queries, points)
+    if exclude is None:
+        exclude = torch.full((len(queries),), -1)
+    if exclude.shape != queries.shape[:1] or (len(exclude) and int(exclude.max()) >= len(points)):
+        raise ValueError(
+            f"exclude of shape {tuple(exclude.shape)} does not fit {len(queries)} queries of {len(points)} points; give one "
+            "index below that for each, or -1"
+        )
+    exclude = exclude.to(points.device, torch.long)
     k = min(k, len(points) - int((exclude >= 0).any()))
     if not k or not len(queries):
         return points.new_empty(len(queries), k, dtype=torch.float32), exclude.new_empty(len(queries), k)
@@ -34,7 +41,7 @@ def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = No
 def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
     """Whether the `k` nearest other points predict a point's class: (N, ...), (N,) -> (N,), boolean.
 
-    The prediction is the majority class, of equally frequent ones the smallest. A single point has no prediction: False.
+    The prediction is the majority class, of equally frequent ones the smallest. A single point has none: False.
     Raises ValueError as `nearest` does, and for labels that do not fit.
     """
     labels = torch.as_tensor(labels)
@@ -62,18 +69,6 @@ def stability(before: Tensor, now: Tensor) -> float:
         )
     kept = (before[:, :, None] == now.to(before.device)[:, None, :]).any(dim=2)
     return float(kept.double().mean()) if kept.numel() else 1.0
-
-
-def _excluded(exclude: Tensor | None, queries: Tensor, points: Tensor) -> Tensor:
-    """The index of the excluded point of each query (Q,), -1 for none."""
-    if exclude is None:
-        return torch.full((len(queries),), -1, device=points.device)
-    if exclude.shape != queries.shape[:1] or (len(exclude) and int(exclude.max()) >= len(points)):
-        raise ValueError(
-            f"exclude of shape {tuple(exclude.shape)} does not fit {len(queries)} queries of {len(points)} points; give one "
-            "index below that for each, or -1"
-        )
-    return exclude.to(points.device, torch.long)
 
 
 def _with_scikit_learn(queries: Tensor, points: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:

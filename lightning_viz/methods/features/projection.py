@@ -21,8 +21,7 @@ def pca(points: Tensor, components: int = 2) -> PCA:
     """Principal components of points (N, ...), flattened.
 
     In each component the coordinate of largest magnitude is positive. Missing components (of one point, of fewer
-    dimensions, of points that are all equal) are zero.
-    Raises ValueError for values that are not finite, or components below 1.
+    dimensions, of points that are all equal) are zero. Raises ValueError for NaN or infinite values, components below 1.
     """
     if components < 1:
         raise ValueError(f"components={components} is too small; give 1 or more")
@@ -85,7 +84,9 @@ def _with_scikit_learn(points: Tensor, components: int) -> PCA | None:
             coordinates = torch.from_numpy(lanczos.fit_transform(points.numpy()).copy())
     except ArpackError:  # it did not converge, or all values are zero
         return _with_torch(points, components)
-    if lanczos.singular_values_[0] <= _rounding(points) * len(points) ** 0.5 * np.linalg.norm(lanczos.mean_):
+    if lanczos.singular_values_[0] <= 10 * torch.finfo(points.dtype).eps * len(points) ** 0.5 * np.linalg.norm(
+        lanczos.mean_
+    ):
         return None
     return PCA(_signed(coordinates).float(), torch.from_numpy(lanczos.explained_variance_ratio_).float())
 
@@ -111,11 +112,7 @@ def _centred(points: Tensor) -> Tensor:
     if not len(points):
         return points
     spread = points - points.mean(dim=0)
-    return spread if spread.norm() > _rounding(points) * points.norm() else torch.zeros_like(points)
-
-
-def _rounding(points: Tensor) -> float:
-    return 10 * torch.finfo(points.dtype).eps
+    return spread if spread.norm() > 10 * torch.finfo(points.dtype).eps * points.norm() else torch.zeros_like(points)
 
 
 def _moments(spread: Tensor) -> Tensor:

@@ -42,10 +42,8 @@ class ReceptiveField:
     @property
     def is_global(self) -> bool:
         """Whether every position depends on the whole image, through attention, pooling or large convolutions."""
-        height, width = self.image
-        return all(start <= 0 and end >= height for start, end in self.rows) and all(
-            start <= 0 and end >= width for start, end in self.columns
-        )
+        sides = zip((self.rows, self.columns), self.image, strict=True)
+        return all(start <= 0 and end >= side for spans, side in sides for start, end in spans)
 
 
 def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveField:
@@ -56,8 +54,7 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
     hull. Bisection takes about fifty passes up to the layer (four where each position depends on the whole image).
     Where positions are evenly spaced, as in convolutions, the two farthest from each border determine how far the others
     extend beyond it. Elsewhere (adaptive pooling, windowed attention), and where fewer than two are clear of the border, the
-    boxes end at the image. Masked attention counts as a dependency if the mask is a large negative number (shifted windows).
-    The model runs in evaluation mode and is left as it was.
+    boxes end at the image. A mask of large negative numbers (shifted windows) does not hide a dependency.
     Raises ValueError for an unknown layer, one without feature maps, and for a model whose output is NaN for the given image,
     or is not NaN for an image of NaN.
     """
@@ -103,7 +100,7 @@ def _spans(depends_on: Callable[[slice], Tensor], size: int) -> tuple[Span, ...]
     step = steps.pop() if len(steps) == 1 else None
     tops, ends = start.line(step), end.line(step)
     if tops is None or ends is None:
-        tops, ends = start.distances(), end.distances()
+        tops, ends = ([border.distance(position) for position in range(border.last + 1)] for border in (start, end))
     return tuple((top, size - distance) for top, distance in zip(tops, reversed(ends), strict=True))
 
 
@@ -127,9 +124,6 @@ class _BorderDistances:
         while (low := int(self.low[position])) < (high := int(self.high[position])):
             self._probe((low + high + 1) // 2)
         return low
-
-    def distances(self) -> list[int]:
-        return [self.distance(position) for position in range(self.last + 1)]
 
     def step(self) -> int | None:
         """The spacing of the two farthest positions, if neither reaches the border, which would cut them off."""

@@ -15,10 +15,7 @@ def cosine(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
-    """Spearman's rank correlation of each pair of maps (B, h, w): (B,), -1 to 1; 0 if one is constant.
-
-    Equal values share their mean rank.
-    """
+    """Spearman's rank correlation, with mean ranks of equal values, of each pair of maps (B, h, w): (B,); 0 if one is constant."""
     ranks = torch.empty(2, *maps.flatten(1).shape, dtype=torch.float64, device=maps.device)
     for row, out in zip([*maps.flatten(1), *others.flatten(1)], ranks.flatten(0, 1), strict=True):
         _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
@@ -32,9 +29,8 @@ def linear_cka(one: Tensor, other: Tensor, *, debiased: bool = False) -> float:
     """Linear CKA, the similarity of two feature spaces (N, D1) and (N, D2) of the same N points: 0 to 1.
 
     Kornblith et al. 2019. Invariant to rotation, reflection, translation and isotropic scaling; 0 if all points of a space
-    are equal. With few points in many dimensions it is biased: independent noise has a CKA near 1. `debiased` uses the
-    unbiased estimator of HSIC (Song et al. 2012; Nguyen et al. 2021), near 0 there, and possibly slightly negative. It needs
-    4 points.
+    are equal. Few points in many dimensions bias it towards 1; `debiased` uses the unbiased estimator of HSIC (Song et al.
+    2012; Nguyen et al. 2021), which may be slightly negative, and needs 4 points.
     Raises ValueError for different or too small numbers of points, or values that are not finite.
     """
     one, other = as_rows(one, "one").double(), as_rows(other, "other").double()

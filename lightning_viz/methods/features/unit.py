@@ -32,12 +32,10 @@ class Unit(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.maps(images)
         check_channel(self.channel, maps, self.maps.layer)
-        activations = maps[:, self.channel]
         if self.position is None:
-            return activations.flatten(1)
+            return maps[:, self.channel].flatten(1)
         check_position(self.position, maps, self.maps.layer)
-        row, column = self.position
-        return activations[:, row, column]
+        return maps[:, self.channel, *self.position]
 
 
 def check_channel(channel: int, maps: Tensor, layer: str) -> None:

@@ -15,7 +15,6 @@ class Classic:
 
     Each image's gradient is scaled to a root mean square of 1, so that no parameter depends on the network. Pixels are in
     the network's input space: 0 is the mean colour, 1 a standard deviation. A regulariser is off at 0.
-
     Raises ValueError for a parameter out of range.
     """
 
@@ -41,12 +40,11 @@ class Classic:
             raise ValueError(f"blur_every={self.blur_every} is invalid; give 1 or more steps, or blur=0")
 
     def start(self, task: SynthesisTask) -> "ClassicOptimizer":
-        """The optimiser of the task's images."""
         return ClassicOptimizer(self, task)
 
 
 class ClassicOptimizer:
-    """Images by their pixels in the network's input space, `variables`."""
+    """Images by their pixels in the network's input space, `variables`; the same methods as `FourierOptimizer`."""
 
     def __init__(self, recipe: Classic, task: SynthesisTask) -> None:
         self.recipe, self.normalisation, self.steps = recipe, task.normalisation, 0
@@ -59,11 +57,9 @@ class ClassicOptimizer:
         self.variables.requires_grad_()
 
     def inputs(self) -> Tensor:
-        """The network's inputs at this step (N, C, H, W), differentiable."""
         return self.variables.clone()  # the network may write into its input
 
     def step(self, gradient: Tensor) -> None:
-        """One step of the variables up the gradient, with the regularisers."""
         recipe, pixels = self.recipe, self.variables.detach()
         scale = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-30)
         ascent = zero_smallest(gradient / scale, recipe.small_gradients)
@@ -77,7 +73,6 @@ class ClassicOptimizer:
         self.variables = self.normalisation.normalise(self.normalisation.denormalise(pixels)).requires_grad_()
 
     def images(self) -> Tensor:
-        """The current images (N, C, H, W), 0 to 1."""
         return self.normalisation.denormalise(self.variables.detach())
 
 

@@ -85,20 +85,14 @@ DEEP_DREAM_OPTIONS: dict[str, Any] = {
 
 
 def deep_dream_passes(options: Mapping[str, Any]) -> float:
-    """The cost of `deep_dream` with these options for one image: forward and backward passes at the full size.
-
-    A pass of a smaller octave counts by its area. The default, 24 passes in 3 octaves, costs 13.1.
-    """
+    """The cost of `deep_dream` with these options for one image: forward and backward passes, smaller octaves by area."""
     full = {**DEEP_DREAM_OPTIONS, **options}
     areas = sum(full["octave_scale"] ** (-2 * octave) for octave in range(full["octaves"]))
     return float(full["steps"] * areas)
 
 
 def deep_dream_objective(maps: FeatureMaps, images: Tensor, channel: int | None = None) -> Tensor:
-    """What `deep_dream` maximises: the L2 norm of a layer's output for each image, or the mean of a channel, (B,).
-
-    Raises ValueError for a channel that the layer does not have.
-    """
+    """The L2 norm of a layer's output for each image, or the mean of a channel, (B,). ValueError for an unknown channel."""
     output: Tensor = maps(images)
     output = output.to(torch.promote_types(output.dtype, torch.float32))
     if channel is None:

@@ -14,13 +14,9 @@ from .synthesis_task import SynthesisTask
 
 @dataclass(frozen=True)
 class Fourier:
-    """Adam on Fourier coefficients in decorrelated colours, with a new random view at each step. Olah et al. 2017.
+    """Adam on Fourier coefficients in decorrelated colours, with a new random view at each step. Olah et al. 2017."""
 
-    Raises ValueError for a parameter out of range.
-    """
-
-    #: Adam's learning rate at the first step; it falls to zero along half a cosine, so that the noise of late steps fades.
-    #: Images smaller than 128×128 have fewer coefficients: their rate is larger by 128 / sqrt(H * W).
+    #: Adam's at the first step; it falls to zero along half a cosine. Times 128 / sqrt(H * W) for images below 128×128.
     learning_rate: float = 0.02
     decay: float = 1.2  #: how fast the spectrum falls with the frequency; 0 is white noise
     #: A view is a random crop of a fraction of the image's area between these, resized to the image's size, ...
@@ -38,7 +34,6 @@ class Fourier:
                 raise ValueError(f"{name}={value} is negative; give 0 or more")
 
     def start(self, task: SynthesisTask) -> "FourierOptimizer":
-        """The optimiser of the task's images."""
         return FourierOptimizer(self, task)
 
 
@@ -65,7 +60,6 @@ class FourierImage:
         return 0.01 * normal_noise(generators, (len(self.root), *self.spectrum.shape, 2))
 
     def decode(self, coefficients: Tensor) -> Tensor:
-        """The images of these coefficients."""
         scaled = torch.view_as_complex(coefficients) * self.spectrum
         decorrelated = torch.fft.irfft2(scaled, s=self.size, norm="ortho")
         return torch.sigmoid(_mix_channels(self.root, decorrelated) + self.mean)
@@ -102,7 +96,6 @@ class FourierOptimizer:
         return inputs + self.recipe.noise * normal_noise(self.generators, inputs.shape[1:])
 
     def step(self, gradient: Tensor) -> None:
-        """One step of the variables up the gradient."""
         self.variables.grad = gradient
         self.adam.step()
         self.schedule.step()

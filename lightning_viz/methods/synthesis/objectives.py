@@ -21,10 +21,7 @@ Position = tuple[int, int] | Literal["middle"] | None
 
 
 class ClassScores:
-    """The score before the softmax of each image's class: inputs (N, C, H, W) to (N,) and features (N, K, h, w).
-
-    Features are the output of `layer`; None without a layer.
-    """
+    """The score before the softmax of each image's class (N,), and the output of `layer`, if given, (N, K, h, w)."""
 
     def __init__(self, model: nn.Module, target: Tensor | Callable[[Any], Tensor], layer: str | None = None) -> None:
         self.model, self.target = model, target
@@ -40,14 +37,13 @@ class ClassScores:
 
 
 class LayerScores:
-    """The activation of each image's channel of a layer, averaged or at a position: inputs (N, C, H, W) to (N,).
+    """The activation of each image's channel of a layer, averaged or at a position, (N,), and its feature maps (N, K, h, w).
 
-    Without `units` the mean square of the layer's output. Its feature maps are returned too, (N, K, h, w).
+    Without `units` the mean square of the layer's output.
     """
 
     def __init__(self, model: nn.Module, layer: str, units: Tensor | None, position: Position) -> None:
-        self.maps = FeatureMaps(model, layer)
-        self.units, self.position = units, position
+        self.maps, self.units, self.position = FeatureMaps(model, layer), units, position
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         features: Tensor = self.maps(inputs)

@@ -32,10 +32,7 @@ def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
 def image_channels(
     model: nn.Module, channels: int | None, batches: Mapping[str, Tensor | None], values: Mapping[str, ChannelValues]
 ) -> int:
-    """The number of channels that these arguments imply; without any, that of the first convolution's input.
-
-    Raises ValueError where the arguments disagree, or nothing implies a number.
-    """
+    """The number of channels that these arguments imply; without any, that of the first convolution's input."""
     implied = {} if channels is None else {"channels": channels}
     for name, batch in batches.items():
         if batch is not None and batch.ndim != 4:
