@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .random_views import normal_noise
-from .synthesis_task import SynthesisTask
+from .synthesis_task import SynthesisTask, normal_noise
 
 
 @dataclass(frozen=True)

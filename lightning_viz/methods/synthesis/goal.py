@@ -1,17 +1,107 @@
-"""What is synthesised, one image (or several copies) for each goal, and how well the finished images reach it."""
+"""What is synthesised: the score of a class, or the activation of a unit, a channel or a layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.features.unit import check_position
+from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.find_layer import find_layer
+from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from lightning_viz.methods.model.model_output import ModelOutput
-from lightning_viz.methods.model.outputs import logits
+from lightning_viz.methods.model.modes import capture
+from lightning_viz.methods.model.outputs import logits, target_scores
 
-from .objectives import class_objective, layer_objective
+#: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation.
+SynthesisTarget = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
+
+#: A row and a column of a layer's feature maps, the middle one, or the mean over all (None).
+Position = tuple[int, int] | Literal["middle"] | None
+
+#: From inputs (N, C, H, W) to scores (N,) and, where copies are compared, features (N, K, h, w).
+Objective = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+
+def class_objective(
+    model: nn.Module, target: SynthesisTarget, copies: int, example: Tensor | None
+) -> tuple[Objective, list[int]]:
+    """The score before the softmax for `copies` images of each class, class by class, and each image's class, or 0.
+
+    With an `example` (1, C, H, W) the features are the output of the last spatial layer.
+    Raises ValueError for a target that is neither a callable nor class indices.
+    """
+    head = target if callable(target) else None
+    layer = None if example is None else resolve_layer(model, find_layer(model, "last_spatial", example, head))
+    classes = None if callable(target) else _indices(target, "target").repeat_interleave(copies)
+    scored = head if classes is None else classes
+
+    def objective(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        if layer is None:
+            return target_scores(model(inputs), scored), None
+        name, module = layer
+        with capture(model, [name]) as outputs:
+            scores = target_scores(model(inputs), scored)
+        return scores, layer_maps(module, outputs[name], inputs)
+
+    return objective, [0] * copies if classes is None else classes.tolist()
+
+
+def layer_objective(
+    model: nn.Module, layer: str, unit: int | Sequence[int] | None, position: Position, copies: int
+) -> tuple[Objective, list[int]]:
+    """The activation, averaged or at a position, for `copies` images of each unit of a layer, and each image's unit.
+
+    Without a unit the mean square of the layer's output, and 0. The features are the layer's feature maps.
+    Raises ValueError for an unknown layer, or a unit or position of another kind.
+    """
+    if position is not None and position != "middle" and (isinstance(position, str) or len(position) != 2):
+        raise ValueError(f"position={position!r} is invalid; give (row, column), 'middle', or None for the mean")
+    network = FeatureMaps(model, layer)
+    units = None if unit is None else _indices(unit, "unit").repeat_interleave(copies)
+
+    def objective(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = network(inputs)
+        maps, channels = features.float(), features.shape[1]
+        if units is not None:
+            if not 0 <= int(units.min()) <= int(units.max()) < channels:
+                raise ValueError(
+                    f"unit={units.tolist()} is outside the {channels} channels of layer={network.layer!r}; "
+                    f"give indices of 0 to {channels - 1}"
+                )
+            maps = maps[torch.arange(len(maps)), units][:, None]
+        if position is not None:
+            row, column = (maps.shape[2] // 2, maps.shape[3] // 2) if position == "middle" else position
+            check_position((row, column), maps, network.layer)
+            maps = maps[:, :, row : row + 1, column : column + 1]
+        return (maps.square() if units is None else maps).mean(dim=(1, 2, 3)), features
+
+    return objective, [0] * copies if units is None else units.tolist()
+
+
+def gram_similarity(features: Tensor, copies: int) -> Tensor:
+    """The mean similarity of each image's features (N, K, h, w) to those of its target's other copies: (N,), 0 to 1.
+
+    The cosine of the Gram matrices of their channels, over at most 8×8 positions: Olah et al. 2017, "Diversity".
+    """
+    height, width = (min(8, side) for side in features.shape[2:])
+    pooled = nn.functional.adaptive_avg_pool2d(features.float(), (height, width))
+    groups = pooled.reshape(-1, copies, features.shape[1], height * width)
+    # The inner product of two Gram matrices F F' is the squared norm of a matrix F' F, which is much smaller.
+    products = torch.einsum("nikp,njkq->nijpq", groups, groups).square().sum(dim=(3, 4))
+    norms = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
+    cosines = products / norms[:, :, None] / norms[:, None]
+    return (cosines.sum(dim=2) - cosines.diagonal(dim1=1, dim2=2)).flatten() / max(copies - 1, 1)
+
+
+def _indices(values: Any, name: str) -> Tensor:
+    indices = torch.as_tensor(values)
+    if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1 or not indices.numel():
+        raise ValueError(f"{name}={values!r} is invalid; give one whole number, or a list of them")
+    return indices.long().reshape(-1).detach().cpu()
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,13 @@ def initial_images(start: Tensor | None, shape: tuple[int, int, int, int], devic
     return start.detach().float().to(device)
 
 
+def normal_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Normal random numbers (N, *shape), one generator per image: an image's do not depend on the rest of the batch."""
+    return torch.stack(
+        [torch.randn(*shape, generator=one, device=one.device, dtype=torch.float32) for one in generators]
+    )
+
+
 def progress_steps(steps: int, description: str, progress: bool) -> Iterable[int]:
     """The numbers 0 to `steps` - 1, with a bar of tqdm on stderr if `progress`."""
     if not progress:

@@ -1,8 +1,7 @@
 """Activation maximisation: the image synthesised for a class, a channel or a layer."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +11,11 @@ from lightning_viz.methods.model.modes import evaluating
 from .classic import ClassicOptimizer
 from .colours import ChannelValues, ColourStatistics, Normalisation
 from .fourier import FourierOptimizer
-from .objectives import Objective, Position, SynthesisTarget, class_objective, gram_similarity, layer_objective
+from .goal import Objective, Position, SynthesisTarget, class_objective, gram_similarity, layer_objective
 from .recipes import Recipe as Recipe
 from .recipes import resolve_recipe
 from .redirected_relu import RedirectedReLU
 from .synthesis_task import SynthesisTask, image_channels, image_size, initial_images, progress_steps
-
-Optimizer = FourierOptimizer | ClassicOptimizer
 
 
 def synthesize(
@@ -86,8 +83,8 @@ def synthesize(
         task = SynthesisTask(shape, steps, normalisation, colours, initial_images(start, shape, device), seeds)
         with float32:
             optimizer = chosen.start(task)
-        gradient = partial(_score_gradient, objective, copies, diversity)
-        _maximise(optimizer, gradient, dtype, chosen.revive, progress_steps(steps, "synthesis", progress))
+        shown = progress_steps(steps, "synthesis", progress)
+        _maximise(optimizer, objective, copies, diversity, dtype, chosen.revive, shown)
         with float32:
             return optimizer.images()
 
@@ -98,35 +95,35 @@ def synthesis_passes(steps: int, copies: int, count: int) -> float:
 
 
 def _maximise(
-    optimizer: Optimizer, gradient: Callable[..., Tensor], dtype: torch.dtype, revive: int, steps: Iterable[int]
+    optimizer: FourierOptimizer | ClassicOptimizer,
+    objective: Objective,
+    copies: int,
+    diversity: float,
+    dtype: torch.dtype,
+    revive: int,
+    steps: Iterable[int],
 ) -> None:
-    """Gradient ascent; in at most the first `revive` steps with redirected gradients of dead ReLUs."""
+    """Ascends the scores, less the similarity of copies; in at most the first `revive` steps through dead ReLUs."""
     float32 = torch.autocast(optimizer.variables.device.type, enabled=False)
     for step in steps:
         with float32:
             inputs = optimizer.inputs().to(dtype)
         with RedirectedReLU() if step < revive else nullcontext() as relus:
-            uphill = gradient(inputs, optimizer.variables)
+            scores, features = objective(inputs)
+            if len(scores) != len(inputs) or not scores.requires_grad:
+                raise ValueError(
+                    f"target= gives {len(scores)} scores for {len(inputs)} images, or none that can be differentiated; "
+                    "return one differentiable score per image"
+                )
+            total = scores.float().sum()
+            if features is not None and copies > 1:
+                total = total - diversity * gram_similarity(features, copies).sum()
+            with float32:  # the backward pass of float32 operations
+                (gradient,) = torch.autograd.grad(total, optimizer.variables)
         with float32:
-            optimizer.step(uphill)
+            optimizer.step(gradient)
         if relus is not None and not relus.redirected:
             revive = 0  # no ReLU is dead: redirecting only takes time
-
-
-def _score_gradient(objective: Objective, copies: int, diversity: float, inputs: Tensor, variables: Tensor) -> Tensor:
-    """The gradient of the images' scores, less the similarity of copies, with respect to the variables."""
-    scores, features = objective(inputs)
-    if len(scores) != len(variables) or not scores.requires_grad:
-        raise ValueError(
-            f"target= gives {len(scores)} scores for {len(variables)} images, or none that can be differentiated; return one "
-            "differentiable score per image"
-        )
-    total = scores.float().sum()
-    if features is not None and copies > 1:
-        total = total - diversity * gram_similarity(features, copies).sum()
-    with torch.autocast(inputs.device.type, enabled=False):  # the backward pass of float32 operations
-        (gradient,) = torch.autograd.grad(total, variables)
-    return gradient
 
 
 def _check_arguments(

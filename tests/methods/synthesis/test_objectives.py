@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_viz.methods.synthesis.objectives import LayerScores, class_objective, gram_similarity, layer_objective
+from lightning_viz.methods.synthesis.goal import class_objective, gram_similarity, layer_objective
 
 from ...support import small_network
 
@@ -33,12 +33,13 @@ def test_large_maps_are_pooled():
 
 
 def test_copies_of_a_target_are_consecutive():
-    objective, numbers = class_objective(small_network(), [3, 1], 2, None)
+    model, images = small_network().eval(), torch.rand(4, 3, 8, 8)
+    objective, numbers = class_objective(model, [3, 1], 2, None)
     assert numbers == [3, 3, 1, 1]
-    assert objective.target.tolist() == [3, 3, 1, 1]
-    objective, numbers = layer_objective(small_network(), "3", [3, 1], None, 2)
+    assert torch.equal(objective(images)[0], model(images)[range(4), numbers])
+    objective, numbers = layer_objective(model, "3", [3, 1], None, 2)
     assert numbers == [3, 3, 1, 1]
-    assert objective.units.tolist() == [3, 3, 1, 1]
+    assert torch.allclose(objective(images)[0], model[:4](images)[range(4), numbers].mean(dim=(1, 2)))
 
 
 def test_class_features_are_the_last_spatial_layers_output():
@@ -52,9 +53,13 @@ def test_class_features_are_the_last_spatial_layers_output():
 def test_layer_scores_are_means_over_the_selection():
     model, images = small_network().eval(), torch.rand(2, 3, 8, 8)
     maps = model[:4](images)
-    units = torch.tensor([5, 2])
-    assert torch.allclose(LayerScores(model, "3", units, None)(images)[0], maps[[0, 1], units].mean(dim=(1, 2)))
-    assert torch.equal(LayerScores(model, "3", units, (1, 3))(images)[0], maps[[0, 1], units, 1, 3])
-    assert torch.equal(LayerScores(model, "3", units, "middle")(images)[0], maps[[0, 1], units, 2, 2])
-    assert torch.allclose(LayerScores(model, "3", None, None)(images)[0], maps.square().mean(dim=(1, 2, 3)))
-    assert torch.allclose(LayerScores(model, "3", None, (1, 3))(images)[0], maps[:, :, 1, 3].square().mean(dim=1))
+    units = [5, 2]
+
+    def scores(unit, position):
+        return layer_objective(model, "3", unit, position, 1)[0](images)[0]
+
+    assert torch.allclose(scores(units, None), maps[[0, 1], units].mean(dim=(1, 2)))
+    assert torch.equal(scores(units, (1, 3)), maps[[0, 1], units, 1, 3])
+    assert torch.equal(scores(units, "middle"), maps[[0, 1], units, 2, 2])
+    assert torch.allclose(scores(None, None), maps.square().mean(dim=(1, 2, 3)))
+    assert torch.allclose(scores(None, (1, 3)), maps[:, :, 1, 3].square().mean(dim=1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_viz.methods.synthesis.random_views import random_views, sample_views, view_matrices
+from lightning_viz.methods.synthesis.fourier import random_views, sample_views, view_matrices
 
 
 def view(side=1.0, angle=0.0, x=0.0, y=0.0):

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from lightning_viz.methods import Classic, Fourier, synthesize
-from lightning_viz.methods.synthesis.objectives import gram_similarity
+from lightning_viz.methods.synthesis.goal import gram_similarity
 from lightning_viz.methods.synthesis.synthesize import synthesis_passes
 
 from ...support import CLASSES, small_network
