@@ -116,7 +116,8 @@ class Probe:
     def to_pixels(self, images: Tensor | NDArray[np.float32]) -> Pixels:
         """Other images (N, C, h, w) of the same data as a person sees them, (N, h, w, 3): denormalised.
 
-        One channel in grey, of two the mean, of more the first three. In NumPy: torch, called by the queue's thread, would start a second set of threads, which slows training down.
+        One channel in grey, of two the mean, of more the first three. In NumPy: torch, called by the queue's thread, would
+        start a second set of threads, which slows training down.
         """
         mean, std, brightest = self._normalisation
         given = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
