@@ -137,6 +137,17 @@ def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
     assert sorted(Events(tmp_path / "run/version_0").image_steps("stub/images")) == [0, 3, 7, 8]
 
 
+def test_what_is_computed_once_for_a_run_is_computed_again_in_the_next(tmp_path):
+    """Its data may have another size."""
+    found = []
+    stub = Stub(lambda ctx: found.append(ctx.cache.setdefault("size", ctx.probe.images.shape[-1])), on_error="raise")
+    run, module = trainer(tmp_path, [stub], max_epochs=1), tiny()
+    for epochs, size in enumerate([12, 16], 1):
+        run.fit_loop.max_epochs = epochs
+        run.fit(module, *data(size))
+    assert found == [12, 12, 16]
+
+
 def test_another_module_in_the_same_trainer_starts_again(tmp_path):
     stub = Stub(on_error="raise")
     run = trainer(tmp_path, [stub], max_epochs=1)

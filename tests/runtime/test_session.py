@@ -178,6 +178,7 @@ def test_the_recorders_time_is_counted_once(compiled, tmp_path, monkeypatch):
     stubs = [Stub(accumulators=lambda: [Ticking()], tag=tag, on_error="raise") for tag in ("one", "two")]
     fit(tmp_path, *stubs, num_sanity_val_steps=0)
     assert taken == [2.0 * BATCHES]
+    assert stubs[0].runner.session.budget.blocked >= 2.0 * BATCHES, "it is paid for"
 
 
 def test_an_accumulator_that_raises_is_dropped_alone(tmp_path, our_warnings):
