@@ -28,21 +28,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "ActivationLogger",
-    "ClassSynthesisLogger",
-    "DeepDreamLogger",
-    "DrawContext",
-    "EmbeddingProjectorLogger",
-    "FilterLogger",
-    "GradCAMLogger",
-    "Panel",
-    "Probe",
-    "SaliencyLogger",
-    "Scalar",
-    "TopPatchesLogger",
-    "VizCallback",
+    "ActivationLogger", "ClassSynthesisLogger", "DeepDreamLogger", "DrawContext", "EmbeddingProjectorLogger",
+    "FilterLogger", "GradCAMLogger", "Panel", "Probe", "SaliencyLogger", "Scalar", "TopPatchesLogger", "VizCallback",
     "viz_callbacks",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

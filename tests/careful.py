@@ -38,17 +38,29 @@ class Careful(Lit):
         return super().training_step(batch, batch_idx) * (1 + 0.1 * (random.random() + np.random.rand()))
 
 
-class Frozen(Careful):
-    """A BatchNorm frozen for good, and the first layers' weights."""
+class FrozenNorm(Careful):
+    """A BatchNorm that stays in evaluation mode."""
 
     def __init__(self):
         super().__init__()
-        self.network[:3].requires_grad_(False)
+        self.train()  # Lightning itself calls it before a fit no more
 
     def train(self, mode=True):
         super().train(mode)
         self.network[2].eval()
         return self
+
+    def training_step(self, batch, batch_idx):
+        assert not self.network[2].training
+        return super().training_step(batch, batch_idx)
+
+
+class Frozen(FrozenNorm):
+    """With the first layers' weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.network[:3].requires_grad_(False)
 
 
 class Manual(Careful):

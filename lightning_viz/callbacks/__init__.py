@@ -16,18 +16,7 @@ from .suite import viz_callbacks
 from .top_patches import TopPatchesLogger
 
 __all__ = [
-    "ActivationLogger",
-    "ClassSynthesisLogger",
-    "DeepDreamLogger",
-    "DrawContext",
-    "EmbeddingProjectorLogger",
-    "FilterLogger",
-    "GradCAMLogger",
-    "Panel",
-    "Probe",
-    "SaliencyLogger",
-    "Scalar",
-    "TopPatchesLogger",
-    "VizCallback",
+    "ActivationLogger", "ClassSynthesisLogger", "DeepDreamLogger", "DrawContext", "EmbeddingProjectorLogger",
+    "FilterLogger", "GradCAMLogger", "Panel", "Probe", "SaliencyLogger", "Scalar", "TopPatchesLogger", "VizCallback",
     "viz_callbacks",
-]
+]  # fmt: skip

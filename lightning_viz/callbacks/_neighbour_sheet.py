@@ -71,16 +71,12 @@ class NeighbourQueries:
         for index, neighbours in zip(rows.tolist(), found, strict=True):
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
             pictures, others = probe.to_pixels(images[neighbours]), samples.labels[neighbours].tolist()
-            parts = zip(pictures, others, strict=True)
-            cells += [_neighbour(probe, image, labels[index], other) for image, other in parts]
+            for image, other in zip(pictures, others, strict=True):
+                frame = None if min(labels[index], other) < 0 else RIGHT if labels[index] == other else WRONG
+                mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
+                caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
+                cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
         return cells
-
-
-def _neighbour(probe: Probe, image: np.ndarray, label: int, other: int) -> Cell:
-    frame = None if min(label, other) < 0 else RIGHT if label == other else WRONG
-    mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
-    caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
-    return Cell((fit_tile(image, TILE, TILE),), caption, (frame,))
 
 
 @torch.no_grad()

@@ -25,7 +25,6 @@ from .base import VizCallback
 RANKINGS = {"active": "the most active at first", "varying": "those that varied most between the pictures at first"}
 SIGNED_ENDS = "-largest", "largest magnitude of each channel, over these pictures"
 ENDS = "0", "maximum of each channel, over these pictures"
-FILM_NOTE = "each channel at the picture that activated it most at first"
 
 
 @dataclass
@@ -126,18 +125,17 @@ class ActivationLogger(VizCallback):
         state.signed[layer] = state.signed.get(layer, False) or bool((maps < 0).any())  # a film strip keeps its colours
         painter = Heatmap(state.signed[layer])
         values = maps[:, channels].float().cpu()
-        notes = [self._describe(layer, channels, found), ctx.probe.note]
+        count, height, width = maps.shape[1:]
+        chosen = f", {RANKINGS[self.channels]}" if isinstance(self.channels, str) and len(channels) < count else ""
+        positions = "one position" if height * width == 1 else f"{height}×{width} positions"
+        runs = f"; the layer runs {found.calls} times, this is its last output" if found.calls > 1 else ""
+        notes = [f"{len(channels)} of {count} channels{chosen}; {positions}{runs}", ctx.probe.note]
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
-        return TileGrid(
-            f"activations/{layer}",
-            partial(channel_cells, ctx.probe.pictures, captions, values.numpy(), painter),
-            ["picture", *(f"channel {channel}" for channel in channels)],
-            [1, len(channels)],
-            [*([] if statistics is None else [str(statistics)]), *notes],
-            painter,
-            SIGNED_ENDS if painter.signed else ENDS,
-            self._film(ctx, layer, channels, values, painter, notes),
-        )
+        cells = partial(channel_cells, ctx.probe.pictures, captions, values.numpy(), painter)
+        headings, spans = ["picture", *(f"channel {channel}" for channel in channels)], [1, len(channels)]
+        film, ends = self._film(ctx, layer, channels, values, painter, notes), SIGNED_ENDS if painter.signed else ENDS
+        notes = notes if statistics is None else [str(statistics), *notes]
+        return TileGrid(f"activations/{layer}", cells, headings, spans, notes, painter, ends, film)
 
     def _film(
         self, ctx: DrawContext, layer: str, channels: list[int], values: Tensor, painter: Heatmap, notes: list[str]
@@ -147,14 +145,10 @@ class ActivationLogger(VizCallback):
         followed = ctx.state(ActivationState).film_pictures.setdefault(layer, first)
         pictures = [row % len(ctx.probe) for row in followed]  # after a resume the probe may be smaller
         true, shown = label_captions(ctx.probe), values[pictures, range(len(channels))]
-        return FilmColumn(
-            shown,
-            painter,
-            [(Line(f"channel {channel}"), *true[row]) for channel, row in zip(channels, pictures, strict=True)],
-            [(channel_line(one, painter.signed),) for one in shown.numpy()],
-            ctx.probe.pictures[pictures],
-            [FILM_NOTE, *notes],
-        )
+        labels = [(Line(f"channel {channel}"), *true[row]) for channel, row in zip(channels, pictures, strict=True)]
+        captions = [(channel_line(one, painter.signed),) for one in shown.numpy()]
+        notes = ["each channel at the picture that activated it most at first", *notes]
+        return FilmColumn(shown, painter, labels, captions, ctx.probe.pictures[pictures], notes)
 
     def _layers(self, state: ActivationState, network: nn.Module, images: Tensor) -> list[str]:
         """The given names, or those found once."""
@@ -176,10 +170,3 @@ class ActivationLogger(VizCallback):
             ranking: Any = self.channels
             state.channels[layer] = choose_channels(maps, self.max_channels, ranking).tolist()
         return state.channels[layer]
-
-    def _describe(self, layer: str, channels: Sequence[int], found: LayerActivation) -> str:
-        count, height, width = found.maps.shape[1:]
-        chosen = f", {RANKINGS[self.channels]}" if isinstance(self.channels, str) and len(channels) < count else ""
-        positions = "one position" if height * width == 1 else f"{height}×{width} positions"
-        runs = f"; the layer runs {found.calls} times, this is its last output" if found.calls > 1 else ""
-        return f"{len(channels)} of {count} channels{chosen}; {positions}{runs}"

@@ -23,9 +23,6 @@ Check = Literal["change", "faithfulness", "sanity"]
 
 SIDE = 56  # pixels: maps are remembered no finer than this
 
-#: From a network to its maps of the probe, (B, h, w).
-Mapper = Callable[[nn.Module], Tensor]
-
 
 class AttributionOptions(CommonOptions, total=False):
     """The options of the family, for type checkers."""
@@ -84,7 +81,9 @@ class AttributionLogger(VizCallback):
             return target
         return ctx.batched(fixed_target, ctx.probe.images, target)  # type: ignore[arg-type]
 
-    def checks(self, ctx: DrawContext, tag: str, maps: Tensor, map_again: Mapper) -> list[Scalar]:
+    def checks(
+        self, ctx: DrawContext, tag: str, maps: Tensor, map_again: Callable[[nn.Module], Tensor]
+    ) -> list[Scalar]:
         """The scalars of these maps, (B, h, w); `map_again` makes the maps of another network."""
         found: dict[str, Tensor] = {}
         state, wanted = ctx.state(AttributionState), self.trust or []
@@ -94,9 +93,8 @@ class AttributionLogger(VizCallback):
         if "faithfulness" in wanted:
             found |= faithfulness_gain(ctx.network, ctx.probe.images, magnitudes, self.target_of(ctx), ctx.auto_batch)
         if "sanity" in wanted and tag not in state.sanity:
-            found["sanity"] = rank_correlation(
-                magnitudes, torch.nan_to_num(map_again(randomize_weights(ctx.network)).float())
-            )
+            random = map_again(randomize_weights(ctx.network)).float()
+            found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(random))
             state.sanity[tag] = float(found["sanity"].mean())
         finite = maps.isfinite().flatten(1).all(dim=1).cpu()  # of none, the mean is NaN
         return [Scalar(f"{tag}/trust/{name}", float(values.cpu()[finite].mean())) for name, values in found.items()]

@@ -34,6 +34,9 @@ from lightning_viz.runtime.state import CallbackState
 
 from ._options import TargetOption, describe_unknown_option, show_inherited_options
 
+Trainer = pl.Trainer
+Module = pl.LightningModule
+
 
 class VizCallback(Callback):
     """Draws what a network learns while it trains. A subclass says what, in `draw`.
@@ -43,17 +46,16 @@ class VizCallback(Callback):
         every_n_train_steps: draw after every n-th training step instead.
         log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
         probe: the pictures to look at. By default all callbacks of a trainer share class-balanced pictures of the validation
-            data (of the training data where there are no validation data; a warning says so). `Probe.hardest()` chooses the
-            validation pictures with the highest loss.
+            data (of the training data where there are none; a warning says so). `Probe.hardest()` chooses the validation
+            pictures with the highest loss.
         max_images: how many pictures of the probe to draw.
         tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
         history: columns of the film strip; 0 turns it off.
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
             picture, or a callable from the model's output to one score per picture (B,).
         max_overhead: the fraction of the fit's time, in (0, 1], that the drawing of all callbacks of the trainer may take
-            together; where it would take more, they draw less often. Before the first step at most half of it is spent,
-            estimated by the number of images that go through the network. What drawing takes is logged as
-            `viz/overhead` and `viz/seconds/...`.
+            together; beyond it they draw less often. Before the first step at most half of it is spent, estimated by the
+            number of images that go through the network. The time is logged as `viz/overhead` and `viz/seconds/...`.
         on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
         unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict with the
@@ -161,55 +163,45 @@ class VizCallback(Callback):
         """When to draw."""
         return Schedule(self.every_n_epochs, self.every_n_train_steps, self.log_at_start)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         self.runner = session_of(trainer).attach(self, trainer, pl_module, stage)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Module) -> None:
         self.runner.check_arguments(trainer, pl_module)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
         self.runner.start_training(trainer)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int) -> None:
         self.runner.before_train_batch(trainer, pl_module, batch)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.runner.after_train_batch(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         self.runner.after_train_epoch(trainer, pl_module)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._leads(trainer):
             session_of(trainer).end_fit(trainer)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: Module) -> None:
         if trainer.state.fn != "fit":
             self.runner.check_arguments(trainer, pl_module)
 
     def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
             session_of(trainer).before_eval_batch(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
             session_of(trainer).after_eval_batch(trainer, batch, dataloader_idx)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._leads(trainer):
             session_of(trainer).after_eval_loop(trainer)
         if trainer.state.fn != "fit":
@@ -218,16 +210,16 @@ class VizCallback(Callback):
     on_test_start, on_test_end = on_validation_start, on_validation_end
     on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Module, exception: BaseException) -> None:
         if self._leads(trainer):
             session_of(trainer).abort(trainer)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         if self._leads(trainer):
             session_of(trainer).flush()
         self.runner.finish()
 
-    def _leads(self, trainer: pl.Trainer) -> bool:
+    def _leads(self, trainer: Trainer) -> bool:
         return session_of(trainer).leads(trainer, self)
 
     # What survives a resume.

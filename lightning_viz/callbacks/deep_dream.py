@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.arguments import as_options, check_count, check_name
-from lightning_viz.data.probe import Probe
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.synthesis.deep_dream import DEEP_DREAM_OPTIONS, deep_dream_objective, deep_dream_passes
@@ -82,51 +81,39 @@ class DeepDreamLogger(VizCallback):
         layer, changed = self._layer(ctx), self._dream(ctx, ctx.probe.images)
         maps = FeatureMaps(ctx.network, layer)
         before, after = (self._responses(ctx, maps, images) for images in (ctx.probe.images, changed))
-        growth = [self._growth(*pair) for pair in zip(before, after, strict=True)]
-        suffix, what, number = "", layer, "the factor by which the L2 norm of its output grew"
+        growth = [self._growth(*pair) for pair in zip(before.tolist(), after.tolist(), strict=True)]
+        tag, what, number = f"deepdream/{layer}", layer, "the factor by which the L2 norm of its output grew"
         if self.channel is not None:
-            suffix, what = f"/{self.channel}", f"channel {self.channel} of {layer}"
+            tag, what = f"{tag}/{self.channel}", f"channel {self.channel} of {layer}"
             number = "its mean before and after"
+        about = f"changed by gradient ascent to activate {what}; below each, {number}"
+        notes = about, "predictions are of the original pictures", ctx.probe.note
+        captions = [(*said, line) for said, line in zip(ctx.captions, growth, strict=True)]
+        shown = torch.from_numpy(ctx.probe.to_pixels(changed)).permute(0, 3, 1, 2) / 255
+        shown = shown.where(changed.cpu().isfinite().all(dim=1, keepdim=True), torch.nan)
         yield Panel(
-            f"deepdream/{layer}{suffix}",
-            _as_shown(ctx.probe, changed),
-            Pictures(),
-            beside=ctx.probe.pictures,
-            captions=[(*said, line) for said, line in zip(ctx.captions, growth, strict=True)],
-            notes=(
-                f"changed by gradient ascent to activate {what}; below each, {number}",
-                "predictions are of the original pictures",
-                ctx.probe.note,
-            ),
-            common_scale=True,
+            tag, shown, Pictures(), beside=ctx.probe.pictures, captions=captions, notes=notes, common_scale=True
         )
 
     def _layer(self, ctx: DrawContext) -> str:
-        """The given name, or the one found first."""
-        if self.layer is not None:
-            return self.layer
         state = ctx.state(DeepDreamState)
-        if state.layer is None:
+        layer = self.layer or state.layer
+        if layer is None:
             layers = layers_over_depth(ctx.network, ctx.probe.images)
-            state.layer = layers[math.ceil(DEPTH * len(layers)) - 1]
-        return state.layer
+            layer = state.layer = layers[math.ceil(DEPTH * len(layers)) - 1]
+        return layer
 
     def _dream(self, ctx: DrawContext, images: Tensor, **options: Any) -> Tensor:
         mean, std = ctx.probe.normalisation
         options = {**(self.method_options or {}), **options, "mean": mean, "std": std}
-        layer = self._layer(ctx)
-        return ctx.auto_batch.cat(
-            lambda part: deep_dream(ctx.network, images[part], layer=layer, channel=self.channel, **options),
-            len(images),
-        )
+        options |= {"layer": self._layer(ctx), "channel": self.channel}
+        return ctx.auto_batch.cat(lambda part: deep_dream(ctx.network, images[part], **options), len(images))
 
     @torch.no_grad()
-    def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> list[float]:
-        found = ctx.auto_batch.cat(
+    def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> Tensor:
+        return ctx.auto_batch.cat(
             lambda part: deep_dream_objective(maps, images[part].clone(), self.channel), len(images)
         )
-        values: list[float] = found.tolist()
-        return values
 
     def _growth(self, before: float, after: float) -> Line:
         if not (math.isfinite(before) and math.isfinite(after)):
@@ -134,10 +121,3 @@ class DeepDreamLogger(VizCallback):
         if self.channel is None and before > 0:
             return Line(f"×{after / before:.2f}", GREY)
         return Line(f"{before:.2g} → {after:.2g}", GREY)
-
-
-def _as_shown(probe: Probe, images: Tensor) -> Tensor:
-    """Images as a person sees them, (N, 3, H, W), 0 to 1; NaN where they are not finite."""
-    pictures = torch.from_numpy(probe.to_pixels(images)).permute(0, 3, 1, 2) / 255
-    finite = images.detach().cpu().isfinite().all(dim=1, keepdim=True)
-    return torch.where(finite, pictures, torch.nan)

@@ -213,17 +213,12 @@ class EmbeddingProjectorLogger(VizCallback):
         self, ctx: DrawContext, tag: str, space: SpaceSnapshot, samples: Samples, tracked: Ints, notes: Sequence[str]
     ) -> Scatter:
         """`tracked` are the classes of the samples that are compared over time."""
+        labels, film_labels = (samples.labels, tracked) if (tracked >= 0).any() else (None, None)
         known = (samples.labels >= 0) & (samples.predicted >= 0)
-        has_labels = bool((tracked >= 0).any())
+        correct = samples.labels == samples.predicted if known.all() else None
+        shares = float(space.pca.explained[0]), float(space.pca.explained[1])
+        notes = "principal components, Procrustes-aligned to the previous snapshot", *notes
+        points, name = space.coordinates[:, :2], ctx.probe.class_name
         return Scatter(
-            f"{tag}/pca",
-            space.coordinates[:, :2],
-            (float(space.pca.explained[0]), float(space.pca.explained[1])),
-            samples.labels if has_labels else None,
-            samples.labels == samples.predicted if known.all() else None,
-            ctx.probe.class_name,
-            ("principal components, Procrustes-aligned to the previous snapshot", *notes),
-            space.film,
-            tracked if has_labels else None,
-            space.is_new,
+            f"{tag}/pca", points, shares, labels, correct, name, notes, space.film, film_labels, space.is_new
         )

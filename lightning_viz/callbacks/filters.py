@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Unpack
 
 from torch import Tensor, nn
 
@@ -76,29 +76,22 @@ class FilterLogger(VizCallback):
             start = ctx.state(FilterState).start_of(ctx.network, layer)
             weights = filters(ctx.network, layer).float().cpu()
             change = weights - start
-            yield self._panel(layer, weights, start)
-            yield self._change_panel(layer, change, start)
+            shape, largest = "×".join(map(str, weights.shape)), start.abs().max()
+            note = f"weights now minus weights at the start, whose largest magnitude was {largest:.3g}"
+            single = weights[0, 0].numel() == 1  # a single weight on its own scale is black or white
+            yield self._panel(f"filters/{layer}", weights, start, f"weights {shape}, zero in mid-grey", single)
+            yield self._panel(f"filters/{layer}/change", change, start, note, True)
             yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
 
     def _layers(self, network: nn.Module) -> list[str]:
         return as_list(self.layers) or [find_layer(network, "first_conv")]
 
-    def _panel(self, layer: str, weights: Tensor, start: Tensor) -> Panel:
-        tiles, labels = self._tiles(weights)
-        single = tiles[0, 0].numel() == 1  # a single weight on its own scale is black or white
-        note = f"weights {'×'.join(map(str, weights.shape))}, zero in mid-grey"
-        return Panel(f"filters/{layer}", tiles, common_scale=single, notes=(note,), **self._common(labels, start))
-
-    def _change_panel(self, layer: str, change: Tensor, start: Tensor) -> Panel:
-        tiles, labels = self._tiles(change)
-        note = f"weights now minus weights at the start, whose largest magnitude was {start.abs().max():.3g}"
-        return Panel(f"filters/{layer}/change", tiles, common_scale=True, notes=(note,), **self._common(labels, start))
-
-    def _common(self, labels: list[Caption], start: Tensor) -> dict[str, Any]:
-        norms = self._tiles(start)[0].flatten(1).norm(dim=1)
-        largest = norms.argsort(descending=True).tolist()[:FILM_ROWS]
+    def _panel(self, tag: str, values: Tensor, start: Tensor, note: str, common_scale: bool) -> Panel:
+        tiles, labels = self._tiles(values)
+        film = self._tiles(start)[0].flatten(1).norm(dim=1).argsort(descending=True).tolist()[:FILM_ROWS]
         captions: list[Caption] = [()] * len(labels)
-        return {"painter": SignedPixels(), "labels": labels, "captions": captions, "film": largest, "size": 96}
+        options = {"labels": labels, "captions": captions, "common_scale": common_scale, "film": film, "size": 96}
+        return Panel(tag, tiles, SignedPixels(), notes=(note,), **options)
 
     def _tiles(self, weights: Tensor) -> tuple[Tensor, list[Caption]]:
         """Tiles (N, 1 or 3, h, w) of filters (N, C, h, w), and what each is."""

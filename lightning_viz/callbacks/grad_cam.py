@@ -64,43 +64,47 @@ class GradCAMLogger(AttributionLogger):
         return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
 
     def check_images(self, ctx: DrawContext) -> None:
-        if self.layers is not None and self.reshape is None:
-            layers = as_list(self.layers)
-            ctx.auto_batch.map(partial(_check_spatial, ctx.network, ctx.probe.images, layers), len(ctx.probe))
+        if self.layers is None or self.reshape is not None:
+            return
+        layers, images = as_list(self.layers), ctx.probe.images
+
+        @torch.no_grad()
+        def check(part: slice) -> None:
+            with capture(ctx.network, layers) as outputs:
+                ctx.network(images[part])
+            for layer in layers:
+                described = f"layers={layer!r}"
+                output = captured_output(outputs, resolve_layer(ctx.network, layer)[0], described)
+                try:
+                    feature_maps(output, images[part])
+                except ValueError as error:
+                    raise ValueError(f"{described}: {error}") from error
+
+        ctx.auto_batch.map(check, len(images))
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         target, images = self.fixed_target_of(ctx), ctx.probe.images
         layers = self._layers(ctx, target)
         maps = self._maps(ctx, ctx.network, images, target, layers)
         what = f"{self.method} of {describe_target(self.target)}"
-        wrong = self._misclassified(ctx)
         for layer, cams in maps.items():
             tag = f"{self.method}/{layer}"
-            scalars = self.checks(
-                ctx,
-                tag,
-                cams,
-                lambda network, layer=layer: self._maps(ctx, network, images, target, [layer])[layer],  # type: ignore[misc]
-            )
+            scalars = self.checks(ctx, tag, cams, partial(self._map, ctx, images, target, layer))
             size = "×".join(map(str, cams.shape[1:]))
             notes = [f"{what} at {layer}, {size} positions", *describe_checks(scalars), ctx.probe.note]
             yield Panel(tag, cams, Overlay(ctx.probe.pictures), beside=ctx.probe.pictures, notes=notes)
             yield from scalars
-            if len(wrong):
-                yield self._comparison(ctx, layer, wrong)
+            yield from self._comparison(ctx, layer)
         if len(maps) > 1:
             overlay, notes = Overlay(ctx.probe.pictures), [what, ctx.probe.note]
             tag, every = f"{self.method}/layers", [*maps.values()]
             yield Panel(tag, every, overlay, columns=layers, beside=ctx.probe.pictures, notes=notes)
 
     def _layers(self, ctx: DrawContext, target: Target) -> list[str]:
-        """The given names, or the one found at the first drawing."""
-        if self.layers is not None:
-            return as_list(self.layers)
         state = ctx.state(AttributionState)
-        if state.layer is None:
+        if self.layers is None and state.layer is None:
             state.layer = find_layer(ctx.network, "last_spatial", ctx.probe.images, target)
-        return [state.layer]
+        return as_list(self.layers or state.layer)
 
     def _maps(
         self, ctx: DrawContext, network: nn.Module, images: Tensor, target: Target, layers: Sequence[str]
@@ -116,42 +120,19 @@ class GradCAMLogger(AttributionLogger):
         parts = ctx.auto_batch.map(work, len(images))
         return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
 
-    def _misclassified(self, ctx: DrawContext) -> Tensor:
-        """Which pictures to compare, (n,)."""
+    def _map(self, ctx: DrawContext, images: Tensor, target: Target, layer: str, network: nn.Module) -> Tensor:
+        return self._maps(ctx, network, images, target, [layer])[layer]
+
+    def _comparison(self, ctx: DrawContext, layer: str) -> Iterator[Panel]:
+        """The map of the true class beside that of the predicted class, of the misclassified pictures."""
         predicted, labels = ctx.predictions.classes if self.compare else None, ctx.probe.labels
         if predicted is None or labels is None:
-            return torch.empty(0, dtype=torch.long)
-        return ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]
-
-    def _comparison(self, ctx: DrawContext, layer: str, wrong: Tensor) -> Panel:
-        """True against predicted class of the misclassified pictures."""
+            return
+        if not len(wrong := ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]):
+            return
         images, items = ctx.probe.images[wrong], wrong.tolist()
-        maps = [
-            self._maps(ctx, ctx.network, images, classes[wrong], [layer])[layer]
-            for classes in (ctx.probe.labels, ctx.predictions.classes)
-            if classes is not None
-        ]
+        maps = [self._map(ctx, images, classes[wrong], layer, ctx.network) for classes in (labels, predicted)]
+        tag, columns = f"{self.method}/{layer}/true_and_predicted", ("true class", "predicted class")
         pictures = ctx.probe.pictures[items]
-        return Panel(
-            f"{self.method}/{layer}/true_and_predicted",
-            maps,
-            Overlay(pictures),
-            columns=("true class", "predicted class"),
-            items=items,
-            beside=pictures,
-            notes=(f"{self.method} at {layer} of the misclassified pictures", ctx.probe.note),
-        )
-
-
-@torch.no_grad()
-def _check_spatial(network: nn.Module, images: Tensor, layers: Sequence[str], part: slice) -> None:
-    """Raise ValueError for a layer that does not run, or whose output for these images has no height and width."""
-    with capture(network, layers) as outputs:
-        network(images[part])
-    for layer in layers:
-        described = f"layers={layer!r}"
-        output = captured_output(outputs, resolve_layer(network, layer)[0], described)
-        try:
-            feature_maps(output, images[part])
-        except ValueError as error:
-            raise ValueError(f"{described}: {error}") from error
+        notes = f"{self.method} at {layer} of the misclassified pictures", ctx.probe.note
+        yield Panel(tag, maps, Overlay(pictures), columns=columns, items=items, beside=pictures, notes=notes)

@@ -20,7 +20,7 @@ from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions
+from ._options import CommonOptions, check_among
 from ._patch_sheet import PatchExtractor
 from .base import VizCallback
 
@@ -88,20 +88,16 @@ class TopPatchesLogger(VizCallback):
         images = ctx.probe.images[:1]
         for layer in self._layers(ctx.network, images) if self.layers or self.units else []:
             channels = FeatureMaps(ctx.network, layer, "layers")(images).shape[1]
-            if max(self.units or [0]) >= channels:
-                raise ValueError(
-                    f"units={self.units} are not all among the {channels} channels of layer {layer!r}; "
-                    f"give some of 0 to {channels - 1}"
-                )
+            check_among("units", self.units or [0], channels, f"channels of layer {layer!r}")
 
     def accumulators(self, data: DataAccess, state: PatchesState) -> list[TopActivations]:
-        return [self._accumulator(state, self._are_chosen(state) or not data.is_indexable(0))]
+        return [self._accumulator(state, keep_images=not data.is_indexable(0))]
 
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(PatchesState)
         collected = ctx.collect(
             lambda one: isinstance(one, TopActivations) and bool(one.compute()),
-            lambda: self._accumulator(state, keep_images=self._are_chosen(state)),
+            lambda: self._accumulator(state),
             lambda reader: reader.choose(READ),
         )
         found = collected.accumulator.compute() if collected else {}
@@ -109,17 +105,22 @@ class TopPatchesLogger(VizCallback):
             ctx.warn_nothing_collected(type(self).__name__, "patches")
             return
         accumulator: TopActivations = collected.accumulator
-        chosen = {layer: self._choose(state, layer, one) for layer, one in found.items()}
-        notes = {layer: self._describe_choice(ctx, state, accumulator, layer) for layer in chosen}
-        self._keep_units(ctx, state, chosen)
+        chosen = {
+            layer: top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
+            for layer, top in found.items()
+        }
+        keeps = ctx.is_training_split and ctx.global_step > 0 and self.units is None
+        notes = {layer: self._describe_choice(state, accumulator, layer, keeps) for layer in chosen}
+        if keeps:
+            state.units |= {plain_name(layer): top.channels for layer, top in chosen.items()}
         images = accumulator.images or self._read(ctx, chosen)
         for layer, top in chosen.items():
-            origin = f"{top.count:,} of the {collected.origin}"
-            yield from self._sheet(ctx, layer, top, images, [notes[layer], origin])
+            yield from self._sheet(ctx, layer, top, images, [notes[layer], f"{top.count:,} of the {collected.origin}"])
 
-    # Where the patches come from.
+    # Where the patches come from, and which units are shown.
 
-    def _accumulator(self, state: PatchesState, keep_images: bool) -> TopActivations:
+    def _accumulator(self, state: PatchesState, keep_images: bool = False) -> TopActivations:
+        keep_images = keep_images or bool(self.units or state.units)
         return TopActivations(self.patches, self._layers, partial(self._known_units, state), keep_images)
 
     def _layers(self, network: nn.Module, images: Tensor) -> list[str]:
@@ -137,27 +138,11 @@ class TopPatchesLogger(VizCallback):
             for position, image in zip(part, images, strict=True)
         }
 
-    # Which units.
-
-    def _are_chosen(self, state: PatchesState) -> bool:
-        return self.units is not None or bool(state.units)
-
     def _known_units(self, state: PatchesState, layer: str) -> list[int] | None:
         """The given units, or those chosen for good."""
         return self.units or state.units.get(plain_name(layer))
 
-    def _choose(self, state: PatchesState, layer: str, found: LayerTopActivations) -> LayerTopActivations:
-        return found if self._known_units(state, layer) else found.at(found.most_selective(self.max_units))
-
-    def _keeps(self, ctx: DrawContext) -> bool:
-        """Whether the units of this drawing stay."""
-        return ctx.is_training_split and ctx.global_step > 0 and self.units is None
-
-    def _keep_units(self, ctx: DrawContext, state: PatchesState, chosen: Mapping[str, LayerTopActivations]) -> None:
-        if self._keeps(ctx):
-            state.units |= {plain_name(layer): one.channels for layer, one in chosen.items()}
-
-    def _describe_choice(self, ctx: DrawContext, state: PatchesState, accumulator: TopActivations, layer: str) -> str:
+    def _describe_choice(self, state: PatchesState, accumulator: TopActivations, layer: str, keeps: bool) -> str:
         if self.units is not None:
             return "units given"
         if self._known_units(state, layer):
@@ -166,17 +151,12 @@ class TopPatchesLogger(VizCallback):
         competing = f"all {total:,} units"
         if some < total:
             competing = f"{some:,} of {total:,} units, as many as memory keeps pictures of"
-        return f"the most selective of {competing}, chosen {'now and kept' if self._keeps(ctx) else 'now'}"
+        return f"the most selective of {competing}, chosen {'now and kept' if keeps else 'now'}"
 
     # What is drawn of them.
 
     def _sheet(
-        self,
-        ctx: DrawContext,
-        layer: str,
-        top: LayerTopActivations,
-        images: Mapping[int, Tensor],
-        origin: Sequence[str],
+        self, ctx: DrawContext, layer: str, top: LayerTopActivations, images: dict[int, Tensor], origin: Sequence[str]
     ) -> Iterator[TileGrid | Scalar]:
         extractor = PatchExtractor(ctx.network, layer, images, ctx.cache, ctx.auto_batch)
         rows = extractor.rows(top, ctx.probe)

@@ -33,7 +33,6 @@ class RecordedBatch:
     loader: int = 0
 
     def at(self, rows: Positions) -> "RecordedBatch":
-        """These samples only."""
         chosen = torch.from_numpy(rows).to(self.images.device)
         labels, scores = (None if one is None else one[chosen.to(one.device)] for one in (self.labels, self.scores))
         values = {name: value[chosen.to(value.device)] for name, value in self.values.items()}
@@ -41,7 +40,6 @@ class RecordedBatch:
 
     @cached_property
     def output(self) -> ModelOutput:
-        """What the scores mean."""
         return ModelOutput.of(self.scores)
 
     @property
@@ -55,20 +53,13 @@ class RecordedBatch:
 class Accumulator(Protocol):
     """Collects something from the batches of a loop, in every process; the words are torchmetrics'.
 
-    `state` and `merge_state` bring the processes together; `compute` gives the result, in the first process.
+    `hook_points` says where to listen, by a name of its own, found with a single image. `state` is what this process has
+    collected, picklable and on the CPU; `merge_state` replaces it by the states of all processes together. `compute` gives
+    the result so far, in the first process.
     """
 
-    def hook_points(self, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
-        """Where to listen, by a name of its own; found with a single image."""
-
-    def update(self, batch: RecordedBatch) -> None:
-        """Take in a batch."""
-
-    def state(self) -> Any:
-        """What this process has collected, picklable and on the CPU."""
-
-    def merge_state(self, states: Sequence[Any]) -> None:
-        """Replace what was collected by the states of all processes together."""
-
-    def compute(self) -> Any:
-        """The result so far."""
+    def hook_points(self, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]: ...
+    def update(self, batch: RecordedBatch) -> None: ...
+    def state(self) -> Any: ...
+    def merge_state(self, states: Sequence[Any]) -> None: ...
+    def compute(self) -> Any: ...

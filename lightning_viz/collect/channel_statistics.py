@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,6 @@ from torch import Tensor, nn
 from lightning_viz.methods.model.layers import channel_maps, resolve_layer
 
 from .accumulator import HookPoint, RecordedBatch
-
-CONSTANT = 1e-6  # of a layer's largest activation: a channel that varies by less carries no information
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +25,9 @@ class ChannelStatistics:
     @classmethod
     def merged(cls, parts: Sequence["ChannelStatistics"]) -> "ChannelStatistics":
         """Over the images of all parts."""
-        return cls(
-            torch.stack([part.highest for part in parts]).amax(dim=0),
-            torch.stack([part.lowest for part in parts]).amin(dim=0),
-            torch.stack([part.inactive for part in parts]).sum(),
-            sum(part.count for part in parts),
-        )
+        names = "highest", "lowest", "inactive"
+        highest, lowest, inactive = (torch.stack([getattr(part, name) for part in parts]) for name in names)
+        return cls(highest.amax(dim=0), lowest.amin(dim=0), inactive.sum(), sum(part.count for part in parts))
 
     def cpu(self) -> "ChannelStatistics":
         return ChannelStatistics(self.highest.cpu(), self.lowest.cpu(), self.inactive.cpu(), self.count)
@@ -41,7 +37,7 @@ class ChannelStatistics:
         """Which channels are never positive; in a layer with negative activations, which never vary. (C,)"""
         if (self.lowest < 0).any():
             largest = torch.maximum(self.highest.abs(), self.lowest.abs()).max()
-            return self.highest - self.lowest <= CONSTANT * largest
+            return self.highest - self.lowest <= 1e-6 * largest  # one that varies by less carries no information
         return self.highest <= 0
 
     @property
@@ -77,23 +73,22 @@ class ChannelStatisticsAccumulator:
         return {layer: HookPoint(module, partial(channel_extremes, module)) for layer, module in modules.items()}
 
     def update(self, batch: RecordedBatch) -> None:
-        repeated = torch.from_numpy(batch.positions < 0)
+        repeated, new = torch.from_numpy(batch.positions < 0), dict[str, ChannelStatistics]()
         for layer, values in batch.values.items():
             values = values[~repeated.to(values.device)] if repeated.any() else values
             if len(values):
                 highest, lowest = values[..., 0].amax(dim=0), values[..., 1].amin(dim=0)
-                new = ChannelStatistics(highest, lowest, values[..., 2].mean(dim=1).sum(), len(values))
-                known = [self._statistics[layer]] if layer in self._statistics else []
-                self._statistics[layer] = ChannelStatistics.merged([*known, new])
+                new[layer] = ChannelStatistics(highest, lowest, values[..., 2].mean(dim=1).sum(), len(values))
+        self.merge_state([self._statistics, new])
 
     def state(self) -> dict[str, ChannelStatistics]:
         return {layer: one.cpu() for layer, one in self._statistics.items()}
 
     def merge_state(self, states: Sequence[dict[str, ChannelStatistics]]) -> None:
-        layers = dict.fromkeys(layer for state in states for layer in state)
-        self._statistics = {
-            layer: ChannelStatistics.merged([state[layer] for state in states if layer in state]) for layer in layers
-        }
+        parts: dict[str, list[ChannelStatistics]] = {}
+        for layer, one in chain.from_iterable(state.items() for state in states):
+            parts.setdefault(layer, []).append(one)
+        self._statistics = {layer: ChannelStatistics.merged(several) for layer, several in parts.items()}
 
     def compute(self) -> dict[str, ChannelStatistics]:
         """By layer, of those that ran."""

@@ -16,8 +16,6 @@ from lightning_viz.data.samplers import Positions, batch_size_of, dataset_indice
 from .accumulator import Accumulator
 from .recorder import ForwardRecorder, Recording
 
-READ = 32  # samples at a time, where the loader does not say
-
 
 class UnreadableError(RuntimeError):
     """The data cannot be read by index in this process."""
@@ -41,7 +39,7 @@ class IndexedReader:
 
     def batches(self, positions: Positions) -> Iterator[tuple[Any, Tensor, Positions]]:
         """Batches of these samples, their images, and their positions. Raises UnreadableError."""
-        dataset, size = shallow_copy(self.loader.dataset), batch_size_of(self.loader) or READ
+        dataset, size = shallow_copy(self.loader.dataset), batch_size_of(self.loader) or 32
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
             try:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,14 +30,15 @@ class Recording:
     _points: dict[str, HookPoint] = field(default_factory=dict)
     _values: dict[str, Any] = field(default_factory=dict)  #: of the current batch
 
-    def attempt(self, work: Callable[..., object], *args: Any) -> None:
-        """Do this part of the work, unless an earlier one failed."""
+    def attempt(self, work: Callable[..., Any], *args: Any) -> Any:
+        """The result of this part of the work; None where it fails, or an earlier one failed."""
         if self.error is None:
             try:
-                work(*args)
+                return work(*args)
             except Exception as error:
                 self.error = error
                 self._points, self._values = {}, {}
+        return None
 
     def is_fresh(self, global_step: int) -> bool:
         """The one rule: recorded without error, over a complete loop, with the weights of this step."""
@@ -46,10 +47,6 @@ class Recording:
     def find_points(self, network: nn.Module, images: Tensor) -> None:
         for accumulator in self.accumulators:
             self._points |= accumulator.hook_points(network, images)
-
-    def update(self, batch: RecordedBatch) -> None:
-        for accumulator in self.accumulators:
-            accumulator.update(batch)
 
     def merge(self, states: Sequence[Sequence[Any]]) -> None:
         """`states` are those of each process, which has one for each accumulator."""
@@ -70,9 +67,8 @@ class ForwardRecorder:
     _images: Tensor | None = None
     _scores: Tensor | None = None
     _outputs: list[nn.Module] = field(default_factory=list)
-    _hooks: list[Any] = field(default_factory=list)
+    _hooks: ExitStack = field(default_factory=ExitStack)
     _done: dict[int, int] = field(default_factory=dict)  #: samples so far, by loader
-    _timing: bool = False
 
     def open(self, batch: Any) -> None:
         """Attach the hooks. Runs the first image of the batch to find which modules return the scores."""
@@ -89,9 +85,7 @@ class ForwardRecorder:
         with self._working():
             if not self._active:
                 return
-            self._images, self._scores = self.unpack(batch)[0], None
-            for recording in self._active:
-                recording._values = {}
+            self._images = self.unpack(batch)[0]
             if self.rerun is not None:
                 with self.rerun(), torch.no_grad():
                     self._attach()
@@ -109,15 +103,14 @@ class ForwardRecorder:
             positions = sample_positions(data, done, len(images)) if positions is None else positions
             for recording in self._active:
                 seen = RecordedBatch(images, labels, self._scores, recording._values, positions, loader)
-                recording.attempt(recording.update, seen)
+                for accumulator in recording.accumulators:
+                    recording.attempt(accumulator.update, seen)
                 recording._values = {}
             self._images, self._scores = None, None
 
     def close(self) -> None:
         """Remove the hooks."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        self._hooks.close()
 
     def merge(self, global_step: int) -> None:
         """After the loop: remove the hooks and bring the processes together. Every process joins.
@@ -125,12 +118,10 @@ class ForwardRecorder:
         A recording that failed in one process is dropped in all.
         """
         self.close()
-        states: list[list[Any]] = [[] for _ in self.recordings]
-        for recording, state in zip(self.recordings, states, strict=True):
-            recording.attempt(lambda r=recording, s=state: s.extend(one.state() for one in r.accumulators))
+        states = [one.attempt(lambda its: [each.state() for each in its], one.accumulators) for one in self.recordings]
         own = [(one.error and f"{type(one.error).__name__}: {one.error}", one.complete) for one in self.recordings]
         for recording, reports in zip(self.recordings, zip(*gather_to_all(own), strict=True), strict=True):
-            recording.complete = all(complete for _, complete in reports)
+            recording.complete, recording.global_step = all(complete for _, complete in reports), global_step
             causes = [cause for cause, _ in reports if cause is not None]
             if recording.error is None and causes:
                 recording.error = RuntimeError(f"another process failed to record its validation loop: {causes[0]}")
@@ -139,8 +130,6 @@ class ForwardRecorder:
         gathered = gather_to_first(sent) if healthy else []
         for index, recording in enumerate(healthy):
             recording.attempt(recording.merge, [process[index] for process in gathered])
-        for recording in self.recordings:
-            recording.global_step = global_step
 
     @property
     def _active(self) -> list[Recording]:
@@ -149,7 +138,7 @@ class ForwardRecorder:
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Counts the seconds of the outermost call. An error in what all recordings share is an error of each."""
-        outermost, self._timing, start = not self._timing, True, time.perf_counter()
+        before, start = self.seconds, time.perf_counter()
         try:
             yield
         except Exception as error:
@@ -157,34 +146,34 @@ class ForwardRecorder:
             for recording in self._active:
                 recording.error = error
         finally:
-            if outermost:
-                self._timing = False
-                self.seconds += time.perf_counter() - start
+            self.seconds = before + time.perf_counter() - start  # instead of what inner calls have added
 
     def _attach(self) -> None:
         for module in self._outputs:
-            self._hooks.append(module.register_forward_hook(lambda _m, _i, output: self._keep_scores(output)))
+            self._hooks.enter_context(module.register_forward_hook(self._keep_scores))
         for recording in self._active:
             for name, point in recording._points.items():
-                keep = partial(self._keep_value, recording, name, point)
-                if point.of_input:
-                    hook = point.module.register_forward_pre_hook(lambda _m, inputs, keep=keep: keep(*inputs[:1]))
-                else:
-                    hook = point.module.register_forward_hook(lambda _m, _i, output, keep=keep: keep(output))
-                self._hooks.append(hook)
+                module = point.module
+                listen = module.register_forward_pre_hook if point.of_input else module.register_forward_hook
+                self._hooks.enter_context(listen(partial(self._keep_value, recording, name, point)))
 
-    def _keep_value(self, recording: Recording, name: str, point: HookPoint, activation: Any = None) -> None:
-        images = self._images
+    def _keep_value(self, recording: Recording, name: str, point: HookPoint, _: nn.Module, *values: Any) -> None:
+        images, activation = self._images, next(iter(values[0]), None) if point.of_input else values[1]
         if images is not None and isinstance(activation, Tensor) and activation.shape[:1] == images.shape[:1]:
             with self._working(), torch.no_grad():
                 recording.attempt(lambda: recording._values.update({name: point.reduce(activation, images)}))
 
-    def _keep_scores(self, output: Any) -> None:
-        # Where the LightningModule is called for a whole validation step, it returns none: a TypeError.
-        with self._working(), suppress(TypeError):
-            scores = logits(output)
-            if self._images is not None and scores.ndim == 2 and len(scores) == len(self._images):
+    def _keep_scores(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        with self._working():  # where the LightningModule is called for a whole validation step, it returns none
+            scores, images = _scores_in(output), self._images
+            if scores is not None and images is not None and scores.ndim == 2 and len(scores) == len(images):
                 self._scores = scores.detach()
+
+
+def _scores_in(output: Any) -> Tensor | None:
+    with suppress(TypeError):
+        return logits(output)
+    return None
 
 
 def modules_returning_scores(network: nn.Module, images: Tensor) -> list[nn.Module]:
@@ -192,23 +181,14 @@ def modules_returning_scores(network: nn.Module, images: Tensor) -> list[nn.Modu
 
     Several, because a validation step may call any of these.
     """
-    outputs: list[tuple[nn.Module, Any]] = []
-    hooks = [
-        module.register_forward_hook(lambda module, _i, output: outputs.append((module, output)))
-        for module in network.modules()
-    ]
-    try:
-        with torch.no_grad():
-            network(images.clone())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found: list[tuple[nn.Module, Tensor]] = []
-    for module, output in outputs:
-        with suppress(TypeError):
-            found.append((module, logits(output)))
-    if not found or outputs[-1][0] is not found[-1][0]:
+    found: list[tuple[nn.Module, Any]] = []
+    with ExitStack() as hooks, torch.no_grad():
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_hook(lambda part, _, output: found.append((part, output))))
+        network(images.clone())
+    scores = [(part, one) for part, output in found if (one := _scores_in(output)) is not None]
+    if not scores or scores[-1][0] is not found[-1][0]:
         return []
-    last = found[-1][1]
-    same = [module for module, one in found if one.shape == last.shape and one.data_ptr() == last.data_ptr()]
+    last = scores[-1][1]
+    same = [part for part, one in scores if one.shape == last.shape and one.data_ptr() == last.data_ptr()]
     return list(dict.fromkeys(same))

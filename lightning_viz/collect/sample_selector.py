@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -33,8 +32,7 @@ class SampleSelector:
     class_balanced: bool = False  #: as many of each class, as far as there are
     loader: int = 0  #: the dataloader to select from
     side: int | None = None  #: images are downscaled to fit into a square of this many pixels
-    #: How many samples there are, where that is known and `key` depends on their positions alone: then samples that cannot
-    #: be kept are skipped at once.
+    #: Samples there are, where known and `key` depends on positions alone: those that cannot be kept are skipped at once.
     expected: int | None = None
     _kept: list[Samples] = field(default_factory=list)
     _keys: list[Floats] = field(default_factory=list)
@@ -59,14 +57,24 @@ class SampleSelector:
         rows = ((keys < self._bound) & (batch.positions >= 0)).nonzero()[0]  # NaN is never smaller
         if not len(rows):
             return
-        self._kept.append(self._samples_of(batch.at(rows)))
+        batch, unknown = batch.at(rows), torch.full((len(rows),), -1)
+        predicted = batch.output.predictions
         self._keys.append(keys[rows])
+        self._kept.append(
+            Samples(
+                batch.positions,
+                (unknown if batch.labels is None else batch.labels).cpu().numpy(),
+                (unknown if predicted is None else predicted).cpu().numpy(),
+                batch.losses.cpu().numpy(),
+                (downscale(batch.images, self.side) if self.side else batch.images).detach().float().cpu(),
+                {name: batch.values[name].float().cpu() for name in self._names},
+            )
+        )
         if sum(map(len, self._keys)) > 2 * self.size:
             self._prune()
 
     def state(self) -> tuple[list[Samples], list[Floats]]:
-        if self._kept:
-            self._prune()
+        self._prune()
         return self._kept, self._keys
 
     def merge_state(self, states: Sequence[tuple[list[Samples], list[Floats]]]) -> None:
@@ -75,11 +83,8 @@ class SampleSelector:
 
     def compute(self) -> Samples | None:
         """The samples kept, in the order of the data; None where there are none."""
-        if not self._kept:
-            return None
         self._prune()
-        (kept,) = self._kept
-        return kept
+        return self._kept[0] if self._kept else None
 
     def ranked(self) -> Samples | None:
         """The same, smallest key first."""
@@ -91,6 +96,8 @@ class SampleSelector:
         return choose_rows(keys, positions, labels if self.class_balanced else None, count)
 
     def _prune(self) -> None:
+        if not self._kept:
+            return
         kept, keys = Samples.concatenated(self._kept), np.concatenate(self._keys)
         chosen = self.choose(keys, kept.positions, kept.labels, self.size)
         if len(chosen) == self.size and not self.class_balanced:
@@ -98,27 +105,10 @@ class SampleSelector:
         chosen = chosen[np.argsort(kept.positions[chosen])]
         self._kept, self._keys = [kept.at(chosen)], [keys[chosen]]
 
-    def _samples_of(self, batch: RecordedBatch) -> Samples:
-        unknown = torch.full((len(batch.images),), -1)
-        predicted = batch.output.predictions
-        images = batch.images.detach()
-        return Samples(
-            batch.positions,
-            (unknown if batch.labels is None else batch.labels).cpu().numpy(),
-            (unknown if predicted is None else predicted).cpu().numpy(),
-            batch.losses.cpu().numpy(),
-            (downscale(images, self.side) if self.side else images).float().cpu(),
-            {name: batch.values[name].float().cpu() for name in self._names},
-        )
-
 
 def by_hash(seed: int) -> Key:
     """A random choice that is the same each time: a hash of each sample's position."""
-    return partial(_hashed, seed)
-
-
-def _hashed(seed: int, batch: RecordedBatch) -> Floats:
-    return hash_uniform(batch.positions, seed)
+    return lambda batch: hash_uniform(batch.positions, seed)
 
 
 def by_loss(batch: RecordedBatch) -> Floats:

@@ -40,21 +40,18 @@ class Samples:
         columns = [one.name for one in fields(cls) if one.name not in ("features", "images")]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         if len(sizes := {"×".join(map(str, part.images.shape[1:])) for part in parts}) > 1:
-            raise ValueError(
-                f"the images have the sizes {', '.join(sorted(sizes)[:3])}; resize them to one size in the data's transforms"
-            )
-        images = torch.cat([part.images for part in parts])
-        names = parts[0].features
-        return cls(**arrays, images=images, features={n: torch.cat([p.features[n] for p in parts]) for n in names})
+            found = ", ".join(sorted(sizes)[:3])
+            raise ValueError(f"the images have the sizes {found}; resize them to one size in the data's transforms")
+        features = {name: torch.cat([part.features[name] for part in parts]) for name in parts[0].features}
+        return cls(**arrays, images=torch.cat([part.images for part in parts]), features=features)
 
     def metadata(self, probe: Probe) -> dict[str, list[str]]:
         """Columns of text for the Projector: index, class, prediction, loss, as far as they are known."""
         labels, predicted = self.labels.tolist(), self.predicted.tolist()
         columns = {"index": list(map(str, self.positions.tolist()))}
-        if max(labels) >= 0:
-            columns["class"] = [probe.class_name(label) if label >= 0 else "unknown" for label in labels]
-        if max(predicted) >= 0:
-            columns["predicted"] = [probe.class_name(label) if label >= 0 else "unknown" for label in predicted]
+        for name, classes in (("class", labels), ("predicted", predicted)):
+            if max(classes) >= 0:
+                columns[name] = [probe.class_name(one) if one >= 0 else "unknown" for one in classes]
         if max(labels) >= 0 and max(predicted) >= 0:
             pairs = zip(labels, predicted, strict=True)
             columns["correct"] = [str(one == other) if min(one, other) >= 0 else "unknown" for one, other in pairs]

@@ -12,7 +12,6 @@ from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from .accumulator import HookPoint, RecordedBatch
 from .top_samples import Peaks, TopSamples
 
-PENDING = 256  # samples that wait to be compared, so that sorting is rare
 MEMORY = 2**28  # bytes of images to keep while it is not known which units are shown
 
 
@@ -26,7 +25,6 @@ class LayerTopActivations:
 
     @property
     def count(self) -> int:
-        """Samples seen."""
         return int(self.moments[0].max())
 
     @property
@@ -41,10 +39,7 @@ class LayerTopActivations:
 
     @property
     def contrast(self) -> Tensor:
-        """By how many standard deviations of all samples the mean of the top samples exceeds that of all, (U,).
-
-        NaN where all are equal.
-        """
+        """Standard deviations by which the top samples' mean exceeds that of all, (U,); NaN where all are equal."""
         deviation = (self.moments[2] / self.moments[0] - self.mean**2).clamp_min(0).sqrt()
         present = self.top.positions >= 0
         top_mean = self.top.values.double().where(present, 0).sum(dim=1) / present.sum(dim=1)
@@ -53,8 +48,7 @@ class LayerTopActivations:
     def most_selective(self, count: int) -> list[int]:
         """The rows of at most `count` units: first by purity, then by contrast.
 
-        A unit with a top sample that does not exceed the mean of all samples is active too rarely to be described by
-        its top samples; it is chosen only if there is no other.
+        A unit with a top sample below the mean of all is active too rarely; it is chosen only if there is no other.
         """
         present, contrast = self.top.positions >= 0, self.contrast.nan_to_num(-torch.inf)
         alive = ((self.top.values > self.mean[:, None]) | ~present).all(dim=1) & contrast.isfinite()
@@ -67,27 +61,16 @@ class LayerTopActivations:
     def above_mean(self) -> TopSamples:
         """The top samples without those that do not exceed the unit's mean over all samples."""
         above = (self.top.values > self.mean[:, None]) & ~self.is_constant[:, None]
-        return replace(
-            self.top,
-            values=self.top.values.where(above, -torch.inf),
-            positions=self.top.positions.where(above, -1),
-        )
+        values, positions = self.top.values.where(above, -torch.inf), self.top.positions.where(above, -1)
+        return replace(self.top, values=values, positions=positions)
 
     def at(self, rows: list[int]) -> "LayerTopActivations":
-        """These units only."""
         channels = [self.channels[row] for row in rows]
         return LayerTopActivations(channels, self.top.at(torch.tensor(rows)), self.moments[:, rows])
 
 
-@dataclass(frozen=True, eq=False)
-class TopActivationsState:
-    """What one process has, by layer; images by position."""
-
-    tops: dict[str, TopSamples]
-    moments: dict[str, Tensor]
-    images: dict[int, Tensor]
-    channels: dict[str, list[int]]
-    channel_counts: dict[str, int]
+#: What one process has: by layer its top samples, images by position, and by layer its number of channels.
+State = tuple[dict[str, LayerTopActivations], dict[int, Tensor], dict[str, int]]
 
 
 @dataclass(eq=False)
@@ -119,66 +102,54 @@ class TopActivations:
     def update(self, batch: RecordedBatch) -> None:
         if batch.loader != self.loader:
             return
-        for layer in self._layers:
-            if layer in batch.values:
-                self._add(layer, batch.values[layer], batch)
+        for layer in (one for one in self._layers if one in batch.values):
+            positions = torch.from_numpy(batch.positions).to(batch.values[layer][0].device)
+            labels = torch.full_like(positions, -1) if batch.labels is None else batch.labels.to(positions)
+            top = TopSamples.of(batch.values[layer], positions, labels)
+            values = top.values.double().where(top.positions >= 0, 0)
+            moments = torch.stack([(top.positions >= 0).sum(dim=1), values.sum(dim=1), (values**2).sum(dim=1)])
+            self._moments[layer] = self._moments.get(layer, torch.zeros_like(moments)) + moments
+            tops = self._tops[layer] = [*self._tops.get(layer, ()), top]
+            # Others wait to be compared, so that sorting is rare.
+            if self.keep_images or sum(one.values.shape[1] for one in tops) > self.count + 256:
+                self._tops[layer] = [TopSamples.concatenated(tops).largest(self.count)]
         if self.keep_images:
             self._keep_images(dict(zip(batch.positions.tolist(), batch.images, strict=True)))
 
-    def state(self) -> TopActivationsState:
-        tops = {layer: TopSamples.concatenated(tops).largest(self.count).cpu() for layer, tops in self._tops.items()}
-        moments = {layer: one.cpu() for layer, one in self._moments.items()}
-        return TopActivationsState(tops, moments, self.images, self.channels, self.channel_counts)
+    def state(self) -> State:
+        return self.compute(), self.images, self.channel_counts
 
-    def merge_state(self, states: Sequence[TopActivationsState]) -> None:
+    def merge_state(self, states: Sequence[State]) -> None:
         self._tops, self._moments = {}, {}
-        for state in states:
-            self.images, self.channel_counts = self.images | state.images, self.channel_counts | state.channel_counts
-            self.channels = self.channels | state.channels
-            for layer, top in state.tops.items():
-                self._tops.setdefault(layer, []).append(top)
-                self._moments[layer] = self._moments.get(layer, torch.zeros(3, 1)) + state.moments[layer]
+        for layers, images, counts in states:
+            self.images, self.channel_counts = self.images | images, self.channel_counts | counts
+            for layer, one in layers.items():
+                self.channels[layer] = one.channels
+                self._tops.setdefault(layer, []).append(one.top)
+                self._moments[layer] = self._moments.get(layer, torch.zeros(3, 1)) + one.moments
         if self.keep_images:
-            self._tops = {
-                layer: [TopSamples.concatenated(tops).largest(self.count)] for layer, tops in self._tops.items()
-            }
+            self._tops = {layer: [one.top] for layer, one in self.compute().items()}
             self._keep_images({})
 
     def compute(self) -> dict[str, LayerTopActivations]:
         """By layer, of those that ran."""
-        own = self.state()
-        return {
-            layer: LayerTopActivations(own.channels[layer], top, own.moments[layer]) for layer, top in own.tops.items()
-        }
+        tops = {layer: TopSamples.concatenated(tops).largest(self.count).cpu() for layer, tops in self._tops.items()}
+        moments = {layer: one.cpu() for layer, one in self._moments.items()}
+        return {layer: LayerTopActivations(self.channels[layer], top, moments[layer]) for layer, top in tops.items()}
 
     def _peaks(self, layer: str, module: nn.Module, output: Tensor, images: Tensor) -> Peaks:
         maps = output[:, :, None, None] if output.ndim == 2 else layer_maps(module, output, images)
         if layer not in self.channels:
             self.channel_counts[layer] = maps.shape[1]
-            self.channels[layer] = self.units_of(layer) or self._competing(maps.shape[1], images[:1])
+            self.channels[layer] = self.units_of(layer) or self._competing(maps.shape[1], images[:1].nbytes)
         if len(self.channels[layer]) < maps.shape[1]:
             maps = maps[:, self.channels[layer]]
         values, indices = maps.flatten(2).max(dim=2)
         return values.float(), indices // maps.shape[3], indices % maps.shape[3]
 
-    def _competing(self, channels: int, image: Tensor) -> list[int]:
-        """The channels whose images are kept: all, if memory allows."""
-        size = image.nbytes * self.count * len(self._layers)
-        most = max(1, MEMORY // size) if self.keep_images else channels
+    def _competing(self, channels: int, image_bytes: int) -> list[int]:
+        most = max(1, MEMORY // (image_bytes * self.count * len(self._layers))) if self.keep_images else channels
         return sorted({round(channel) for channel in torch.linspace(0, channels - 1, min(most, channels)).tolist()})
-
-    def _add(self, layer: str, peaks: Peaks, batch: RecordedBatch) -> None:
-        device = peaks[0].device
-        positions = torch.from_numpy(batch.positions).to(device)
-        labels = torch.full_like(positions, -1) if batch.labels is None else batch.labels.to(positions)
-        top = TopSamples.of(peaks, positions, labels)
-        values = top.values.double().where(top.positions >= 0, 0)
-        moments = torch.stack([(top.positions >= 0).sum(dim=1), values.sum(dim=1), (values**2).sum(dim=1)])
-        self._moments[layer] = self._moments.get(layer, torch.zeros_like(moments)) + moments
-        tops = self._tops.setdefault(layer, [])
-        tops.append(top)
-        if self.keep_images or sum(one.values.shape[1] for one in tops) > self.count + PENDING:
-            tops[:] = [TopSamples.concatenated(tops).largest(self.count)]
 
     def _keep_images(self, new: Mapping[int, Tensor]) -> None:
         """Keep the images of the current top samples, of those so far and the new ones."""

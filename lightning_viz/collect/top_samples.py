@@ -30,29 +30,21 @@ class TopSamples:
 
     @classmethod
     def concatenated(cls, parts: Sequence["TopSamples"]) -> "TopSamples":
-        """The samples of all parts, of the same units."""
         return cls(*(torch.cat([getattr(part, one.name) for part in parts], dim=1) for one in fields(cls)))
 
     def largest(self, count: int) -> "TopSamples":
         """The `count` largest; of equal ones those that come first in the data, whatever the order here."""
-        order = self._rank.topk(min(count, self.values.shape[1]), dim=1).indices
+        # The bits of a float, read as an integer, are in the order of the floats; those of negative ones in reverse order.
+        bits = (self.values.float() + 0.0).view(torch.int32).long()  # -0.0 becomes 0.0
+        rank = (bits.where(bits >= 0, bits ^ 0x7FFFFFFF) << 32) - self.positions  # then the earlier in the data
+        order = rank.topk(min(count, self.values.shape[1]), dim=1).indices
         return self._map(lambda one: one.gather(1, order))
 
     def at(self, units: Tensor) -> "TopSamples":
-        """These units only."""
         return self._map(lambda one: one[units])
 
     def cpu(self) -> "TopSamples":
         return self._map(lambda one: one.cpu())
-
-    @property
-    def _rank(self) -> Tensor:
-        """A different integer for each sample: higher the larger its activation, then the earlier it is in the data.
-
-        The bits of a float, read as an integer, are in the order of the floats; those of negative ones in reverse order.
-        """
-        bits = (self.values.float() + 0.0).view(torch.int32).long()  # -0.0 becomes 0.0
-        return (bits.where(bits >= 0, bits ^ 0x7FFFFFFF) << 32) - self.positions
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "TopSamples":
         return TopSamples(*(change(getattr(self, one.name)) for one in fields(self)))

@@ -8,8 +8,6 @@ from torch import Tensor
 
 Value = TypeVar("Value")
 
-LONGEST = 80  # characters of a value in an error message
-
 
 def describe_value(value: object) -> str:
     """A value for an error message: its repr, or its type where the repr is long or fails."""
@@ -17,15 +15,11 @@ def describe_value(value: object) -> str:
         text = repr(value)
     except Exception:  # of whatever object it is
         text = ""
-    return text if 0 < len(text) <= LONGEST and "\n" not in text else f"<{type(value).__name__}>"
-
-
-def _given(name: str, value: object) -> str:
-    return f"{name}={describe_value(value)}"
+    return text if 0 < len(text) <= 80 and "\n" not in text else f"<{type(value).__name__}>"
 
 
 def _wrong_type(name: str, value: object, remedy: str) -> TypeError:
-    return TypeError(f"{_given(name, value)} is {type(value).__name__}; give {remedy}")
+    return TypeError(f"{name}={describe_value(value)} is {type(value).__name__}; give {remedy}")
 
 
 def plain(value: Any) -> Any:
@@ -44,7 +38,7 @@ def check_count(name: str, value: Value, minimum: int, optional: bool = False) -
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(name, value, f"a whole number of {minimum} or more")
     if value < minimum:
-        raise ValueError(f"{_given(name, value)} is too small; give {minimum} or more")
+        raise ValueError(f"{name}={describe_value(value)} is too small; give {minimum} or more")
     return value
 
 
@@ -55,7 +49,7 @@ def check_fraction(name: str, value: Value) -> Value:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _wrong_type(name, value, "a number in (0, 1], such as 0.05, or None")
     if not 0 < value <= 1:
-        raise ValueError(f"{_given(name, value)} must be in (0, 1]; give a number such as 0.05, or None")
+        raise ValueError(f"{name}={describe_value(value)} must be in (0, 1]; give a number such as 0.05, or None")
     return value
 
 
@@ -63,7 +57,7 @@ def check_choice(name: str, value: Value, choices: Sequence[object]) -> Value:
     """`value`, if it is one of `choices`; raise otherwise."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         *most, last = map(repr, choices)
-        raise ValueError(f"{_given(name, value)} is unknown; choose {', '.join(most)} or {last}")
+        raise ValueError(f"{name}={describe_value(value)} is unknown; choose {', '.join(most)} or {last}")
     return value
 
 
@@ -93,18 +87,17 @@ def check_tag(tag: Value) -> Value:
     if tag is not None and not isinstance(tag, str):
         raise _wrong_type("tag", tag, "a word, or None for the default")
     if tag is not None and not any(one.isprintable() and one not in "/ " for one in tag):
-        raise ValueError(f"{_given('tag', tag)} is empty; give a word, or None for the default")
+        raise ValueError(f"tag={describe_value(tag)} is empty; give a word, or None for the default")
     return tag
 
 
 def as_names(name: str, value: Any) -> str | list[str] | None:
     """`value` if it is None, a name or a sequence of names, the latter as a list; raise TypeError otherwise."""
-    names = plain(value)
+    names: str | list[str] | None = plain(value)
     listed = names if isinstance(names, list) else [names]
     if value is not None and not (listed and all(isinstance(one, str) for one in listed)):
         raise _wrong_type(name, value, "a dotted name, a list of them, or None")
-    found: str | list[str] | None = names
-    return found
+    return names
 
 
 def as_indices(name: str, value: Any, count: int | None = None) -> list[int] | None:
@@ -115,7 +108,7 @@ def as_indices(name: str, value: Any, count: int | None = None) -> list[int] | N
     if not isinstance(indices, list) or not indices:
         raise _wrong_type(name, value, "a list of whole numbers of 0 or more, or None")
     if count is not None and len(indices) != count:
-        raise ValueError(f"{_given(name, value)} has {len(indices)} indices; give {count}")
+        raise ValueError(f"{name}={describe_value(value)} has {len(indices)} indices; give {count}")
     for index in indices:
         check_count(name, index, 0)
     return indices
@@ -129,9 +122,11 @@ def as_target(target: Any) -> Any:
     indices = listed if isinstance(listed, list) else [listed]
     whole = [one for one in indices if isinstance(one, int) and not isinstance(one, bool)]
     if not indices or len(whole) < len(indices):
-        raise ValueError(f"{_given('target', target)} is unknown; choose 'label', None, class indices or a callable")
+        raise ValueError(
+            f"target={describe_value(target)} is unknown; choose 'label', None, class indices or a callable"
+        )
     if min(whole) < 0:
-        raise ValueError(f"{_given('target', target)} is no class index; give 0 or more")
+        raise ValueError(f"target={describe_value(target)} is no class index; give 0 or more")
     return listed
 
 
@@ -143,9 +138,8 @@ def as_options(name: str, value: Any, taker: str, defaults: Mapping[str, object]
     if not isinstance(options, dict):
         raise _wrong_type(name, value, f"a dict of options of {taker}, or None")
     if unknown := [one for one in options if one not in defaults]:
-        remedy = f"choose from {list(defaults)}" if defaults else "leave it out"
-        takes = "has no such option" if defaults else "has no options"
-        raise ValueError(f"{name} has {describe_value(unknown)}, and {taker} {takes}; {remedy}")
+        remedy = f"such option; choose from {list(defaults)}" if defaults else "options; leave it out"
+        raise ValueError(f"{name} has {describe_value(unknown)}, and {taker} has no {remedy}")
     for option, one in options.items():
         if not _is_like(one, defaults[option]):
             kind = "an integer" if type(defaults[option]) is int else f"a value such as {defaults[option]!r}"

@@ -19,7 +19,15 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
     A batch is a tensor of images, a tuple or list that begins with images and labels, or a dict with the usual keys.
     Raises ValueError for any other, or where the images are not (B, C, H, W).
     """
-    images, labels = _parts(batch)
+    if not isinstance(batch, Mapping):
+        images, labels, *_ = [*batch, None] if isinstance(batch, tuple | list) and batch else [batch, None]
+    elif (images := next((batch[key] for key in _IMAGES if key in batch), None)) is not None:
+        labels = next((batch[key] for key in _LABELS if key in batch), None)
+    else:
+        raise ValueError(
+            f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {_IMAGES}; "
+            "give unpack= a callable from a batch to (images, labels)"
+        )
     if isinstance(images, Tensor) and images.dtype == torch.uint8:
         images = images.float()  # the model normalises by itself
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
@@ -28,25 +36,7 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
             f"the batch holds {found} where floating-point images (B, C, H, W) are expected; "
             "give unpack= a callable from a batch to (images, labels), or a probe="
         )
-    return images, _class_indices(labels, len(images))
-
-
-def _class_indices(labels: Any, count: int) -> Tensor | None:
-    """Labels that are class indices, negative ones (such as -100) as -1; None for masks, multi-hot labels, regression."""
-    if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.is_floating_point():
-        return None
-    return None if (labels < 0).all() else labels.clamp(min=-1) if (labels < 0).any() else labels
-
-
-def _parts(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, Mapping):
-        images = next((batch[key] for key in _IMAGES if key in batch), None)
-        if images is None:
-            raise ValueError(
-                f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {_IMAGES}; "
-                "give unpack= a callable from a batch to (images, labels)"
-            )
-        return images, next((batch[key] for key in _LABELS if key in batch), None)
-    if isinstance(batch, tuple | list) and batch:
-        return batch[0], batch[1] if len(batch) > 1 else None
-    return batch, None
+    if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.is_floating_point():
+        return images, None  # masks, multi-hot labels, regression
+    unlabelled = labels < 0  # such as -100
+    return images, None if unlabelled.all() else labels.clamp(min=-1) if unlabelled.any() else labels

@@ -1,7 +1,8 @@
 """Class-balanced and random choices of samples that are the same each time, made without opening a dataloader."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from .samplers import Positions, dataset_indices
 
-SCAN = 4  # candidates read per picture wanted, where the dataset does not list its labels
-
 
 def read_balanced_batch(loader: DataLoader[Any], count: int, labels_of: Callable[[Any], Tensor | None]) -> Any | None:
     """A collated batch of `count` class-balanced samples of the loader's dataset, on the CPU.
 
     Reads the dataset by index: opening the loader's iterator would draw from the run's random states and start its
-    workers. None where the dataset cannot be read by index: a stream, or one that batches by itself.
-    `labels_of` finds the labels in a batch, for datasets that do not list them.
+    workers. None where the dataset cannot be read by index: a stream, or one that batches by itself. `labels_of` finds
+    the labels in a batch, for datasets that do not list them.
     """
     dataset = shallow_copy(loader.dataset)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or loader.batch_sampler is None:
@@ -27,22 +26,19 @@ def read_balanced_batch(loader: DataLoader[Any], count: int, labels_of: Callable
     order = np.random.default_rng(0).permutation(dataset_indices(loader))
     labels = listed_labels(dataset)
     if labels is None:
-        samples = [dataset[int(index)] for index in order[: count * SCAN]]
+        samples = [dataset[int(index)] for index in order[: count * 4]]  # four candidates per picture wanted
         found = labels_of(loader.collate_fn(samples))
-        rows = list(range(min(count, len(samples)))) if found is None else balanced_rows(found.cpu().numpy(), count)
+        rows = range(min(count, len(samples))) if found is None else balanced_rows(found.cpu().numpy(), count)
         return loader.collate_fn([samples[row] for row in rows])
-    chosen = [int(order[row]) for row in balanced_rows(labels[order], count)]
-    return loader.collate_fn([dataset[index] for index in chosen])
+    return loader.collate_fn([dataset[int(order[row])] for row in balanced_rows(labels[order], count)])
 
 
 def shallow_copy(dataset: Any) -> Any:
     """A copy of a dataset and of what it wraps: a file it opens at its first sample is not inherited by workers."""
-    try:
+    with suppress(Exception):
         dataset = copy.copy(dataset)
         if hasattr(dataset, "dataset"):
             dataset.dataset = shallow_copy(dataset.dataset)
-    except Exception:
-        pass
     return dataset
 
 
@@ -61,12 +57,10 @@ def listed_labels(dataset: Any) -> NDArray[Any] | None:
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         inner = listed_labels(dataset.dataset)
         return None if inner is None else inner[np.asarray(dataset.indices)]
-    for name in ("targets", "labels", "_labels", "y"):
-        if (found := getattr(dataset, name, None)) is not None:
-            break
-    else:
-        tensors: Sequence[Any] = getattr(dataset, "tensors", ())
-        found = tensors[1] if len(tensors) > 1 else None
+    listed = (getattr(dataset, name, None) for name in ("targets", "labels", "_labels", "y"))
+    found = next((one for one in listed if one is not None), None)
+    tensors: Any = getattr(dataset, "tensors", ())
+    found = tensors[1] if found is None and len(tensors) > 1 else found
     try:
         labels = np.asarray(found)
     except (ValueError, TypeError, RuntimeError):
@@ -82,11 +76,7 @@ def hash_uniform(positions: Positions, seed: int) -> NDArray[np.float64]:
     return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
 
 
-def choose_rows(
-    keys: NDArray[np.floating], positions: Positions, labels: NDArray[Any] | None, count: int
-) -> NDArray[np.intp]:
+def choose_rows(keys: NDArray[Any], positions: Positions, labels: NDArray[Any] | None, count: int) -> NDArray[np.intp]:
     """Rows of the `count` smallest keys, smallest first; with `labels`, as many of each class as there are."""
-    order = np.lexsort((positions, keys))
-    if labels is None:
-        return np.asarray(order[:count])
-    return np.asarray(order[balanced_rows(labels[order], count)])
+    order: NDArray[np.intp] = np.lexsort((positions, keys))
+    return order[:count] if labels is None else order[balanced_rows(labels[order], count)]

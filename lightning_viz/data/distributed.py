@@ -7,8 +7,7 @@ from torch import distributed
 
 def world_size() -> int:
     """The number of processes."""
-    started = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if started else 1
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def gather_to_first(value: Any) -> list[Any]:

@@ -10,12 +10,9 @@ from .probe import Probe
 
 
 def describe_probe(images: Tensor, labels: Tensor | None, origin: str, sources: Sequence[Any], module: Any) -> Probe:
-    """A probe of these images, with what the sources (datasets, datamodule) and the module know of them.
-
-    The module is asked for class names only: a normalisation in it may be part of its forward.
-    """
+    """A probe of these images, with what the sources (datasets, datamodule) and the module know of them."""
     mean, std = find_normalisation(sources, images.shape[1]) or (None, None)
-    names = find_class_names([*sources, module])
+    names = find_class_names([*sources, module])  # no normalisation: the module's own may be part of its forward
     if names is not None and labels is not None and len(labels) and len(names) <= int(labels.max()):
         names = None  # they name other classes
     if mean is not None:
@@ -34,26 +31,17 @@ def dataset_chain(dataset: Any) -> Iterator[Any]:
 
 def find_class_names(sources: Sequence[Any]) -> list[str] | None:
     """Class names, from the first source that has `class_names` or `classes`."""
-    for source in sources:
-        for attribute in ("class_names", "classes"):
-            names = getattr(source, attribute, None)
-            if isinstance(names, Sequence) and not isinstance(names, str) and names:
-                return [_first_synonym(name) for name in names]
+    for names in (getattr(source, attribute, None) for source in sources for attribute in ("class_names", "classes")):
+        if isinstance(names, Sequence) and not isinstance(names, str) and names:
+            # torchvision's ImageNet has a tuple of synonyms for a name
+            return [str(name[0] if isinstance(name, tuple) and name else name) for name in names]
     return None
-
-
-def _first_synonym(name: Any) -> str:
-    """torchvision's ImageNet has a tuple of synonyms for a name."""
-    return str(name[0] if isinstance(name, tuple) and name else name)
 
 
 def find_normalisation(sources: Sequence[Any], channels: int) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation of the first Normalize (or its like) among the sources' attributes."""
-    for source in sources:
-        for candidate in vars(source).values() if hasattr(source, "__dict__") else ():
-            if found := _normalisation_in(candidate, channels, depth=4):
-                return found
-    return None
+    attributes = (one for source in sources if hasattr(source, "__dict__") for one in vars(source).values())
+    return next(filter(None, (_normalisation_in(one, channels, depth=4) for one in attributes)), None)
 
 
 def _normalisation_in(transform: Any, channels: int, depth: int) -> tuple[list[float], list[float]] | None:
@@ -64,17 +52,8 @@ def _normalisation_in(transform: Any, channels: int, depth: int) -> tuple[list[f
             return means, stds
     if depth == 0 or isinstance(transform, str | Tensor | np.ndarray):
         return None
-    for step in _steps_of(transform):
-        if found := _normalisation_in(step, channels, depth - 1):
-            return found
-    return None
-
-
-def _steps_of(transform: Any) -> Sequence[Any]:
-    """The transforms that one is made of."""
-    if isinstance(transform, nn.Sequential):
-        return list(transform)
     inner = getattr(transform, "transforms", None) or getattr(transform, "transform", None)
-    if callable(inner) and not isinstance(inner, Sequence):
-        return [inner]
-    return inner if isinstance(inner, Sequence) else []
+    steps: Any = list(transform) if isinstance(transform, nn.Sequential) else inner
+    if not isinstance(steps, Sequence):
+        steps = [steps] if callable(steps) else []
+    return next(filter(None, (_normalisation_in(step, channels, depth - 1) for step in steps)), None)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,26 +31,23 @@ class Hardest:
 class Probe:
     """Pictures that stay the same throughout training, so that step 0 and step 10,000 show the same cat.
 
-    Args:
-        images: (B, C, H, W), floating point, as the model expects them, normalised.
-        labels: true class indices (B,), negative for an unlabelled picture; None where no picture is labelled.
-        class_names: a name per class.
-        mean, std: of the normalisation, per channel or one number for all, to show the pictures denormalised. Where
-            None, their colours are scaled from the range of the values.
-        origin: where the pictures come from, printed under each panel.
-
     Raises TypeError or ValueError where images, labels, class names or normalisation do not fit each other.
     """
 
-    images: Tensor
-    labels: Tensor | None = None
-    class_names: Sequence[str] | None = None
-    mean: Sequence[float] | float | None = None
-    std: Sequence[float] | float | None = None
-    origin: str = "probe given"
+    images: Tensor  #: (B, C, H, W), floating point, as the model expects them, normalised
+    labels: Tensor | None = None  #: true class indices (B,), negative for an unlabelled picture
+    class_names: Sequence[str] | None = None  #: a name per class
+    mean: Sequence[float] | float | None = None  #: of the normalisation, per channel or one number for all; where
+    std: Sequence[float] | float | None = None  #: None, colours are scaled from the range of the values
+    origin: str = "probe given"  #: where the pictures come from, printed under each panel
 
     def __post_init__(self) -> None:
-        self._check_images()
+        if not isinstance(self.images, Tensor) or not self.images.is_floating_point():
+            kind = f"a tensor of {self.images.dtype}" if isinstance(self.images, Tensor) else type(self.images).__name__
+            remedy = "give a floating-point tensor (B, C, H, W), as the model expects it"
+            raise TypeError(f"probe images are {kind}; {remedy}")
+        if self.images.ndim != 4 or 0 in self.images.shape:
+            raise ValueError(f"probe images have the shape {tuple(self.images.shape)}; give (B, C, H, W)")
         if self.class_names is not None:
             object.__setattr__(self, "class_names", _names(self.class_names))
         if self.labels is not None:
@@ -64,31 +62,18 @@ class Probe:
         if not isinstance(self.origin, str):
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
-    def _check_images(self) -> None:
-        images = self.images
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
-            raise TypeError(
-                f"probe images are {kind}; give a floating-point tensor (B, C, H, W), as the model expects it"
-            )
-        if images.ndim != 4 or 0 in images.shape:
-            raise ValueError(f"probe images have the shape {tuple(images.shape)}; give (B, C, H, W)")
-
     def _checked_labels(self, given: object) -> Tensor:
-        remedy = f"give {len(self.images)} class indices, one per image"
+        text, remedy = f"probe labels={describe_value(given)}", f"give {len(self.images)} class indices, one per image"
         try:
             labels = torch.as_tensor(given)
         except Exception as error:
-            raise TypeError(f"probe labels={describe_value(given)} are {type(given).__name__}; {remedy}") from error
+            raise TypeError(f"{text} are {type(given).__name__}; {remedy}") from error
         whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
         if labels.shape != self.images.shape[:1] or not whole:
-            what = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise ValueError(f"probe labels={describe_value(given)} are {what}; {remedy}")
+            raise ValueError(f"{text} are {labels.dtype} of shape {tuple(labels.shape)}; {remedy}")
         if self.class_names is not None and len(self.class_names) <= int(labels.max()):
-            raise ValueError(
-                f"class_names has {len(self.class_names)} names, and the labels go up to {int(labels.max())}; give a "
-                "name for each class"
-            )
+            names = f"class_names has {len(self.class_names)} names"
+            raise ValueError(f"{names}, and the labels go up to {int(labels.max())}; give a name for each class")
         return labels.long()
 
     @staticmethod
@@ -104,13 +89,10 @@ class Probe:
         return len(self.images)
 
     def head(self, count: int) -> "Probe":
-        """The first `count` pictures."""
         return self.subset(slice(count))
 
     def subset(self, rows: slice) -> "Probe":
-        """Some of the pictures."""
-        labels = None if self.labels is None else self.labels[rows]
-        return replace(self, images=self.images[rows], labels=labels)
+        return replace(self, images=self.images[rows], labels=None if self.labels is None else self.labels[rows])
 
     def to(self, device: torch.device) -> "Probe":
         labels = None if self.labels is None else self.labels.to(device)
@@ -123,23 +105,19 @@ class Probe:
     def unique_names(self, labels: Sequence[int]) -> dict[int, str]:
         """The names of these classes, with the index added where two have the same name."""
         names = {label: self.class_name(label) for label in labels}
-        counts = Counter(names.values())
-        return {
-            label: name if name and counts[name] == 1 else f"{name} ({label})".strip() for label, name in names.items()
-        }
+        unique = {name for name, count in Counter(names.values()).items() if name and count == 1}
+        return {label: name if name in unique else f"{name} ({label})".strip() for label, name in names.items()}
 
     @cached_property
     def pictures(self) -> Pixels:
-        """The images as a person sees them, (B, H, W, 3): denormalised, one channel in grey.
-
-        Of four and more channels the first three are shown; of two, their mean.
-        """
+        """The images as a person sees them, (B, H, W, 3)."""
         return self.to_pixels(self.images)
 
     def to_pixels(self, images: Tensor | NDArray[np.float32]) -> Pixels:
-        """Other images (N, C, h, w) of the same data as a person sees them, (N, h, w, 3).
+        """Other images (N, C, h, w) of the same data as a person sees them, (N, h, w, 3): denormalised.
 
-        In NumPy: torch, called by the queue's thread, would start a second set of threads, which slows training down.
+        One channel in grey, of two the mean, of more the first three. In NumPy: torch, called by the queue's thread, would
+        start a second set of threads, which slows training down.
         """
         mean, std, brightest = self._normalisation
         given = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
@@ -158,7 +136,7 @@ class Probe:
         """Where the pictures come from and how their colours are shown, in a line."""
         if self.mean is not None:
             return self.origin
-        unit = self._in_unit_range(self.images)
+        unit = _in_unit_range(self.images)
         return f"{self.origin}; {'values 0 to 1 shown as they are' if unit else 'colours scaled from the value range'}"
 
     @property
@@ -173,7 +151,7 @@ class Probe:
         images = torch.nan_to_num(self.images.detach().float().cpu())
         if self.mean is not None and self.std is not None:
             mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
-        elif self._in_unit_range(images):
+        elif _in_unit_range(images):
             mean, std = torch.zeros(1), torch.ones(1)
         else:
             std = 1 / (images.max() - images.min()).clamp_min(1e-12).reshape(1)
@@ -181,41 +159,32 @@ class Probe:
         mean, std = mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
         return mean, std, 255 if float((images * std + mean).max()) > 2 else 1
 
-    @staticmethod
-    def _in_unit_range(images: Tensor) -> bool:
-        return bool(images.min() >= -0.001 and images.max() <= 1.001)
+
+def _in_unit_range(images: Tensor) -> bool:
+    return bool(images.min() >= -0.001 and images.max() <= 1.001)
 
 
-def _names(given: object) -> tuple[str, ...]:
-    """Class names as valid Unicode: a folder's name may hold other bytes."""
+def _names(given: Any) -> tuple[str, ...]:
     listed = isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
-    if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):  # type: ignore[arg-type]
-        raise TypeError(
-            f"class_names={describe_value(given)} is {type(given).__name__}; give a list of names, one per class"
-        )
-    names: list[object] = list(given)  # type: ignore[call-overload]
-    if wrong := [name for name in names if not isinstance(name, str | int | np.integer)]:
-        raise TypeError(f"class_names={describe_value(given)} holds {type(wrong[0]).__name__}; give a name per class")
-    return tuple(str(name).encode(errors="replace").decode() for name in names)
+    text = f"class_names={describe_value(given)}"
+    if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):
+        raise TypeError(f"{text} is {type(given).__name__}; give a list of names, one per class")
+    if wrong := [name for name in given if not isinstance(name, str | int | np.integer)]:
+        raise TypeError(f"{text} holds {type(wrong[0]).__name__}; give a name per class")
+    return tuple(str(name).encode(errors="replace").decode() for name in given)  # a folder's may be no valid Unicode
 
 
 def _check_normalisation(name: str, value: object, channels: int) -> None:
-    """Raise for a mean or a standard deviation that does not fit images of so many channels."""
+    given = f"{name}={describe_value(value)}"
     remedy = f"give one number or {channels}, one per channel" + (", above 0" if name == "std" else "")
     try:
         numbers = torch.as_tensor(value)
     except Exception as error:
-        raise TypeError(f"{name}={describe_value(value)} is {type(value).__name__}; {remedy}") from error
+        raise TypeError(f"{given} is {type(value).__name__}; {remedy}") from error
     flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
     if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
-        raise TypeError(f"{name}={describe_value(value)} is {type(value).__name__} of {numbers.dtype}; {remedy}")
+        raise TypeError(f"{given} is {type(value).__name__} of {numbers.dtype}; {remedy}")
     if numbers.numel() not in (1, channels):
-        raise ValueError(
-            f"{name}={describe_value(value)} has {numbers.numel()} values, and the images {channels} channels; {remedy}"
-        )
+        raise ValueError(f"{given} has {numbers.numel()} values, and the images {channels} channels; {remedy}")
     if not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
-        raise ValueError(
-            f"{name}={describe_value(value)} is not finite and positive; {remedy}"
-            if name == "std"
-            else f"{name}={describe_value(value)} is not finite; {remedy}"
-        )
+        raise ValueError(f"{given} is not finite{' and positive' if name == 'std' else ''}; {remedy}")

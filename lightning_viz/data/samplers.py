@@ -42,9 +42,7 @@ def sample_positions(loader: DataLoader[Any] | None, done: int, count: int) -> P
     if isinstance(sampler, DistributedSampler):
         positions = own * sampler.num_replicas + sampler.rank
         return np.where(positions < len(sampler.dataset), positions, -1)  # type: ignore[arg-type]
-    if world_size() > 1:
-        return own * world_size() + distributed.get_rank()
-    return own
+    return own * world_size() + distributed.get_rank() if world_size() > 1 else own
 
 
 def has_fixed_order(loader: DataLoader[Any] | None) -> bool:
@@ -56,15 +54,13 @@ def has_fixed_order(loader: DataLoader[Any] | None) -> bool:
     if loader is None or isinstance(loader.dataset, IterableDataset):
         return True
     sampler = sampler_of(loader)
+    in_order = isinstance(sampler, SequentialSampler) and world_size() == 1
     if isinstance(sampler, DistributedSampler):
         in_order = not sampler.shuffle and sampler.dataset is loader.dataset
-    else:
-        in_order = isinstance(sampler, SequentialSampler) and world_size() == 1
     return in_order and (loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler)
 
 
 def is_indexable(loader: DataLoader[Any]) -> bool:
     """Whether the n-th sample of the loop is `dataset[n]`."""
-    return (
-        has_fixed_order(loader) and loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset)
-    )
+    stream = isinstance(loader.dataset, IterableDataset)
+    return has_fixed_order(loader) and loader.batch_sampler is not None and not stream

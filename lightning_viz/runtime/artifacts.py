@@ -15,8 +15,7 @@ class Panel:
     """One tile per item: on a sheet, and as the newest column of a film strip."""
 
     tag: str  #: TensorBoard's tag, such as "saliency/gradient"; a callback's `tag=` replaces its first part
-    #: Raw, so that all steps of the film strip get one scale: maps (N, h, w), pictures (N, C, h, w), or with `columns` maps
-    #: (N, h, w) for each of these.
+    #: Raw, so that a film strip has one scale: maps (N, h, w), pictures (N, C, h, w), or maps (N, h, w) for each column.
     values: Tensor | Sequence[Tensor]
     painter: Painter  #: how values become colours
     columns: Sequence[str] = ()  #: names of the maps shown side by side; such a panel has no film strip

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-START = 0.5  # the part of a budget that may be spent before the first step
-
 
 @dataclass(eq=False)
 class Budget:
@@ -26,12 +24,10 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """Seconds that drawing took."""
         return self.blocked + self.queue_seconds()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the fit began."""
         return time.perf_counter() - self.started
 
     @contextmanager
@@ -53,7 +49,7 @@ class Budget:
         if fraction is None:
             return True
         if not self.trained:
-            return self._start_passes + passes <= START * fraction * self.planned
+            return self._start_passes + passes <= 0.5 * fraction * self.planned  # at most half before the first step
         cost = self._costs.get(name, passes * (self.elapsed - self.spent) / self.trained)
         return self.spent + cost <= fraction * self.elapsed
 
@@ -63,16 +59,13 @@ class Budget:
             self._start_passes += passes
 
     def refuse(self, name: str) -> None:
-        """A drawing is left out."""
         self._refused[name] = None
 
     def record(self, name: str, step: int, seconds: float) -> None:
-        """What a drawing took."""
         self._costs[name], self._drawn_step = seconds, step
 
     @property
     def never_drawn(self) -> list[str]:
-        """The callbacks that were refused each time."""
         return [name for name in self._refused if name not in self._costs]
 
     def log_share(self, log: Callable[[int, float], None], step: float) -> None:

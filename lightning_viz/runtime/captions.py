@@ -27,10 +27,10 @@ class Predictions:
 @torch.no_grad()
 def predict(network: nn.Module, probe: Probe, auto_batch: AutoBatch) -> Predictions:
     """The predictions for all pictures of the probe."""
-    parts = auto_batch.map(lambda part: (part, ModelOutput.of(network(probe.images[part]))), len(probe))
-    captions = [one for part, output in parts for one in prediction_captions(output, probe.subset(part))]
-    classes = [output.predictions for _, output in parts if output.predictions is not None]
-    return Predictions(torch.cat(classes) if len(classes) == len(parts) else None, captions)
+    outputs = auto_batch.map(lambda part: (probe.subset(part), ModelOutput.of(network(probe.images[part]))), len(probe))
+    captions = [one for part, output in outputs for one in prediction_captions(output, part)]
+    classes = [output.predictions for _, output in outputs if output.predictions is not None]
+    return Predictions(torch.cat(classes) if len(classes) == len(outputs) else None, captions)
 
 
 def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
@@ -40,20 +40,19 @@ def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
     """
     if output.probabilities is None or output.predictions is None:
         return [()] * len(probe)
-    labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-    names = [None if label < 0 else probe.class_name(label) for label in labels]
     probabilities = output.probabilities.amax(dim=1).tolist()
-    parts = zip(names, output.predictions.tolist(), probabilities, strict=True)
-    return [
-        (prediction_line(name, probe.class_name(predicted), probability) if isfinite(probability) else NOT_FINITE,)
-        for name, predicted, probability in parts
-    ]
+    parts = zip(_true_names(probe), map(probe.class_name, output.predictions.tolist()), probabilities, strict=True)
+    return [(prediction_line(*part) if isfinite(part[-1]) else NOT_FINITE,) for part in parts]
 
 
 def label_captions(probe: Probe) -> list[Caption]:
     """The true class of each picture, where it is known."""
+    return [() if name is None else (Line(name),) for name in _true_names(probe)]
+
+
+def _true_names(probe: Probe) -> list[str | None]:
     labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-    return [() if label < 0 else (Line(probe.class_name(label)),) for label in labels]
+    return [None if label < 0 else probe.class_name(label) for label in labels]
 
 
 def describe_target(target: Any) -> str:

@@ -1,6 +1,7 @@
 """DrawContext: all that a drawing needs, handed to `draw(ctx)`; and the protocol of what draws with it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -66,8 +67,6 @@ class DrawContext:
         """Whether these are the data that film strips and comparisons over time are about."""
         return self.split == "validation"
 
-    # The network on the probe.
-
     @cached_property
     def predictions(self) -> Predictions:
         """What the network predicts for the probe: one forward pass, shared by all callbacks."""
@@ -83,8 +82,6 @@ class DrawContext:
         return self.auto_batch.cat(
             lambda part: method(self.network, images[part], slice_target(target, part), **options), len(images)
         )
-
-    # The data.
 
     def fresh(self, kind: type[Kind]) -> list[Kind]:
         """The callback's accumulators of this kind, if a complete loop with the weights of this step has filled them."""
@@ -109,34 +106,22 @@ class DrawContext:
         """
         known = self._recording.accumulators if self._recording and self._recording.error is None else []
         found = next((one for one in known if recorded(one)), None)
-        fresh = found is not None and self._recording is not None and self._recording.is_fresh(self.global_step)
-        if fresh and (not same_order or self.data.has_fixed_order(loader)):
+        if found in self.fresh(object) and (not same_order or self.data.has_fixed_order(loader)):
             return Collected(found, f"{self.data.name} data, recorded in the validation loop")
-        if (read := self._read(make, choose, loader)) is not None:
-            return Collected(read, f"{self.data.name} data, read by index for this drawing")
+        if (reader := self.data.reader(loader)) is not None:
+            accumulator = make()
+            with suppress(UnreadableError):
+                reader.run(self.network, accumulator, choose(reader), loader)
+                return Collected(accumulator, f"{self.data.name} data, read by index for this drawing")
         if found is not None:
             return Collected(found, f"{self.data.name} data, those recorded so far")
         return None
 
-    def _read(
-        self, make: Callable[[], Accumulator], choose: Callable[[Any], Positions], loader: int
-    ) -> Accumulator | None:
-        if (reader := self.data.reader(loader)) is None:
-            return None
-        accumulator = make()
-        try:
-            reader.run(self.network, accumulator, choose(reader), loader)
-        except UnreadableError:
-            return None
-        return accumulator
-
     def warn_nothing_collected(self, name: str, what: str) -> None:
         """The data can be neither recorded nor read at this moment."""
-        when = (
-            "draw at the end of epochs (every_n_epochs) instead of steps"
-            if self.schedule.in_steps
-            else "it draws at the end of the next epoch that has a validation loop"
-        )
+        when = "it draws at the end of the next epoch that has a validation loop"
+        if self.schedule.in_steps:
+            when = "draw at the end of epochs (every_n_epochs) instead of steps"
         self.warn(
             f"lightning_viz has no {what} for {name}: the data are a stream, or cannot be read by index, and are recorded "
             f"in the validation loop only; {when}"

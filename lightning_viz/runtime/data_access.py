@@ -10,7 +10,7 @@ from lightning_viz.data.batch import Unpack
 from lightning_viz.data.dataloaders import count_samples, loaders_in
 from lightning_viz.data.samplers import has_fixed_order, is_indexable
 
-from .lightning_compat import not_training, pl
+from .lightning_compat import eval_loaders, not_training, pl
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +26,17 @@ class DataAccess:
     @classmethod
     def of(cls, trainer: pl.Trainer, split: str, unpack: Unpack) -> "DataAccess":
         """The data of "validation" or "test"."""
-        if split == "test":
-            name, found, batches = split, loaders_in(trainer.test_dataloaders), trainer.num_test_batches
-        else:
-            name, found, batches = split, loaders_in(trainer.val_dataloaders), trainer.num_val_batches
+        found = eval_loaders(trainer, split)
+        batches = trainer.num_test_batches if split == "test" else trainer.num_val_batches
         if not found:
-            name, found, batches = "training", loaders_in(trainer.train_dataloader), [trainer.num_training_batches]
+            split, found, batches = "training", loaders_in(trainer.train_dataloader), [trainer.num_training_batches]
         counts = [count_samples(loader, most, trainer.world_size) for loader, most in zip(found, batches, strict=False)]
-        return cls(trainer, unpack, name, found, [*counts, *[None] * (len(found) - len(counts))])
+        return cls(trainer, unpack, split, found, [*counts, *[None] * (len(found) - len(counts))])
 
     def has_fixed_order(self, loader: int) -> bool:
-        """Whether a position means the same sample in every loop."""
         return loader < len(self.loaders) and has_fixed_order(self.loaders[loader])
 
     def is_indexable(self, loader: int) -> bool:
-        """Whether the n-th sample of the loop is the n-th of the dataset."""
         return loader < len(self.loaders) and is_indexable(self.loaders[loader])
 
     def reader(self, loader: int) -> IndexedReader | None:

@@ -4,32 +4,32 @@ from collections.abc import Callable
 
 from lightning_viz.sinks import DiskError
 
+from .lightning_compat import rank_zero_warn
+
 
 class ErrorReporter:
     """Warns once for each message, and once for each cause whichever callback meets it first."""
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None] = rank_zero_warn) -> None:
         self._warn = warn
         self._seen: set[str] = set()
 
-    def warn(self, message: str) -> None:
-        """Warn, unless this message was given before."""
-        if message not in self._seen:
-            self._seen.add(message)
+    def warn(self, message: str, cause: str | None = None) -> None:
+        """Warn, unless this message, or one of the same cause, was given before."""
+        if (key := cause or message) not in self._seen:
+            self._seen.add(key)
             self._warn(message)
 
     def callback_failed(self, name: str, error: Exception) -> None:
         """A callback is disabled for the rest of the run."""
         if isinstance(error, DiskError):
-            self.disk_failed(error)
-            return
+            return self.disk_failed(error)
         cause = f"{type(error).__name__}: {error}"
-        if cause not in self._seen:
-            self._seen.add(cause)
-            self._warn(
-                f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the "
-                f"same cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)"
-            )
+        self.warn(
+            f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the same "
+            f"cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)",
+            cause,
+        )
 
     def disk_failed(self, error: Exception) -> None:
         """Pictures cannot be written."""

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,8 @@ def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
 
     `precision` is the trainer's precision plugin: its autocast is active inside the training step only.
     """
-    with ExitStack() as stack:
-        stack.enter_context(preserved_random_states())
-        stack.enter_context(preserved_buffers(module))
-        stack.enter_context(muted_logging(module))
-        stack.enter_context(evaluating(module))
-        if precision is not None:
-            stack.enter_context(precision.forward_context())
+    autocast = nullcontext() if precision is None else precision.forward_context()
+    with preserved_random_states(), preserved_buffers(module), muted_logging(module), evaluating(module), autocast:
         yield
 
 

@@ -9,17 +9,11 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Callback",
-    "is_a",
-    "is_complete_loop",
-    "is_sharded",
-    "join",
-    "logging_step",
-    "pl",
-    "rank_zero_warn",
-    "why_not_logged",
-]
+from torch.utils.data import DataLoader
+
+from lightning_viz.data.dataloaders import loaders_in
+
+__all__ = ["pl", "rank_zero_warn"]  # imported here for the other modules
 
 PACKAGES = "pytorch_lightning", "lightning.pytorch"
 
@@ -68,6 +62,11 @@ def logging_step(trainer: pl.Trainer) -> int:
 def split_of(trainer: pl.Trainer) -> str:
     """The data of the evaluation loop that runs: "test", or "validation"."""
     return "test" if trainer.state.fn == "test" else "validation"
+
+
+def eval_loaders(trainer: pl.Trainer, split: str) -> list[DataLoader[Any]]:
+    """The dataloaders of the test loop, or of the validation loop."""
+    return loaders_in(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
 
 
 def is_complete_loop(trainer: pl.Trainer) -> bool:

@@ -28,7 +28,6 @@ class _CustomForward(nn.Module):
         self._call: Callable[[Tensor], Any] = partial(forward, module)
 
     def forward(self, images: Tensor) -> Any:
-        """The output for these images."""
         return self._call(images)
 
 
@@ -77,9 +76,7 @@ def check_probe(network: nn.Module, probe: Probe) -> None:
             f"{type(network).__name__} does not run on probe images of shape {tuple(probe.images.shape[1:])}: "
             f"{error}; give images of the shape that the model is trained on"
         ) from error
-    if probe.class_names is not None and isinstance(output, Tensor) and output.ndim == 2:  # noqa: SIM102
-        if len(probe.class_names) < output.shape[1]:
-            raise ValueError(
-                f"class_names has {len(probe.class_names)} names, and the model has {output.shape[1]} classes; "
-                "give a name for each"
-            )
+    classes = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else 0
+    if probe.class_names is not None and len(probe.class_names) < classes:
+        names = f"class_names has {len(probe.class_names)} names"
+        raise ValueError(f"{names}, and the model has {classes} classes; give a name for each")

@@ -1,6 +1,7 @@
 """Where the pictures come from: `ProbeSource` shares them per trainer, `PinnedProbes` holds those of one callback."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -17,7 +18,7 @@ from lightning_viz.data.metadata import dataset_chain, describe_probe
 from lightning_viz.data.probe import Hardest, Probe
 
 from .guard import guard
-from .lightning_compat import not_training, pl
+from .lightning_compat import eval_loaders, not_training, pl
 from .network import check_target, runs
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class _Shared:
     probe: Probe
     heads: dict[int, Probe] = field(
         default_factory=dict
-    )  #: its first pictures on the device, the same object each time
+    )  #: on the device, by how many pictures: always the same object
 
 
 class ProbeSource:
@@ -60,67 +61,45 @@ class ProbeSource:
         the data are not images.
         """
         module, (count, largest) = trainer.lightning_module, counts
-        loader, name = self._loader(trainer, split, source)
+        loader, name = next(iter(eval_loaders(trainer, split)), None), split
+        if loader is None and source == "training":
+            loader, name = first_loader(trainer.train_dataloader), source
         dataset, key = None if loader is None else loader.dataset, (split, id(unpack), largest)
         known = self._known.get(key)
         if known is None or known.module() is not module or known.dataset is not dataset:
             with guard(module), not_training(trainer):  # the user's transforms may be random
-                probe = self._read(trainer, (loader, name), largest, unpack, batch, source)
+                sample = self._read(trainer, loader, largest, unpack)
+                name, sample = (source, batch) if sample is None else (name, sample)
+                if name == "training":
+                    self._warn(TRAINING_PICTURES)
+                images, labels = unpack(sample)
+                images, labels = images[:largest].detach().clone(), None if labels is None else labels[:largest].clone()
+                probe = describe(trainer, images, labels, loader, f"pictures of the {name} data")
             known = self._known[key] = _Shared(ref(module), dataset, unpack, probe)
         if count not in known.heads:
             known.heads[count] = convert(known.probe.head(count), trainer)
         return known.heads[count]
 
-    def _loader(self, trainer: pl.Trainer, split: str, source: str) -> tuple[DataLoader[Any] | None, str]:
-        """The loader to read from, and which data it has."""
-        loader = first_loader(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
-        if loader is None and source == "training":
-            return first_loader(trainer.train_dataloader), source
-        return loader, split
-
-    def _read(
-        self,
-        trainer: pl.Trainer,
-        data: tuple[DataLoader[Any] | None, str],
-        count: int,
-        unpack: Unpack,
-        batch: Any,
-        source: str,
-    ) -> Probe:
-        loader, name = data
-        sample = None
-        try:
-            if loader is not None:
-                sample = read_balanced_batch(loader, count, lambda batch: unpack(batch)[1])
+    def _read(self, trainer: pl.Trainer, loader: DataLoader[Any] | None, count: int, unpack: Unpack) -> Any | None:
+        """A batch read by index; None for a dataset that only its workers can read, or that the loop combines."""
+        with suppress(Exception):
+            sample = None if loader is None else read_balanced_batch(loader, count, lambda batch: unpack(batch)[1])
             if sample is not None:
                 sample = trainer.strategy.batch_to_device(sample)
                 if unpack is not unpack_batch:
                     unpack(sample)
-        except Exception:  # a dataset that only its workers can read, or that the loop combines with others
-            sample = None
-        if sample is None:
-            name, sample = source, batch
-        if name == "training":
-            self._warn(TRAINING_PICTURES)
-        images, labels = unpack(sample)
-        images, labels = images[:count].detach().clone(), None if labels is None else labels[:count].clone()
-        return describe(trainer, images, labels, loader, f"pictures of the {name} data")
+            return sample
+        return None
 
 
-class PinnedProbes:
+class PinnedProbes(dict[str, Probe]):
     """The pictures of one callback, by split, pinned at the first batch of a run."""
 
     def __init__(self, runner: "CallbackRunner") -> None:
+        super().__init__()
         self._runner = runner
-        self._probes: dict[str, Probe] = {}
         self._pinned: set[str] = set()  #: the splits whose first batch this run has seen
         self._hardest: set[str] = set()  #: the splits whose hardest pictures are known
-
-    def __contains__(self, split: str) -> bool:
-        return split in self._probes
-
-    def __getitem__(self, split: str) -> Probe:
-        return self._probes[split]
 
     @property
     def refresh(self) -> bool:
@@ -129,11 +108,9 @@ class PinnedProbes:
         return isinstance(wanted, Hardest) and wanted.refresh
 
     def begin_run(self) -> None:
-        """Its data may be others than before."""
         self._pinned.clear()
 
     def restore(self) -> None:
-        """After a resume."""
         self._hardest = set() if self._runner.state.hardest_images is None else {"validation"}
 
     def needs_hardest(self, split: str) -> bool:
@@ -158,9 +135,8 @@ class PinnedProbes:
                 images, labels = runner.state.hardest_images, runner.state.hardest_labels
                 self._follow(split, convert(replace(probe, images=images, labels=labels, origin=HARDEST), trainer))
             elif source == "training" and not loaders_in(trainer.val_dataloaders):
-                raise ValueError(
-                    "probe=Probe.hardest() needs a validation loop, and there is none; give a probe, or None"
-                )
+                remedy = "give a probe, or None"
+                raise ValueError(f"probe=Probe.hardest() needs a validation loop, and there is none; {remedy}")
 
     def pin_hardest(self, trainer: pl.Trainer, split: str, selector: SampleSelector) -> None:
         """The pictures with the highest losses become the probe."""
@@ -176,7 +152,7 @@ class PinnedProbes:
             images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels)
         if split == "validation" and not self.refresh:
             self._runner.state.hardest_images, self._runner.state.hardest_labels = images, labels
-        loader = first_loader(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
+        loader = next(iter(eval_loaders(trainer, split)), None)
         self._follow(split, convert(describe(trainer, images, labels, loader, HARDEST), trainer))
 
     def _choose(self, trainer: pl.Trainer, split: str, batch: Any, source: str) -> Probe:
@@ -202,7 +178,7 @@ class PinnedProbes:
             runner.failures.append(error)
 
     def _follow(self, split: str, probe: Probe) -> None:
-        self._probes[split] = probe
+        self[split] = probe
         if split == "validation" and not self._runner.state.follow(probe) and not self.refresh:
             self._runner.session.warn(
                 "lightning_viz starts its film strips again: the pictures of the probe are others than before; "

@@ -57,9 +57,8 @@ class CallbackRunner:
     @property
     def session(self) -> "VizSession":
         if self._session is None:
-            raise RuntimeError(
-                f"{type(self.callback).__name__} is not attached to a trainer; fit, validate or test first"
-            )
+            name = type(self.callback).__name__
+            raise RuntimeError(f"{name} is not attached to a trainer; fit, validate or test first")
         return self._session
 
     @property
@@ -67,13 +66,12 @@ class CallbackRunner:
         return self.callback.unpack or unpack_batch
 
     def is_of(self, callback: VizCallbackProtocol, module: pl.LightningModule) -> bool:
-        """Whether this is the runner of that callback for that module."""
         return self.callback is callback and self._module is not None and self._module() is module
 
     # In the order of a run.
 
     def begin_run(self) -> None:
-        """Fit, validate or test begins: its data may be others than before."""
+        """Fit, validate or test begins, maybe with other data."""
         self.probes.begin_run()
         self.cache.clear()
 
@@ -127,7 +125,6 @@ class CallbackRunner:
             self.draw(trainer, module, "validation", logging_step(trainer) - 1)
 
     def finish(self) -> None:
-        """At the end, everything is written."""
         self.recording = None
         self.settle()
 
@@ -138,27 +135,18 @@ class CallbackRunner:
         """The fields of the state that every process needs."""
         return {name: getattr(self.state, name) for name in self.callback.PINNED}
 
-    @pins.setter
-    def pins(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            setattr(self.state, name, value)
-
     def start_recording(self, trainer: pl.Trainer, split: str) -> None:
-        """What this loop is to record."""
         self.recording = Recording(complete=is_complete_loop(trainer))
-        self.recording.attempt(lambda: self.recording.accumulators.extend(self._accumulators(trainer, split)))  # type: ignore[union-attr]
+        self.recording.accumulators = self.recording.attempt(self._accumulators, trainer, split) or []
 
     def _accumulators(self, trainer: pl.Trainer, split: str) -> list[Accumulator]:
-        found: list[Accumulator] = []
         if self.disabled and trainer.world_size == 1:  # of several processes only one may know
-            return found
-        if self.probes.needs_hardest(split):
-            found.append(SampleSelector(self.callback.max_images, by_loss))
-        schedule = self.callback.schedule
-        fitting = trainer.state.fn == "fit"
-        if not fitting or schedule.needs_recording(trainer.current_epoch, trainer.sanity_checking):
-            found.extend(self.callback.accumulators(DataAccess.of(trainer, split, self.unpack), self.state))
-        return found
+            return []
+        hardest = [SampleSelector(self.callback.max_images, by_loss)] if self.probes.needs_hardest(split) else []
+        needed = self.callback.schedule.needs_recording(trainer.current_epoch, trainer.sanity_checking)
+        if trainer.state.fn == "fit" and not needed:
+            return [*hardest]
+        return [*hardest, *self.callback.accumulators(DataAccess.of(trainer, split, self.unpack), self.state)]
 
     def after_recording(self, trainer: pl.Trainer, split: str) -> None:
         """The loop is over, and the processes are merged."""
@@ -180,15 +168,18 @@ class CallbackRunner:
         step = logging_step(trainer) if step is None else step
         if self.disabled or queue is None or split not in self.probes or step <= self.state.last_steps.get(split, -1):
             return
-        name = self._name(trainer)
-        if self._may_draw(trainer, module, name, split):
+        callback, name = self.callback, self._name(trainer)
+        passes = 0.0  # without a budget nothing is estimated
+        if callback.max_overhead is not None:
+            passes = callback.estimated_passes(find_network(module, callback.forward), self.probes[split].images)
+        if self.session.may_draw(trainer, name, callback.max_overhead, passes):
             self.state.last_steps[split] = step
             try:
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
                     ctx = self.context(trainer, module, split, step, self.probes[split])
-                    history = 0 if self.probes.refresh else self.callback.history
-                    writer = Writer(queue, ctx, self.state, self.callback.tag, history, self.failures.append)
-                    for artifact in self.callback.draw(ctx):
+                    history = 0 if self.probes.refresh else callback.history
+                    writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
+                    for artifact in callback.draw(ctx):
                         writer.write(artifact)
                 if trainer.state.fn == "fit":
                     self.session.budget.record(name, step, seconds())
@@ -198,32 +189,13 @@ class CallbackRunner:
         self.recording = None  # it holds the network
         self.settle()
 
-    def _may_draw(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> bool:
-        if self.callback.max_overhead is None:
-            return True
-        network = find_network(module, self.callback.forward)
-        passes = self.callback.estimated_passes(network, self.probes[split].images)
-        return self.session.may_draw(trainer, name, self.callback.max_overhead, passes)
-
     def context(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
     ) -> DrawContext:
-        network = find_network(module, self.callback.forward)
-        return DrawContext(
-            network,
-            probe,
-            split,
-            step,
-            trainer.global_step,
-            self.callback.schedule,
-            DataAccess.of(trainer, split, self.unpack),
-            self.auto_batch,
-            self.session.warn,
-            self.cache,
-            self.state,
-            self.recording,
-            partial(self.session.predictions, network, probe, self),
-        )
+        network, data = find_network(module, self.callback.forward), DataAccess.of(trainer, split, self.unpack)
+        moment = network, probe, split, step, trainer.global_step, self.callback.schedule, data
+        own = self.auto_batch, self.session.warn, self.cache, self.state, self.recording
+        return DrawContext(*moment, *own, partial(self.session.predictions, network, probe, self))
 
     def settle(self) -> None:
         """Failures, also those of the queue's thread: warn once and disable the callback, or raise."""
@@ -231,16 +203,13 @@ class CallbackRunner:
             return
         error, known = self.failures[0], self.disabled
         self.disabled, self.failures = True, []  # an exception keeps everything in its frames
-        if known:
-            return
-        if self.callback.on_error == "raise":
+        if not known and self.callback.on_error == "raise":
             raise error
-        self.session.errors.callback_failed(type(self.callback).__name__, error)
+        if not known:
+            self.session.errors.callback_failed(type(self.callback).__name__, error)
 
     def _name(self, trainer: pl.Trainer) -> str:
         """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
-        names = [(one.callback.tag or type(one.callback).__name__, one) for one in self.session.runners(trainer)]
-        name = self.callback.tag or type(self.callback).__name__
-        same = [one for other, one in names if other == name]
-        number = next((n for n, one in enumerate(same) if one is self), 0)
-        return f"{name}_{number + 1}" if number else name
+        names = {one: one.callback.tag or type(one.callback).__name__ for one in self.session.runners(trainer)}
+        number = [one for one, name in names.items() if name == names[self]].index(self)
+        return f"{names[self]}_{number + 1}" if number else names[self]

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from lightning_viz.collect.recorder import ForwardRecorder
-from lightning_viz.data.dataloaders import first_loader, loaders_in
+from lightning_viz.data.dataloaders import first_loader
 from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
 from lightning_viz.methods.model.modes import is_compiled
@@ -20,7 +20,7 @@ from .captions import Predictions, predict, weights_version
 from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import Callback, is_sharded, logging_step, pl, rank_zero_warn, split_of, why_not_logged
+from .lightning_compat import Callback, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
 from .network import find_network
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
@@ -31,7 +31,7 @@ class VizSession:
 
     def __init__(self) -> None:
         self.budget = Budget()
-        self.errors = ErrorReporter(rank_zero_warn)
+        self.errors = ErrorReporter()
         self.warn = self.errors.warn
         self.probes = ProbeSource(self.warn)
         self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
@@ -63,9 +63,7 @@ class VizSession:
 
     def leads(self, trainer: pl.Trainer, callback: VizCallbackProtocol) -> bool:
         """Whether this is the first callback of the trainer."""
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        first: object = next((one for one in callbacks if isinstance(one, Callback)), None)
-        return first is callback
+        return any(one.callback is callback for one in self.runners(trainer)[:1])
 
     # The budget.
 
@@ -81,7 +79,6 @@ class VizSession:
         self.budget.planned = batches * self._batch_size
 
     def count_batch(self, trainer: pl.Trainer) -> None:
-        """After a training batch."""
         self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
         self._log_overhead(trainer, logging_step(trainer))
 
@@ -174,14 +171,12 @@ class VizSession:
             for runner in self.runners(trainer):
                 runner.probes.pin(trainer, module, split, batch, split)
         if loader == index == 0:
-            self._recorders = self._open_recorders(trainer, module, split, batch)
+            self._recorders = self._open_recorders(trainer, module, batch)
         for recorder in self._recorders:
             recorder.start(batch)
 
     def after_eval_batch(self, trainer: pl.Trainer, batch: Any, loader: int) -> None:
-        """Feed the accumulators."""
-        test = split_of(trainer) == "test"
-        loaders = loaders_in(trainer.test_dataloaders if test else trainer.val_dataloaders)
+        loaders = eval_loaders(trainer, split_of(trainer))
         for recorder in self._recorders:
             recorder.end(batch, loader, loaders[loader] if loader < len(loaders) else None)
 
@@ -203,17 +198,18 @@ class VizSession:
         self._log_overhead(trainer)
         self.flush()
 
-    def _open_recorders(
-        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any
-    ) -> list[ForwardRecorder]:
+    def _open_recorders(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> list[ForwardRecorder]:
         """One, unless callbacks differ in `forward=` or `unpack=`. Every process opens the same ones."""
         if self.queue(trainer) is None:
             return []
         runners = self.runners(trainer)
-        _share_pins(trainer, runners)
+        if trainer.world_size > 1:  # what the first has pinned, such as the channels to show, every process has
+            pins = trainer.strategy.broadcast([runner.pins for runner in runners])
+            for runner, values in zip(runners, pins, strict=True):
+                vars(runner.state).update(values)
         groups: dict[tuple[int, int], list[CallbackRunner]] = {}
         for runner in runners:
-            runner.start_recording(trainer, split)
+            runner.start_recording(trainer, split_of(trainer))
             groups.setdefault((id(runner.callback.forward), id(runner.unpack)), []).append(runner)
         protection = partial(guard, module, trainer.precision_plugin)
         recorders = []
@@ -233,19 +229,9 @@ class VizSession:
         return recorders
 
 
-def _share_pins(trainer: pl.Trainer, runners: list[CallbackRunner]) -> None:
-    """What the first process has pinned, such as the channels to show, every process has. Every process joins."""
-    if trainer.world_size > 1:
-        pins = trainer.strategy.broadcast([runner.pins for runner in runners])
-        for runner, one in zip(runners, pins, strict=True):
-            runner.pins = one
-
-
 _SESSIONS: "WeakKeyDictionary[pl.Trainer, VizSession]" = WeakKeyDictionary()
 
 
 def session_of(trainer: pl.Trainer) -> VizSession:
     """The one session of this trainer."""
-    if (session := _SESSIONS.get(trainer)) is None:
-        session = _SESSIONS[trainer] = VizSession()
-    return session
+    return _SESSIONS.get(trainer) or _SESSIONS.setdefault(trainer, VizSession())

@@ -46,11 +46,9 @@ class CallbackState:
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
         """The state that `state_dict` stored. Raises ValueError for one of another format."""
         if state.get("format") != FORMAT:
-            raise ValueError(
-                f"the checkpoint's state has the format {state.get('format')}, and this version reads {FORMAT}"
-            )
-        found: Self = _from_plain(cls, state)
-        return found
+            found = state.get("format")
+            raise ValueError(f"the checkpoint's state has the format {found}, and this version reads {FORMAT}")
+        return typing.cast(Self, _from_plain(cls, state))
 
 
 def _to_plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 from torch import Tensor
@@ -25,7 +26,7 @@ from lightning_viz.render.film_strip import TILE
 from lightning_viz.render.text import one_line
 from lightning_viz.sinks import SinkQueue, Snapshot
 
-from .artifacts import Artifact, Embedding, FilmColumn, Panel, Scalar, Scatter, TileGrid
+from .artifacts import Artifact, Embedding, Panel, Scalar, Scatter, TileGrid
 from .captions import label_captions
 from .context import DrawContext
 from .state import CallbackState
@@ -45,7 +46,6 @@ class Writer:
     failed: Callable[[Exception], None]  #: gets the errors of the queue's thread
 
     def write(self, artifact: Artifact) -> None:
-        """Queue one artifact."""
         match artifact:
             case Panel():
                 self._panel(artifact)
@@ -58,9 +58,8 @@ class Writer:
             case Scalar():
                 self.queue.scalar(self._tag(artifact.tag), self.context.step, artifact.value)
             case _:
-                raise TypeError(
-                    f"draw() yielded {type(artifact).__name__}; yield Panel, TileGrid, Scatter, Embedding or Scalar"
-                )
+                remedy = "yield Panel, TileGrid, Scatter, Embedding or Scalar"
+                raise TypeError(f"draw() yielded {type(artifact).__name__}; {remedy}")
 
     @property
     def _has_film(self) -> bool:
@@ -72,17 +71,8 @@ class Writer:
         items = range(len(probe)) if panel.items is None else panel.items
         labels = [label_captions(probe)[one] for one in items] if panel.labels is None else panel.labels
         captions = [self.context.captions[one] for one in items] if panel.captions is None else panel.captions
-        sheet = MapSheet(
-            maps,
-            panel.painter,
-            labels,
-            captions,
-            panel.columns,
-            panel.beside,
-            panel.notes,
-            panel.common_scale,
-            panel.size,
-        )
+        look = panel.columns, panel.beside, panel.notes, panel.common_scale, panel.size
+        sheet = MapSheet(maps, panel.painter, labels, captions, *look)
         self._image(tag, lambda title: render_map_sheet(sheet, title))
         values = panel.values if isinstance(panel.values, Tensor) else panel.values[0]
         rows = list(range(len(values)) if panel.film is None else panel.film)
@@ -92,23 +82,11 @@ class Writer:
             self._image(f"{tag}/history", lambda title: render_map_film(sheet, frames, rows, title))
 
     def _tile_grid(self, grid: TileGrid) -> None:
-        tag = self._tag(grid.tag)
-        self._image(
-            tag,
-            lambda title: render_sheet(
-                grid.cells(),
-                title,
-                grid.notes,
-                headings=grid.headings,
-                spans=grid.spans,
-                painter=grid.painter,
-                ends=grid.ends,
-            ),
-        )
-        if grid.film is not None and self._has_film:
-            self._film(tag, grid.film)
-
-    def _film(self, tag: str, column: FilmColumn) -> None:
+        tag, column = self._tag(grid.tag), grid.film
+        sheet = partial(render_sheet, headings=grid.headings, spans=grid.spans, painter=grid.painter, ends=grid.ends)
+        self._image(tag, lambda title: sheet(grid.cells(), title, grid.notes))
+        if column is None or not self._has_film:
+            return
         values = _copied(downscale(column.values, TILE))
         frames = self._extended(tag, Frame.of(self.context.step, values, column.captions))
         rows = column.painter, column.labels, column.pictures
@@ -125,9 +103,8 @@ class Writer:
         frames = self._extended(tag, Frame.of(self.context.step, _copied(item.film)[None], []))
         clouds = [ScatterFrame(frame.step, frame.raw[0]) for frame in frames]
         notes = [*item.notes, *([f"{len(item.film)} of them are shown here"] if len(item.film) < len(points) else [])]
-        self._image(
-            f"{tag}/history", lambda title: render_scatter_film(clouds, title, notes, item.film_labels, item.name)
-        )
+        known = notes, item.film_labels, item.name
+        self._image(f"{tag}/history", lambda title: render_scatter_film(clouds, title, *known))
 
     def _embedding(self, item: Embedding) -> None:
         if self.queue.projector is None:
@@ -141,10 +118,7 @@ class Writer:
         points = {title: _copied(values) for title, values in item.points.items()}
         step = max(self.context.step, 0)
         self.queue.embedding(
-            name,
-            lambda: Snapshot(step, points, item.metadata, item.thumbnails()),
-            item.max_snapshots,
-            self.failed,
+            name, lambda: Snapshot(step, points, item.metadata, item.thumbnails()), item.max_snapshots, self.failed
         )
 
     def _extended(self, tag: str, frame: Frame) -> tuple[Frame, ...]:

@@ -12,14 +12,6 @@ from .tensorboard_sink import TensorBoardSink
 from .wandb_sink import WandbSink
 
 __all__ = [
-    "DiskError",
-    "FileSink",
-    "MLFlowSink",
-    "ProjectorSink",
-    "Sink",
-    "SinkQueue",
-    "Snapshot",
-    "TensorBoardSink",
-    "WandbSink",
-    "sinks_of",
-]
+    "DiskError", "FileSink", "MLFlowSink", "ProjectorSink", "Sink", "SinkQueue", "Snapshot", "TensorBoardSink",
+    "WandbSink", "sinks_of",
+]  # fmt: skip

@@ -20,10 +20,8 @@ SINKS: Mapping[str, Callable[[Any], Sink]] = {
 
 def sinks_of(loggers: Sequence[Any]) -> list[Sink]:
     """One for each logger that shows pictures. Files are written only where no other logger shows them."""
-    found = [SINKS[name](logger) for logger in loggers for name in SINKS if name in _class_names(logger)]
+    found = []
+    for logger in loggers:
+        names = {kind.__name__ for kind in type(logger).__mro__}
+        found += [make(logger) for name, make in SINKS.items() if name in names]
     return [sink for sink in found if not isinstance(sink, FileSink)] or found
-
-
-def _class_names(logger: Any) -> list[str]:
-    """The names of a logger's class and of those it derives from."""
-    return [kind.__name__ for kind in type(logger).__mro__]

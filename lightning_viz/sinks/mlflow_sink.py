@@ -7,8 +7,7 @@ from PIL import Image
 
 from .sink import Picture, Sink
 
-#: Characters that MLflow allows in no name.
-_FORBIDDEN = re.compile(r"[^\w\-./ ]", re.ASCII)
+_FORBIDDEN = re.compile(r"[^\w\-./ ]", re.ASCII)  #: characters that MLflow allows in no name
 
 
 class MLFlowSink(Sink):

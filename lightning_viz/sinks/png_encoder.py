@@ -9,8 +9,8 @@ from .sink import Picture
 LEVEL = 3  # of zlib compression: half the time of the default, 6, for an eighth more bytes
 
 
-def encode_png(picture: Picture) -> bytes:
-    """A picture (H, W, 3) as the bytes of a PNG file."""
+def encode_png(picture: Picture, level: int = LEVEL) -> bytes:
+    """A picture (H, W, 3), or (H, W, 4) with transparency, as the bytes of a PNG file."""
     encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, "PNG", compress_level=LEVEL)
+    Image.fromarray(picture).save(encoded, "PNG", compress_level=level)
     return encoded.getvalue()

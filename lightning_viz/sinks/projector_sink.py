@@ -17,18 +17,15 @@ from .sprite import encode_sprite, sprite_grid
 if TYPE_CHECKING:  # TensorBoard loads slowly: only when something is written
     from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo
 
-#: The config's entries by step.
-History = dict[int, list["EmbeddingInfo"]]
+History = dict[int, list["EmbeddingInfo"]]  #: the config's entries by step
 
 CONFIG = "projector_config.pbtxt"
 
 #: Files of this sink, named by the hash of their content, hence never changed ("table" is the former name of "metadata").
 _ASSET = re.compile(r"(tensor|metadata|table|sprite)-[0-9a-f]{24}\.(bytes|tsv|png)")
 _ENTRY = re.compile(r"step (\d+) · (.+)")
-
 #: Characters that break a line, shift a column, reverse the text, or cannot be encoded as UTF-8.
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
-
 #: Not allowed in names: the Projector puts names into URLs without escaping, and TensorBoard removes ":0".
 _UNSAFE = re.compile(r"[&#+%:;]")
 
@@ -55,6 +52,8 @@ class ProjectorSink:
 
     def write(self, snapshot: Snapshot) -> None:
         """Add the snapshot to the run; it is on disk on return. Raises OSError if it cannot be written."""
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
         before = self._run()
         run = before or self._free(snapshot.step)
         run.mkdir(parents=True, exist_ok=True)
@@ -62,10 +61,14 @@ class ProjectorSink:
         history[snapshot.step] = _store(run, snapshot)
         history = {step: history[step] for step in _thin(sorted(history), self._max_snapshots)}
         _replace(run / CONFIG, _config(history))
-        _make_run(run)  # last: TensorBoard reads the config when it first sees the run
+        if not any(path.stat().st_size for path in run.glob("*.tfevents.*")):
+            EventFileWriter(str(run)).close()  # makes a run of it; last, since TensorBoard then reads the config
         if before:
             run = run.rename(self._free(snapshot.step))
-        _sweep(run, history)
+        named = {name for entries in history.values() for entry in entries for name in _files(entry)}
+        for path in run.iterdir():  # remove files that no entry names, also those that a killed process left
+            if _ASSET.fullmatch(path.name.removesuffix(".part")) and path.name not in named and not path.is_dir():
+                path.unlink()
 
     def _run(self) -> Path | None:
         """The directory of the run, that of the highest step if there are several; None if there is none."""
@@ -88,27 +91,22 @@ def _store(run: Path, snapshot: Snapshot) -> "list[EmbeddingInfo]":
     """Write the snapshot's files; its entries in the config."""
     from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo
 
-    shared = EmbeddingInfo(metadata_path=_asset(run, "metadata", "tsv", _metadata(snapshot)))
-    if snapshot.thumbnails is not None:
-        _store_sprite(run, snapshot.thumbnails, shared)
+    shared, thumbnails = EmbeddingInfo(), snapshot.thumbnails
+    shared.metadata_path = _asset(run, "metadata", "tsv", _metadata(snapshot))
+    if thumbnails is not None:
+        shared.sprite.image_path = f"sprite-{digest(repr(thumbnails.shape).encode(), thumbnails.tobytes())}.png"
+        shared.sprite.single_image_dim.extend([sprite_grid(*thumbnails.shape[:3])[1]] * 2)
+        if not (sprite := run / shared.sprite.image_path).exists():  # named by its pixels: encoding takes long
+            _replace(sprite, encode_sprite(thumbnails))
     entries = []
     titles = _distinct(_UNSAFE.sub("_", _one_line(name, 100)) for name in snapshot.embeddings)
     for title, embedding in zip(titles, snapshot.embeddings.values(), strict=True):
         tensor = _tensor(embedding)
         entry = EmbeddingInfo(tensor_path=_asset(run, "tensor", "bytes", tensor.tobytes()), tensor_shape=tensor.shape)
-        entry.MergeFrom(shared)
         entry.tensor_name = f"step {snapshot.step} · {title}"
+        entry.MergeFrom(shared)
         entries.append(entry)
     return entries
-
-
-def _store_sprite(run: Path, thumbnails: NDArray[np.uint8], entry: "EmbeddingInfo") -> None:
-    """Write the sprite and name it in `entry`. Its name has the pixels' hash: an existing one is not encoded again."""
-    name = f"sprite-{digest(repr(thumbnails.shape).encode(), thumbnails.tobytes())}.png"
-    if not (run / name).exists():
-        _replace(run / name, encode_sprite(thumbnails))
-    entry.sprite.image_path = name
-    entry.sprite.single_image_dim.extend([sprite_grid(*thumbnails.shape[:3])[1]] * 2)
 
 
 def _tensor(embedding: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -187,22 +185,11 @@ def _read(run: Path) -> History:
     except (FileNotFoundError, UnicodeDecodeError, text_format.ParseError):
         return history
     for entry in config.embeddings:
-        if (match := _ENTRY.fullmatch(entry.tensor_name)) and _is_complete(run, entry):
+        exist = all(_ASSET.fullmatch(name) and (run / name).is_file() for name in _files(entry))
+        complete = exist and (run / entry.tensor_path).stat().st_size == 4 * np.prod(entry.tensor_shape)
+        if complete and (match := _ENTRY.fullmatch(entry.tensor_name)):
             history.setdefault(int(match[1]), []).append(entry)
     return history
-
-
-def _make_run(directory: Path) -> None:
-    """Write an event file, unless there is one: it makes a directory a run."""
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    if not any(path.stat().st_size for path in directory.glob("*.tfevents.*")):
-        EventFileWriter(str(directory)).close()
-
-
-def _is_complete(run: Path, entry: "EmbeddingInfo") -> bool:
-    exist = all(_ASSET.fullmatch(name) and (run / name).is_file() for name in _files(entry))
-    return exist and (run / entry.tensor_path).stat().st_size == 4 * np.prod(entry.tensor_shape)
 
 
 def _files(entry: "EmbeddingInfo") -> list[str]:
@@ -226,11 +213,3 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError:  # frees a full disk
         part.unlink(missing_ok=True)
         raise
-
-
-def _sweep(run: Path, history: History) -> None:
-    """Remove files of this sink that no entry names, also those that a killed process left."""
-    named = {name for entries in history.values() for entry in entries for name in _files(entry)}
-    for path in run.iterdir():
-        if _ASSET.fullmatch(path.name.removesuffix(".part")) and path.name not in named and not path.is_dir():
-            path.unlink()

@@ -7,8 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-#: (H, W, 3)
-Picture = NDArray[np.uint8]
+Picture = NDArray[np.uint8]  #: (H, W, 3)
 
 
 class Sink(Protocol):

@@ -32,10 +32,10 @@ class SinkQueue:
     def embedding(
         self, name: str, make: Callable[[], Snapshot], max_snapshots: int, failed: Callable[[Exception], None]
     ) -> None:
-        """Queue the snapshot that `make` returns, for the Projector's run `name` of the first sink that has a folder for it.
+        """Queue the snapshot that `make` returns, for the Projector's run `name`, as `image` does.
 
-        `failed` gets an error of it, in the worker thread.
-        """  # fmt: skip
+        It is written for the first sink that has a folder for it.
+        """
 
         def write() -> None:
             if (folder := self.projector) is not None:
@@ -60,14 +60,14 @@ class SinkQueue:
             sink.scalar(tag, value, step)
 
     @property
+    def projector(self) -> Path | None:
+        """The folder for the Projector's runs, of the first sink that has one."""
+        return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
+
+    @property
     def seconds(self) -> float:
         """CPU time of the worker thread so far."""
         return self._worker.seconds
-
-    @property
-    def projector(self) -> Path | None:
-        """The folder for embeddings; None if no sink has one."""
-        return next((folder for sink in self._sinks if (folder := sink.projector) is not None), None)
 
     def flush(self) -> None:
         """Return when all that was queued is on disk."""

@@ -1,17 +1,15 @@
 """The sprite: all thumbnails in one picture, a square grid of squares, as TensorBoard's Projector requires."""
 
-import io
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-#: Pixels a side: the Projector refuses larger sprites.
-LARGEST_SPRITE = 8192
+from .png_encoder import encode_png
 
-#: Pixels a side: larger thumbnails are downscaled, since the Projector draws them smaller than that.
-LARGEST_THUMBNAIL = 64
+LARGEST_SPRITE = 8192  #: pixels a side: the Projector refuses larger ones
+LARGEST_THUMBNAIL = 64  #: pixels a side: larger ones are downscaled, since the Projector draws them smaller than that
 
 
 def sprite_grid(count: int, height: int, width: int) -> tuple[int, int]:
@@ -25,18 +23,12 @@ def encode_sprite(thumbnails: NDArray[np.uint8]) -> bytes:
     count, height, width, _ = thumbnails.shape
     columns, side = sprite_grid(count, height, width)
     scale = side / max(height, width)
-    tile_height, tile_width = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (side - tile_height) // 2, (side - tile_width) // 2
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
     canvas = np.zeros((columns, side, columns, side, 4), np.uint8)
     for index, thumbnail in enumerate(thumbnails):
-        if scale < 1:
-            thumbnail = np.asarray(
-                Image.fromarray(thumbnail).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
-            )
-        square = canvas[index // columns, :, index % columns]
-        square[top : top + tile_height, left : left + tile_width, :3] = thumbnail
-        square[top : top + tile_height, left : left + tile_width, 3] = 255
-    encoded = io.BytesIO()
-    picture = Image.fromarray(canvas.reshape(columns * side, columns * side, 4))
-    picture.save(encoded, "png", compress_level=1)  # three times as fast as the default, a tenth larger
-    return encoded.getvalue()
+        tile = canvas[index // columns, top : top + size[1], index % columns, left : left + size[0]]
+        tile[..., :3] = np.asarray(Image.fromarray(thumbnail).resize(size, Image.Resampling.LANCZOS))
+        tile[..., 3] = 255
+    # Three times as fast as the default level, and a tenth larger.
+    return encode_png(canvas.reshape(columns * side, columns * side, 4), level=1)

@@ -463,10 +463,23 @@ def test_a_picture_of_the_probe_without_finite_features_is_left_out():
 
 
 def test_the_query_is_excluded_from_its_neighbours():
-    drawings = Drawings(neighbours=23)
+    drawings = Drawings(neighbours=24)
     grid = drawings.draw()[f"embedding/{POINTS}/neighbours"]
     assert grid.headings == ("picture", "nearest by features", "nearest by pixels, at 12×12")
     assert grid.spans == [1, 23, 23]  # of 24, none is the query
+    assert all(query not in neighbours for query, neighbours in shown(grid))
+
+
+def test_a_picture_that_is_not_among_the_data_has_all_of_them_as_neighbours():
+    grid = Drawings(neighbours=24, probe=Probe(1 - IMAGES[:4])).draw()[f"embedding/{POINTS}/neighbours"]
+    assert grid.spans == [1, 24, 24]
+
+
+def shown(grid):
+    """Each picture of the probe, and its neighbours, pixel by pixel."""
+    pixels = [cell.pictures[0].tobytes() for cell in grid.cells()]
+    rows = [pixels[start : start + sum(grid.spans)] for start in range(0, len(pixels), sum(grid.spans))]
+    return [(query, neighbours) for query, *neighbours in rows]
 
 
 def test_classes_of_one_name_are_told_apart():

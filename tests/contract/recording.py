@@ -20,7 +20,7 @@ from lightning_viz.render import map_sheet
 from lightning_viz.runtime import writer
 from lightning_viz.sinks.worker_thread import WorkerThread
 
-from ..careful import Careful, loaders, train_carefully
+from ..careful import FrozenNorm, loaders, train_carefully
 from ..cases import Case, Expected, Sheet
 from ..support import Events, Lit, loader, small_network, trainer
 
@@ -34,17 +34,12 @@ HISTORY = 3
 WATCHED: dict[str, Any] = {"accumulate_grad_batches": 2, "max_epochs": EPOCHS}
 
 
-class Watched(Careful):
+class Watched(FrozenNorm):
     """A BatchNorm that stays in evaluation mode, frozen weights in the middle, random numbers and counters everywhere."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network[4].requires_grad_(False)
-
-    def train(self, mode: bool = True) -> nn.Module:
-        super().train(mode)
-        self.network[2].eval()
-        return self
 
 
 def train(folder: Path, callbacks: Any = (), workers: int = 2, **options: Any) -> dict[str, Any]:

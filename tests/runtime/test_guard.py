@@ -19,6 +19,7 @@ def states():
 def test_everything_comes_back(error):
     module = nn.Sequential(Restless(), small_network())
     before = states(), {name: value.clone() for name, value in module.state_dict().items()}
+    buffers = dict(module.named_buffers())
 
     def disturb():
         with guard(module):
@@ -35,6 +36,8 @@ def test_everything_comes_back(error):
     assert states() == before[0]
     assert all(torch.equal(value, before[1][name]) for name, value in module.state_dict().items())
     assert all(part.training for part in module.modules())
+    # The same tensors: DDP and CUDA graphs hold these objects.
+    assert all(buffer is buffers[name] for name, buffer in module.named_buffers())
 
 
 def test_the_precision_plugins_autocast_is_on_inside_only():

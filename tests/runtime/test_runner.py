@@ -51,6 +51,40 @@ def test_what_was_drawn_is_on_disk(error, raised, steps, tmp_path):
     assert events.scalar_steps("stub/draws") == steps
 
 
+class Keeping(pl.Callback):
+    """The weights after each optimizer step, by the step."""
+
+    def __init__(self):
+        self.weights = {}
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.weights[trainer.global_step - 1] = pl_module.network[0].weight.detach().clone()
+
+
+@pytest.mark.parametrize("options", [{}, {"every_n_train_steps": 1}, {"every_n_train_steps": 2}])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_the_weights_drawn_are_those_after_the_step_that_it_names(options, accumulated, tmp_path):
+    """With accumulated gradients not those of a batch before."""
+    drawn, keeping = {}, Keeping()
+    stub = Stub(
+        lambda ctx: drawn.update({ctx.step: ctx.network.network[0].weight.detach().clone()}),
+        log_at_start=False,
+        on_error="raise",
+        **options,
+    )
+    fit(tmp_path, stub, keeping, accumulate_grad_batches=accumulated, max_epochs=2)
+    assert len(drawn) >= 2
+    assert all(torch.equal(weights, keeping.weights[step]) for step, weights in drawn.items())
+
+
+def test_the_pictures_are_the_same_at_each_drawing_and_in_the_same_order(tmp_path):
+    seen = []
+    stub = Stub(lambda ctx: seen.append((ctx.probe.images.tolist(), ctx.probe.labels.tolist())), on_error="raise")
+    fit(tmp_path, stub, max_epochs=3)
+    assert len(seen) == 4
+    assert all(one == seen[0] for one in seen)
+
+
 def test_a_resumed_run_goes_on_where_it_was(tmp_path):
     first, second = Stub(), Stub()
     saving = ModelCheckpoint(tmp_path, filename="saved")

@@ -145,12 +145,13 @@ def test_nothing_is_recorded_where_nobody_listens(tmp_path, recorders):
     assert recorders == []
 
 
-def test_a_compiled_model_runs_each_validation_batch_once_more_for_all(tmp_path, monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_model_alone_runs_each_validation_batch_once_more_for_all(compiled, tmp_path, monkeypatch):
     """Its own passes skip the hooks."""
-    monkeypatch.setattr(session_module, "is_compiled", lambda module: True)
+    monkeypatch.setattr(session_module, "is_compiled", lambda module: compiled)
     network, stubs = Passes(), [recording(tag=tag) for tag in ("one", "two", "three")]
     fit(tmp_path, *stubs, module=Lit(network), num_sanity_val_steps=0)
-    assert network.count(2) == 2 * BATCHES
+    assert network.count(2) == (1 + compiled) * BATCHES
     assert all(len(one.found[-1][0]) == BATCHES for one in stubs)
 
 

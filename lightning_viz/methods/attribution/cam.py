@@ -1,8 +1,9 @@
 """Class activation maps at one or several layers: the methods behind `grad_cam`, and Guided Grad-CAM."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +29,10 @@ class CamLayer:
     described: str  #: in errors, such as "layer='layer4'"
 
     @classmethod
-    def of(
-        cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None, argument: str = "layer"
-    ) -> "CamLayer":
+    def of(cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None, argument: str = "layer") -> Self:
         """The layer of this name, for images (B, C, H, W). Raises ValueError, naming `argument`, for an unknown layer."""
         name, module = resolve_layer(model, layer, argument)
         return cls(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
-
-    def output_in(self, captured: Mapping[str, Tensor]) -> Tensor:
-        """The layer's output. Raises ValueError for a layer that did not run, or returned no tensor."""
-        return captured_output(captured, self.name, self.described)
 
 
 def gradient_cam(
@@ -50,14 +45,12 @@ def gradient_cam(
     with evaluating(model), capture(model, [layer.name for layer in layers]) as captured:
         # A clone: an inference tensor cannot be saved for the backward pass.
         scores = target_scores(model(images.clone()), target)  # y^c
-        outputs = [layer.output_in(captured) for layer in layers]
+        outputs = [captured_output(captured, layer.name, layer.described) for layer in layers]
         gradients = torch.autograd.grad(scores.sum(), outputs, allow_unused=True)
     maps = []
     for layer, output, gradient in zip(layers, outputs, gradients, strict=True):
         if gradient is None:
-            raise ValueError(
-                f"{layer.described} does not reach the target score; choose a layer that the score depends on"
-            )
+            raise ValueError(f"{layer.described} does not reach the target score; choose a layer that it depends on")
         activations = layer.to_maps(output.detach()).float()
         maps.append(weighted_sum(weights(activations, layer.to_maps(gradient).float()), activations))
     return maps
@@ -114,7 +107,7 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
     maps = []
     for layer in layers:
-        output = layer.to_maps(layer.output_in(captured)).float()
+        output = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
         for activations in (output, torch.relu(output)):  # DenseNet has a ReLU between its last layer and the pooling
             means = activations.mean(dim=(2, 3))
             if means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
@@ -142,7 +135,7 @@ def score_cam(
                 model(images.clone())
         maps = []
         for layer in layers:
-            activations = layer.to_maps(layer.output_in(captured)).float()
+            activations = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
             scores = _masked_scores(model, images, target, activations, batch_size)
             maps.append(weighted_sum(scores.softmax(dim=1)[:, :, None, None], activations))  # alpha_k^c
     return maps

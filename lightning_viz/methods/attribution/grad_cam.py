@@ -23,13 +23,11 @@ def grad_cam(
     reshape: Reshape | None = None,
     **options: Any,
 ) -> Tensor:
-    """Class activation map of the target score at a layer: (B, C, H, W) -> (B, h, w) at the layer's resolution.
+    """Class activation map of the target score at a layer: (B, C, H, W) -> (B, h, w), after the ReLU, float32.
 
-    After the ReLU, unnormalised, float32. `CAM_METHODS` lists the methods, their papers and their `options`.
-
-    `layer` is a dotted module name, by default the last spatial layer (`find_layer`). The output of layers that return
-    tokens is folded to the image's grid; `reshape`, a callable from a layer's output to (B, C, h, w), is for unusual ones.
-    The model runs in evaluation mode and is not changed; no `.grad` is touched.
+    `CAM_METHODS` lists the methods, their papers and their `options`. `layer` is a dotted module name, by default the
+    last spatial layer (`find_layer`). Tokens are folded to the image's grid; `reshape`, a callable from a layer's output
+    to (B, C, h, w), is for unusual ones. The model is run in evaluation mode and not changed, nor `.grad`.
     Raises ValueError for an unknown layer or method, a layer without height and width, one that the score does not
     depend on, or "cam" where the model has no global average pooling and linear head; TypeError for an unknown option.
     """

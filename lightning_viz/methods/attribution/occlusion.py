@@ -29,12 +29,11 @@ def occlusion(
 ) -> Tensor:
     """Drop of the target score when a window covers a pixel, mean over its windows: (B, C, H, W) -> (B, H, W), float32.
 
-    Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2. Positive where covering
-    lowers the score. `window` is the side of the square in pixels, by default a seventh of the shorter side, rounded up;
-    `stride` its step, by default `window`. `fill` is the colour of the cover in the model's input space, one number or
-    one per channel, by default the batch's mean colour. `refine` repeats the measurement this many times, with half the
-    window each time, where the drop is in the top quarter. At most `batch_size` images go through the model at once.
-    `reduce=None` gives (B, C, H, W), equal in all channels.
+    Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2. `window` is the side of
+    the square in pixels, by default a seventh of the shorter side, rounded up; `stride` its step, by default `window`.
+    `fill` is the colour of the cover, one number or one per channel, by default the batch's mean colour. `refine` repeats
+    the measurement this many times, with half the window each time, where the drop is in the top quarter. At most
+    `batch_size` images go through the model at once. `reduce=None` gives (B, C, H, W), equal in all channels.
     Raises ValueError for a window larger than the images, and for other options out of their range.
     """
     height, width = images.shape[-2:]

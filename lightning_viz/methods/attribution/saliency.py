@@ -19,8 +19,7 @@ def saliency(model: nn.Module, images: Tensor, target: Target = None, *, reduce:
     """Absolute input gradient of the target score, maximum over channels: (B, C, H, W) -> (B, H, W), float32.
 
     Simonyan et al. 2014, "Deep inside convolutional networks", section 3. The score is taken before the softmax.
-    `reduce=None` gives the signed gradient (B, C, H, W). The model runs in evaluation mode and is not changed; no
-    `.grad` is touched.
+    `reduce=None` gives the signed gradient (B, C, H, W). The model is run in evaluation mode and not changed, nor `.grad`.
     """
     with evaluating(model):
         return reduce_channels(_gradients(model, images, target), reduce)
@@ -39,16 +38,12 @@ def smoothgrad(
 ) -> Tensor:
     """Signed gradients averaged over noisy copies, then as `saliency`. Smilkov et al. 2017, "SmoothGrad".
 
-    `noise` is the standard deviation as a fraction of each image's range (section 3.2 of the paper: 0.1 to 0.2); the
-    predicted class is that of the clean image. At most `batch_size` images, or one copy of the batch, go through the
-    model at once. A separate generator, seeded by `seed`, draws the noise: global random states do not change. All
-    images get the same noise, scaled to their range, so that no map depends on the other images of the batch.
-    Raises ValueError for `samples` below 1 or negative `noise`.
+    `noise` is the standard deviation as a fraction of each image's range (section 3.2: 0.1 to 0.2). At most `batch_size`
+    images, or one copy of the batch, go through the model at once. A generator seeded by `seed` draws the noise, the same
+    for all images: no map depends on the rest of the batch. Raises ValueError for `samples` below 1 or negative `noise`.
     """
     if samples < 1 or noise < 0:
-        raise ValueError(
-            f"samples={samples} and noise={noise} are invalid; give samples of 1 or more and noise of 0 or more"
-        )
+        raise ValueError(f"samples={samples} and noise={noise} are invalid; give samples >= 1 and noise >= 0")
     with evaluating(model):
         target = fixed_target(model, images, target)
         copies = (images + perturbation for perturbation in _noise(images, samples, noise, seed))
@@ -67,10 +62,9 @@ def integrated_gradients(
 ) -> Tensor:
     """Gradients averaged on the straight path from a baseline, times the difference from it: (B, C, H, W) -> (B, H, W).
 
-    Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, by the midpoint rule with `steps`
-    steps, float32. With `reduce=None` the attributions of an image sum to its score minus the baseline's. The default
-    baseline, zero, is the mean colour of normalised data. At most `batch_size` images, or one copy of the batch, go
-    through the model at once. Raises ValueError for `steps` below 1.
+    Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, by the midpoint rule, float32. With
+    `reduce=None` the attributions of an image sum to its score minus the baseline's. The default baseline, zero, is the
+    mean colour of normalised data; `batch_size` as in `smoothgrad`. Raises ValueError for `steps` below 1.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
@@ -84,21 +78,18 @@ def integrated_gradients(
 def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, reduce: Reduce = "abs_max") -> Tensor:
     """Gradients that pass each ReLU only where they are positive, otherwise as `saliency`.
 
-    Springenberg et al. 2015, "Striving for simplicity", section 3.4. ReLU, ReLU6 and LeakyReLU are guided, as modules,
-    functions and in place. It shows the edges in the image more than what the network learned: the maps hardly change
-    when the weights are randomised (Adebayo et al. 2018). Raises ValueError where the model runs none of these.
+    Springenberg et al. 2015, "Striving for simplicity", section 3.4. ReLU, ReLU6 and LeakyReLU are guided, as modules and
+    functions; raises ValueError where the model runs none of these. It shows the image's edges more than what the network
+    learned: the maps hardly change when the weights are randomised (Adebayo et al. 2018).
     """
     with evaluating(model), _GuidedReLUs() as relus:
         gradients = _gradients(model, images, target)
     if not relus.found:
-        raise ValueError(
-            f"{type(model).__name__} runs no ReLU whose gradient could be guided; use another method, such as 'smoothgrad'"
-        )
+        raise ValueError(f"{type(model).__name__} runs no ReLU to guide; use another method, such as 'smoothgrad'")
     return reduce_channels(gradients, reduce)
 
 
 def _gradients(model: nn.Module, images: Tensor, target: Target) -> Tensor:
-    """Signed gradients (B, C, H, W), float32."""
     pixels = leaf(images)
     scores = target_scores(model(pixels), target)  # S_c(I)
     (gradients,) = torch.autograd.grad(scores.sum(), pixels)  # w = dS_c/dI
@@ -106,7 +97,7 @@ def _gradients(model: nn.Module, images: Tensor, target: Target) -> Tensor:
 
 
 def _mean_gradients(model: nn.Module, variants: Iterable[Tensor], target: Target, batch_size: int) -> Tensor:
-    """The mean gradient over variants of a batch, each (B, C, H, W); as many at once as `batch_size` allows."""
+    """The mean gradient over variants of a batch, each (B, C, H, W)."""
     total, count = torch.zeros(()), 0
     for group in group_variants(variants, batch_size):
         gradients = _gradients(model, torch.cat(group), repeat_target(target, len(group)))
@@ -116,7 +107,6 @@ def _mean_gradients(model: nn.Module, variants: Iterable[Tensor], target: Target
 
 
 def _noise(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Tensor]:
-    """Noise for a batch (B, C, H, W), for each sample."""
     generator = torch.Generator().manual_seed(seed)
     extent = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     for _ in range(samples):

@@ -1,21 +1,93 @@
-"""Numbers for how far a map can be trusted: its faithfulness beyond simple maps, and a network with random weights."""
+"""How far a map can be trusted: its faithfulness to the model, beyond simple maps, and a network with random weights."""
 
 import copy
+from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.batching import AutoBatch
-from lightning_viz.methods.model.outputs import Target, slice_target
+from lightning_viz.methods.model.batching import AutoBatch, group_variants
+from lightning_viz.methods.model.model_output import ModelOutput
+from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, slice_target, target_scores
 
-from .faithfulness import insertion_deletion
+from .occlusion import fill_color
 
 STEPS = 8  # of each curve
 BATCH = 32  # images at once, where memory allows
 
 #: Forward passes of each image in `faithfulness_gain`: three maps, two curves each, and a forward to fix the target.
 FAITHFULNESS_FORWARDS = 3 * (2 * (STEPS + 1) + 1)
+
+
+class Faithfulness(NamedTuple):
+    """The score as pixels are added or removed in the order of a map: curves (B, steps + 1), and the areas under them (B,)."""
+
+    insertion: Tensor
+    deletion: Tensor
+    insertion_area: Tensor
+    deletion_area: Tensor
+
+
+def insertion_deletion(
+    model: nn.Module,
+    images: Tensor,
+    attribution: Tensor,
+    target: Target = None,
+    *,
+    steps: int = 16,
+    fill: Tensor | float | None = None,
+    batch_size: int = 32,
+) -> Faithfulness:
+    """How the score rises as the most important pixels are added, and falls as they are removed, both float32.
+
+    Petsiuk et al. 2018, "RISE", section 4.1. A faithful map has a large insertion and a small deletion area; for a map of
+    noise the two are equal on average. `attribution` is (B, h, w), resized to the images; pixels of equal value come in a
+    random order, the same each time. The score is the target's probability where the model returns classes, otherwise
+    the target score itself. `fill` replaces missing pixels, by default the batch's mean colour; `batch_size` as in
+    `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one more unless the target is a callable.
+    Raises ValueError for `steps` below 1, and for an attribution that does not fit the images or is not finite.
+    """
+    if attribution.ndim != 3 or len(attribution) != len(images) or not torch.isfinite(attribution).all():
+        raise ValueError(
+            f"attribution of shape {tuple(attribution.shape)} does not fit {len(images)} images, or is not finite; give one "
+            "map (h, w) for each"
+        )
+    if steps < 1:
+        raise ValueError(f"steps={steps} is too small; give 1 or more")
+    blank = fill_color(images, fill).expand_as(images[0])
+    with evaluating(model), torch.no_grad():
+        target = fixed_target(model, images, target)
+        ranks = _ranks(attribution, images)
+        fractions = [step / steps for step in range(steps + 1)]
+        added = (torch.where(ranks < fraction, images, blank) for fraction in fractions)
+        removed = (torch.where(ranks < fraction, blank, images) for fraction in fractions)
+        insertion = _curve(model, added, target, batch_size)
+        deletion = _curve(model, removed, target, batch_size)
+    areas = [torch.trapezoid(curve, dx=1 / steps, dim=1) for curve in (insertion, deletion)]
+    return Faithfulness(insertion, deletion, *areas)
+
+
+def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
+    """The rank of each pixel, from 0, the most important, to below 1: (B, 1, H, W)."""
+    height, width = images.shape[-2:]
+    maps = nn.functional.interpolate(attribution[:, None].float(), size=(height, width), mode="bilinear")
+    shuffled = torch.randperm(height * width, generator=torch.Generator().manual_seed(0)).to(maps.device)
+    order = shuffled[maps.flatten(1)[:, shuffled].argsort(dim=1, descending=True, stable=True)]
+    return order.argsort(dim=1).reshape(maps.shape) / (height * width)
+
+
+def _curve(model: nn.Module, variants: Iterator[Tensor], target: Target, batch_size: int) -> Tensor:
+    """The score of each image in each variant of the batch: (B, variants)."""
+    columns: list[Tensor] = []
+    for group in group_variants(variants, batch_size):
+        output = model(torch.cat(group))
+        probabilities = None if callable(target) else ModelOutput.of(output).probabilities
+        scores = target_scores(output if probabilities is None else probabilities, repeat_target(target, len(group)))
+        columns += scores.float().reshape(len(group), -1)
+    return torch.stack(columns, dim=1)
 
 
 def faithfulness_gain(
@@ -34,14 +106,9 @@ def faithfulness_gain(
     fill = images.mean(dim=(0, 2, 3))  # of all images, whatever the batches
 
     def area_difference(part: slice, attribution: Tensor) -> Tensor:
+        limit, some = min(batches.limit or BATCH, BATCH), slice_target(target, part)
         areas = insertion_deletion(
-            network,
-            images[part],
-            attribution[part],
-            slice_target(target, part),
-            steps=STEPS,
-            fill=fill,
-            batch_size=min(batches.limit or BATCH, BATCH),
+            network, images[part], attribution[part], some, steps=STEPS, fill=fill, batch_size=limit
         )
         return areas.insertion_area - areas.deletion_area
 

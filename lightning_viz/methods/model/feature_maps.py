@@ -29,7 +29,10 @@ class FeatureMaps(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         module = self.model.get_submodule(self.layer)
         if self._runs is None:
-            self._runs = self._count_runs(module, images[:1])
+            runs: list[None] = []
+            with evaluating(self.model), torch.no_grad(), module.register_forward_hook(lambda *_: runs.append(None)):
+                self.model(images[:1].clone())
+            self._runs = len(runs)
         left = self._runs
 
         def stop(*_: object) -> None:
@@ -47,12 +50,6 @@ class FeatureMaps(nn.Module):
                 "choose a layer that keeps the images apart"
             )
         return channel_maps(module, output, images)
-
-    def _count_runs(self, module: nn.Module, images: Tensor) -> int:
-        runs: list[None] = []
-        with evaluating(self.model), torch.no_grad(), module.register_forward_hook(lambda *_: runs.append(None)):
-            self.model(images.clone())
-        return len(runs)
 
 
 class _Stop(BaseException):

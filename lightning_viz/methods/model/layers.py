@@ -28,14 +28,12 @@ def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple
     if found:
         candidates = ", ".join(map(repr, found[:5]))
         raise ValueError(f"{argument}={name!r} is ambiguous in {kind}: {candidates}; give the full name")
-    raise ValueError(f"{argument}={name!r} is not in {kind}; {_closest(name, list(plain))}")
-
-
-def _closest(name: str, names: list[str]) -> str:
-    """The layer that a misspelt name is closest to, by its full name or by the end of it; else the first layers."""
-    by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(names)}
-    close = difflib.get_close_matches(name, [*names, *by_ending], n=1)
-    return f"closest: {by_ending.get(close[0], close[0])!r}" if close else f"it has {', '.join(map(repr, names[:8]))}"
+    by_ending = {path.rsplit(".", name.count(".") + 1)[-1]: path for path in reversed(plain)}
+    close = difflib.get_close_matches(name, [*plain, *by_ending], n=1)
+    hint = (
+        f"closest: {by_ending.get(close[0], close[0])!r}" if close else f"it has {', '.join(map(repr, [*plain][:8]))}"
+    )
+    raise ValueError(f"{argument}={name!r} is not in {kind}; {hint}")
 
 
 def is_spatial(activation: Tensor, images: Tensor) -> bool:
@@ -47,10 +45,9 @@ def is_spatial(activation: Tensor, images: Tensor) -> bool:
         maps = feature_maps(activation, images)
     except ValueError:
         return False
-    height, width = images.shape[-2:]
-    allowed = 0.0 if height == width else 0.3
-    positions = maps.shape[2] * maps.shape[3]
-    return len(maps) == len(images) and positions > 1 and _distortion(maps.shape[2:], height, width) <= allowed
+    allowed = 0.0 if images.shape[-1] == images.shape[-2] else 0.3
+    several = maps.shape[2] * maps.shape[3] > 1
+    return len(maps) == len(images) and several and _distortion(maps.shape[2:], images) <= allowed
 
 
 def plain_name(name: str) -> str:
@@ -70,18 +67,15 @@ def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     (B, N, C) are folded to the images' grid row by row, without leading class and register tokens.
     Raises ValueError for anything else.
     """
-    height, width = images.shape[-2:]
     if activation.ndim == 4:
-        first, last = activation.shape[2:], activation.shape[1:3]
-        if _distortion(first, height, width) <= _distortion(last, height, width):
-            return activation
-        return activation.permute(0, 3, 1, 2)
+        is_first = _distortion(activation.shape[2:], images) <= _distortion(activation.shape[1:3], images)
+        return activation if is_first else activation.permute(0, 3, 1, 2)
     if activation.ndim == 3:
-        tokens = activation.shape[1]
+        tokens, (height, width) = activation.shape[1], images.shape[-2:]
         for extra in range(min(tokens, 9)):
             rows = round(math.sqrt((tokens - extra) * height / width))
             if rows and rows * round(rows * width / height) == tokens - extra:
-                grid = activation[:, extra:].reshape(activation.shape[0], rows, -1, activation.shape[2])
+                grid = activation[:, extra:].reshape(len(activation), rows, -1, activation.shape[2])
                 return grid.permute(0, 3, 1, 2)
     raise ValueError(
         f"an output of shape {tuple(activation.shape)} has no height and width; choose a layer that returns feature "
@@ -101,6 +95,7 @@ def channel_maps(module: nn.Module, activation: Tensor, images: Tensor) -> Tenso
     return activation[:, :, None, None] if activation.ndim == 2 else layer_maps(module, activation, images)
 
 
-def _distortion(size: torch.Size, height: int, width: int) -> float:
+def _distortion(size: torch.Size, images: Tensor) -> float:
     """How far h : w is from the images': the absolute logarithm of their ratio, 0 where they are equal."""
+    height, width = images.shape[-2:]
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))

@@ -35,11 +35,9 @@ class ModelOutput:
 
         Scores (B, K), K >= 2, are classes, with two exceptions:
 
-        - several labels, where `labels` is (B, K) with zeros and ones, and a row has no one, or more than one. One-hot
-          labels are classes; so are soft labels.
-        - an embedding, where the caller gives `class_count`, it is less than K, and the scores are no probabilities. Give
-          it only for a model known to have one output per class: a head of 1000 classes trained on data with ten class
-          names would be taken for an embedding.
+        - several labels, where `labels` is (B, K) with zeros and ones, but not one-hot.
+        - an embedding, only where the caller gives `class_count`, which is less than K, and the scores are no
+          probabilities. The number of class names is no such count: a head may have more classes than the data.
         """
         try:
             scores = logits(output)
@@ -69,14 +67,10 @@ class ModelOutput:
 
     @property
     def predictions(self) -> Tensor | None:
-        """Predicted class indices (B,)."""
         return None if self.probabilities is None else self.probabilities.argmax(dim=1)
 
     def losses(self, labels: Tensor | None) -> Tensor:
-        """The cross-entropy of each image, (B,), float32; NaN where the label is unknown: below 0, or K and above.
-
-        All are NaN where the output has no classes, or there are no labels (B,).
-        """
+        """The cross-entropy of each image, (B,), float32; NaN without classes or a label, or where it is not in [0, K)."""
         if self.scores is None or self.scores.ndim == 0:
             return torch.full((0 if labels is None else len(labels),), torch.nan)
         if self.kind is not OutputKind.CLASSES or labels is None or labels.shape != self.scores.shape[:1]:
@@ -87,7 +81,6 @@ class ModelOutput:
 
 
 def _are_probabilities(scores: Tensor) -> bool:
-    """Whether every row of (B, K) is a distribution."""
     return bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
 
 

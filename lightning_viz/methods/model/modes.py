@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from .layers import resolve_layer
 
-_STEPS = ("forward", "validation_step", "test_step")
-
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -37,21 +35,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether `torch.compile` was applied to a module of the model, or to a method that runs one."""
-    return any(
-        hasattr(part, "_orig_mod")
-        or part._compiled_call_impl is not None
-        or any(hasattr(getattr(part, name, None), "_torchdynamo_orig_callable") for name in _STEPS)
-        for part in model.modules()
-    )
+    for module in model.modules():
+        methods = [getattr(module, name, None) for name in ("forward", "validation_step", "test_step")]
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            return True
+        if any(hasattr(method, "_torchdynamo_orig_callable") for method in methods):
+            return True
+    return False
 
 
 @contextmanager
 def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Outputs of the named layers by their full names, recorded by a forward pass inside the context.
 
-    The tensors are part of the graph, so a score can be differentiated with respect to them. Of a layer that runs
-    several times the last output is kept; a layer that returns no tensor is left out.
-    Raises ValueError for an unknown layer.
+    They are part of the graph, to differentiate with respect to. Of a layer that runs several times the last output is
+    kept; a layer that returns no tensor is left out. Raises ValueError for an unknown layer.
     """
     outputs: dict[str, Tensor] = {}
 

@@ -39,9 +39,8 @@ def logits(output: Any) -> Tensor:
 
 
 def target_scores(output: Any, target: Target) -> Tensor:
-    """The score to explain, one per image: shape (B,). `target` as in `Target`.
+    """The score to explain, one per image: (B,). One logit, (B,) or (B, 1), is that score, whatever the class index.
 
-    A model with a single output, logits of shape (B,) or (B, 1), has one score, whatever the class index.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -55,10 +54,7 @@ def target_scores(output: Any, target: Target) -> Tensor:
 
 
 def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
-    """`target` with the predicted class of these images in place of None, for methods that alter the images.
-
-    It costs one forward pass, unless the target is a callable. Raises as `target_scores`.
-    """
+    """Class indices (B,), by one forward pass of these images, or the callable itself. Raises as `target_scores`."""
     if callable(target):
         return target
     with torch.no_grad():

@@ -11,7 +11,7 @@ from lightning_viz.methods import insertion_deletion
 
 from ..references import METHODS
 
-SIDE, PATCH, CLASSES = 24, 8, 4
+SIDE, PATCH, CLASSES = 32, 8, 4
 
 
 def planted(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,8 +39,8 @@ def trained() -> nn.Module:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES),
     )  # fmt: skip
     images, classes, _ = planted(2000, seed=1)
-    optimizer = torch.optim.Adam(model.parameters(), 4e-3)
-    for _ in range(10):
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(12):
         for part in torch.randperm(len(images)).split(50):
             optimizer.zero_grad()
             features = model[:8](images[part])
@@ -55,8 +55,8 @@ def held_out() -> tuple[Tensor, Tensor, Tensor]:
     return planted(200, seed=2)
 
 
-#: Plain gradients have single large values elsewhere: 85% when this was written; all others were above 96%.
-LEAST = {"gradient": 0.8}
+#: Plain gradients have single large values elsewhere: 90% when this was written; all others were above 98%.
+LEAST = {"gradient": 0.85}
 
 
 @pytest.fixture(scope="module")

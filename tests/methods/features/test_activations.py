@@ -85,7 +85,7 @@ def test_several_layers_as_maps_from_one_pass():
         ("never", "layers='never' did not run, or returns no tensor; choose"),
         ("pair", "layers='pair' did not run, or returns no tensor; choose"),
         ("mixing", r"layers='mixing' returns the shape \(8, 6, 8\) for 2 images; choose a layer that keeps"),
-        ("odd", "layers='odd': an output of the shape"),
+        ("odd", "layers='odd': an output of shape"),
         ("nope", "'nope' is not in Shared"),
     ],
 )

@@ -236,7 +236,7 @@ def test_pooling_flattens_other_shapes(shape):
 
 @pytest.mark.parametrize("shape", [(8, 5), ()])
 def test_pooling_needs_one_value_per_image(shape):
-    with pytest.raises(ValueError, match="for each of 2 images; choose a layer="):
+    with pytest.raises(ValueError, match="for each of 2 images; choose a layer that"):
         pool_embedding(torch.rand(shape), torch.zeros(2, 3, 64, 64))
 
 
