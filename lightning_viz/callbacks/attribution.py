@@ -71,8 +71,9 @@ class AttributionLogger(VizCallback):
         self.trust: list[Check] | None = checks
 
     def trust_passes(self, count: int) -> float:
-        """What the checks add to `estimated_passes`."""
-        return count * FAITHFULNESS_FORWARDS / 3 if "faithfulness" in (self.trust or []) else 0.0
+        """What the checks add to the first drawing."""
+        wanted = self.trust or []
+        return count * (FAITHFULNESS_FORWARDS / 3 * ("faithfulness" in wanted) + ("sanity" in wanted))
 
     def fixed_target_of(self, ctx: DrawContext) -> Target:
         """What to explain; for checks, which compare networks, the class that this one predicts."""

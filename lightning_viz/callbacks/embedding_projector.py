@@ -191,7 +191,7 @@ class EmbeddingProjectorLogger(VizCallback):
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
             features = samples.features[layer].to(ctx.probe.images.device)
-            key = tag if ctx.is_training_split else f"{ctx.split}/{tag}"  # other splits have other samples
+            key = tag if ctx.has_history else f"{ctx.split}/{tag}"  # other splits have other samples
             space = track_space(state.spaces.get(key), positions, present, features, self.neighbours)
             state.spaces[key] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}

@@ -109,7 +109,7 @@ class TopPatchesLogger(VizCallback):
             layer: top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
             for layer, top in found.items()
         }
-        keeps = ctx.is_training_split and ctx.global_step > 0 and self.units is None
+        keeps = ctx.has_history and ctx.global_step > 0 and self.units is None
         notes = {layer: self._describe_choice(state, accumulator, layer, keeps) for layer in chosen}
         if keeps:
             state.units |= {plain_name(layer): top.channels for layer, top in chosen.items()}

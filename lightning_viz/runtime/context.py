@@ -63,8 +63,8 @@ class DrawContext:
         return self._state
 
     @property
-    def is_training_split(self) -> bool:
-        """Whether these are the data that film strips and comparisons over time are about."""
+    def has_history(self) -> bool:
+        """Whether film strips and comparisons over time are of this split."""
         return self.split == "validation"
 
     @cached_property
