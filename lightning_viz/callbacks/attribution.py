@@ -34,7 +34,6 @@ class AttributionOptions(CommonOptions, total=False):
 class AttributionState(CallbackState):
     """What the checks compare with, by tag."""
 
-    layer: str | None = None  #: the default layer, found at the first drawing
     start_maps: dict[str, Tensor] = field(default_factory=dict)
     last_maps: dict[str, Tensor] = field(default_factory=dict)
     sanity: dict[str, float] = field(default_factory=dict)  #: of the first drawing

@@ -18,8 +18,9 @@ from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
 
-from .attribution import AttributionLogger, AttributionOptions, AttributionState, describe_checks
+from .attribution import AttributionLogger, AttributionOptions, describe_checks
 
 
 class GradCAMLogger(AttributionLogger):
@@ -102,7 +103,7 @@ class GradCAMLogger(AttributionLogger):
             yield Panel(tag, every, overlay, columns=layers, beside=ctx.probe.pictures, notes=notes)
 
     def _layers(self, ctx: DrawContext, target: Target) -> list[str]:
-        state = ctx.state(AttributionState)
+        state = ctx.state(CallbackState)
         if self.layers is None and state.layer is None:
             state.layer = find_layer(ctx.network, "last_spatial", ctx.probe.images, target)
         return as_list(self.layers or state.layer)

@@ -96,7 +96,7 @@ class TopPatchesLogger(VizCallback):
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(PatchesState)
         collected = ctx.collect(
-            lambda one: isinstance(one, TopActivations) and bool(one.compute()),
+            lambda one: isinstance(one, TopActivations) and bool(one.channels),
             lambda: self._accumulator(state),
             lambda reader: reader.choose(READ),
         )
