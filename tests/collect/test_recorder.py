@@ -243,6 +243,14 @@ def test_a_loop_that_skips_hooks_is_rerun_once_per_batch_for_all(network):
     assert all("bn" in found.values for found in accumulators[0].compute())
 
 
+def test_a_network_that_overwrites_its_input_leaves_the_batch_to_the_loop():
+    network = nn.Sequential(nn.Threshold(2, 0, inplace=True), *small_network()).eval()
+    batches = list(loader())
+    given = [batch[0].clone() for batch in batches]
+    recorded(network, batches, step=lambda batch: None, rerun=lambda: evaluating(network))
+    assert all(torch.equal(batch[0], before) for batch, before in zip(batches, given, strict=True))
+
+
 # Errors.
 
 

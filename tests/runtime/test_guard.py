@@ -40,6 +40,17 @@ def test_everything_comes_back(error):
     assert all(buffer is buffers[name] for name, buffer in module.named_buffers())
 
 
+def test_a_log_of_the_modules_own_is_muted_inside_only():
+    module, logged = nn.Identity(), []
+    module.log = lambda *args: logged.append(args)
+    with guard(module):
+        module.log("loss", 1)
+        module.log_dict({"loss": 1})
+    module.log("loss", 2)
+    assert logged == [("loss", 2)]
+    assert not hasattr(module, "log_dict")
+
+
 def test_the_precision_plugins_autocast_is_on_inside_only():
     with guard(nn.Identity(), MixedPrecision("bf16-mixed", "cpu")):
         assert torch.is_autocast_enabled("cpu")

@@ -11,6 +11,7 @@ from ..stub import TAGS, Stub, fit
         ({"every_n_epochs": 2}, {"max_epochs": 5}, [0, 7, 15]),
         ({"log_at_start": False}, {"max_epochs": 2}, [3, 7]),
         ({"every_n_train_steps": 3}, {"max_epochs": 2}, [0, 2, 5]),
+        ({"every_n_train_steps": 1}, {"max_epochs": 1}, [0, 1, 2, 3]),
         ({"every_n_train_steps": 2}, {"max_epochs": 2, "accumulate_grad_batches": 2}, [0, 1, 3]),
         ({}, {"max_epochs": 2, "accumulate_grad_batches": 3}, [0, 1, 3]),
         ({}, {"max_steps": 6, "max_epochs": -1}, [0, 3, 5]),
@@ -19,7 +20,7 @@ from ..stub import TAGS, Stub, fit
         ({}, {"max_epochs": 2, "check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}, [0, 3, 7]),
     ],
     ids=[
-        "every 2 epochs", "not at start", "every 3 steps", "every 2 steps, accumulating", "accumulating",
+        "every 2 epochs", "not at start", "every 3 steps", "every step", "every 2 steps, accumulating", "accumulating",
         "max_steps in mid-epoch", "no validation", "validation in mid-epoch", "validation every 2 epochs",
     ],
 )  # fmt: skip

@@ -256,20 +256,31 @@ def test_predictions_are_those_of_the_weights_of_the_moment(tmp_path):
 # The probe.
 
 
-def test_the_probe_is_made_again_for_another_module_and_for_other_data(tmp_path):
-    seen = []
-    stub = Stub(lambda ctx: seen.append(ctx.probe.images), on_error="raise", max_images=2)
+class Brightening(Lit):
+    """Makes its batches brighter once they are on the device."""
+
+    def __init__(self, by):
+        super().__init__(tiny_network())
+        self.by = by
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return batch[0] + self.by, batch[1]
+
+
+@pytest.mark.parametrize("changed", ["module", "data", "both"])
+def test_the_probe_is_made_again_for_another_module_and_for_other_data(changed, tmp_path):
+    seen, stub = [], Stub(on_error="raise", max_images=2)
     run = trainer(tmp_path, [stub], max_epochs=1)
     train, few = data()
     brighter = torch.utils.data.DataLoader([(image + 1, label) for image, label in few.dataset], batch_size=2)
-    for epochs, validation in enumerate([few, brighter, few], 1):
+    first, other = (Brightening(0), few), (Brightening(2), brighter)
+    second = first[0] if changed == "data" else other[0], first[1] if changed == "module" else other[1]
+    for epochs, (module, validation) in enumerate([first, second, first], 1):
         run.fit_loop.max_epochs = epochs
-        run.fit(tiny(), train, validation)
-    first, *_ = (images for images in seen[::2])
-    assert len(seen) == 6
-    assert torch.equal(seen[0], first)
-    assert torch.equal(seen[2], first + 1), "the pictures of the second data"
-    assert torch.equal(seen[4], first)
+        run.fit(module, train, validation)
+        seen.append(stub.ctx.probe.images)
+    assert torch.allclose(seen[1], seen[0] + {"module": 2, "data": 1, "both": 3}[changed])
+    assert torch.equal(seen[2], seen[0])
 
 
 def test_all_callbacks_share_one_class_balanced_probe(tmp_path):
