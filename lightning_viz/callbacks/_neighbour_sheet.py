@@ -67,7 +67,7 @@ class NeighbourQueries:
     def _cells(self, rows: Ints, samples: Samples, found: Ints) -> list[Cell]:
         """Rows of cells: the query, then its neighbours, framed by whether they are of its class."""
         probe, images, cells = self.probe, samples.images.numpy(), []
-        labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
+        labels = probe.label_list
         for index, neighbours in zip(rows.tolist(), found, strict=True):
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
             pictures, others = probe.to_pixels(images[neighbours]), samples.labels[neighbours].tolist()

@@ -34,7 +34,6 @@ class AttributionOptions(CommonOptions, total=False):
 class AttributionState(CallbackState):
     """What the checks compare with, by tag."""
 
-    layer: str | None = None  #: the default layer, found at the first drawing
     start_maps: dict[str, Tensor] = field(default_factory=dict)
     last_maps: dict[str, Tensor] = field(default_factory=dict)
     sanity: dict[str, float] = field(default_factory=dict)  #: of the first drawing
@@ -71,8 +70,9 @@ class AttributionLogger(VizCallback):
         self.trust: list[Check] | None = checks
 
     def trust_passes(self, count: int) -> float:
-        """What the checks add to `estimated_passes`."""
-        return count * FAITHFULNESS_FORWARDS / 3 if "faithfulness" in (self.trust or []) else 0.0
+        """What the checks add to the first drawing."""
+        wanted = self.trust or []
+        return count * (FAITHFULNESS_FORWARDS / 3 * ("faithfulness" in wanted) + ("sanity" in wanted))
 
     def fixed_target_of(self, ctx: DrawContext) -> Target:
         """What to explain; for checks, which compare networks, the class that this one predicts."""

@@ -66,7 +66,7 @@ class VizCallback(Callback):
 
     #: What survives a resume. A callback that remembers more derives its own dataclass.
     State: ClassVar[type[CallbackState]] = CallbackState
-    #: The arguments that are part of the tags.
+    #: The arguments by which two callbacks of one class are told apart in a checkpoint, next to `tag=`.
     TAG_FIELDS: ClassVar[Sequence[str]] = ()
     #: The fields of the state that the first process shares with the others before a loop is recorded.
     PINNED: ClassVar[Sequence[str]] = ()
@@ -141,7 +141,7 @@ class VizCallback(Callback):
         return []
 
     def tag_fields(self) -> dict[str, Any]:
-        """The arguments that are part of the tags."""
+        """The values of `TAG_FIELDS`."""
         return {name: getattr(self, name) for name in self.TAG_FIELDS}
 
     def target_of(self, ctx: DrawContext) -> Target:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
@@ -24,13 +23,6 @@ from .base import VizCallback
 DEPTH = 0.75  # of the network, at which the default layer lies
 
 
-@dataclass
-class DeepDreamState(CallbackState):
-    """The default layer, found at the first drawing."""
-
-    layer: str | None = None
-
-
 class DeepDreamLogger(VizCallback):
     """DeepDream of the probe's pictures (Mordvintsev et al. 2015): `deepdream/layer3` and `deepdream/layer3/history`, or of
     one channel `deepdream/layer3/12` and `deepdream/layer3/12/history`.
@@ -49,7 +41,6 @@ class DeepDreamLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
-    State = DeepDreamState
     TAG_FIELDS = ("layer", "channel")
 
     def __init__(
@@ -96,7 +87,7 @@ class DeepDreamLogger(VizCallback):
         )
 
     def _layer(self, ctx: DrawContext) -> str:
-        state = ctx.state(DeepDreamState)
+        state = ctx.state(CallbackState)
         layer = self.layer or state.layer
         if layer is None:
             layers = layers_over_depth(ctx.network, ctx.probe.images)

@@ -12,7 +12,7 @@ from lightning_viz.collect.accumulator import HookPoint
 from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
-from lightning_viz.data.class_balanced import hash_uniform
+from lightning_viz.data.class_balanced import choose_rows, hash_uniform
 from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding_source, pool_embedding
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
@@ -36,7 +36,6 @@ LARGEST = 100_000  # points: TensorBoard sends its Projector no more
 class EmbeddingState(CallbackState):
     """What snapshots are compared with."""
 
-    layer: str | None = None  #: the default layer, found at the first drawing
     spaces: dict[str, TrackedSpace] = field(default_factory=dict)  #: by tag
     pixel_votes: dict[str, PixelVote] = field(default_factory=dict)  #: of the last drawing, by tag
 
@@ -191,7 +190,7 @@ class EmbeddingProjectorLogger(VizCallback):
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
             features = samples.features[layer].to(ctx.probe.images.device)
-            key = tag if ctx.is_training_split else f"{ctx.split}/{tag}"  # other splits have other samples
+            key = tag if ctx.has_history else f"{ctx.split}/{tag}"  # other splits have other samples
             space = track_space(state.spaces.get(key), positions, present, features, self.neighbours)
             state.spaces[key] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
@@ -206,8 +205,8 @@ class EmbeddingProjectorLogger(VizCallback):
     def _tracked_rows(self, samples: Samples) -> Ints:
         """The rows of the samples that are compared over time: the first choice, whatever their features are."""
         keys = hash_uniform(samples.positions, self.seed)
-        selector = SampleSelector(TRACKED, by_hash(self.seed), class_balanced=self.class_balanced)
-        return np.sort(selector.choose(keys, samples.positions, samples.labels, TRACKED))
+        labels = samples.labels if self.class_balanced else None
+        return np.sort(choose_rows(keys, samples.positions, labels, TRACKED))
 
     def _scatter(
         self, ctx: DrawContext, tag: str, space: SpaceSnapshot, samples: Samples, tracked: Ints, notes: Sequence[str]

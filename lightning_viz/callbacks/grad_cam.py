@@ -18,25 +18,27 @@ from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.state import CallbackState
 
-from .attribution import AttributionLogger, AttributionOptions, AttributionState, describe_checks
+from .attribution import AttributionLogger, AttributionOptions, describe_checks
 
 
 class GradCAMLogger(AttributionLogger):
     """Class activation maps of the probe, over its pictures: `gradcam/layer4` and `gradcam/layer4/history`.
 
-    Several layers are shown side by side as well, under `gradcam/layers`; together they cost one forward pass. Other methods
-    have their own first part: `cam/layer4`, `gradcam++/layer4`, `layercam/layer4`, `hirescam/layer4`.
+    Several layers are shown side by side as well, under `gradcam/layers`; together they cost one forward pass. The tag begins
+    with the name of the method: `layercam/layer4`.
 
     Args:
         layers: dotted names of the layers, one or several; by default the last one that has a height and a width.
         method: "gradcam" (Selvaraju et al. 2017), "cam" (Zhou et al. 2016), "gradcam++" (Chattopadhay et al. 2018),
-            "layercam" (Jiang et al. 2021) or "hirescam" (Draelos and Carin 2020).
+            "xgradcam" (Fu et al. 2020), "layercam" (Jiang et al. 2021), "hirescam" (Draelos and Carin 2020) or "scorecam"
+            (Wang et al. 2020), which takes a forward pass for each channel.
         compare: "predicted" shows, of the misclassified pictures, the map of the true class beside that of the predicted
             class, under `gradcam/layer4/true_and_predicted`.
         reshape: a callable from a layer's output to feature maps (B, C, h, w), for transformers whose tokens are not on
             the image's grid row by row.
-        method_options: options of the method; most have none.
+        method_options: options of the method, such as {"batch_size": 16} of scorecam; the others have none.
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
@@ -101,7 +103,7 @@ class GradCAMLogger(AttributionLogger):
             yield Panel(tag, every, overlay, columns=layers, beside=ctx.probe.pictures, notes=notes)
 
     def _layers(self, ctx: DrawContext, target: Target) -> list[str]:
-        state = ctx.state(AttributionState)
+        state = ctx.state(CallbackState)
         if self.layers is None and state.layer is None:
             state.layer = find_layer(ctx.network, "last_spatial", ctx.probe.images, target)
         return as_list(self.layers or state.layer)

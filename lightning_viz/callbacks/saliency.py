@@ -24,10 +24,11 @@ class SaliencyLogger(AttributionLogger):
 
     Args:
         method: "gradient" (Simonyan et al. 2014), "smoothgrad" (Smilkov et al. 2017), "guided_backprop" (Springenberg et
-            al. 2015), "integrated_gradients" (Sundararajan et al. 2017) or "occlusion" (Zeiler and Fergus 2014).
+            al. 2015), "guided_gradcam" (Selvaraju et al. 2017), "integrated_gradients" (Sundararajan et al. 2017) or
+            "occlusion" (Zeiler and Fergus 2014).
         signed: show evidence for the class in red and against it in blue, summed over channels; otherwise the magnitude,
             maximum over channels (of occlusion, evidence for the class).
-        method_options: options of the function of this name in `lightning_viz.methods`, such as {"samples": 16}.
+        method_options: options of the method in `lightning_viz.methods`, such as {"samples": 16} of smoothgrad.
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 

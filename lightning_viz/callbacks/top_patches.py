@@ -96,7 +96,7 @@ class TopPatchesLogger(VizCallback):
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(PatchesState)
         collected = ctx.collect(
-            lambda one: isinstance(one, TopActivations) and bool(one.compute()),
+            lambda one: isinstance(one, TopActivations) and bool(one.channels),
             lambda: self._accumulator(state),
             lambda reader: reader.choose(READ),
         )
@@ -109,7 +109,7 @@ class TopPatchesLogger(VizCallback):
             layer: top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
             for layer, top in found.items()
         }
-        keeps = ctx.is_training_split and ctx.global_step > 0 and self.units is None
+        keeps = ctx.has_history and ctx.global_step > 0 and self.units is None
         notes = {layer: self._describe_choice(state, accumulator, layer, keeps) for layer in chosen}
         if keeps:
             state.units |= {plain_name(layer): top.channels for layer, top in chosen.items()}

@@ -11,7 +11,7 @@ from lightning_viz.data.class_balanced import choose_rows, hash_uniform
 from lightning_viz.methods.features.downscale import downscale
 
 from .accumulator import HookPoint, RecordedBatch
-from .samples import Floats, Ints, Samples
+from .samples import Floats, Samples
 
 #: From a batch to a key for each of its samples, (B,): the smallest are kept, NaN never is.
 Key = Callable[[RecordedBatch], Floats]
@@ -91,15 +91,11 @@ class SampleSelector:
         kept = self.compute()
         return None if kept is None else kept.at(np.argsort(self._keys[0], kind="stable"))
 
-    def choose(self, keys: Floats, positions: Ints, labels: Ints | None, count: int) -> Ints:
-        """Rows of the `count` samples to keep of these, smallest key first."""
-        return choose_rows(keys, positions, labels if self.class_balanced else None, count)
-
     def _prune(self) -> None:
         if not self._kept:
             return
         kept, keys = Samples.concatenated(self._kept), np.concatenate(self._keys)
-        chosen = self.choose(keys, kept.positions, kept.labels, self.size)
+        chosen = choose_rows(keys, kept.positions, kept.labels if self.class_balanced else None, self.size)
         if len(chosen) == self.size and not self.class_balanced:
             self._bound = float(keys[chosen[-1]])
         chosen = chosen[np.argsort(kept.positions[chosen])]

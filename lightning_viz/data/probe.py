@@ -88,6 +88,11 @@ class Probe:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def label_list(self) -> list[int]:
+        """The true class index of each picture, -1 where unknown."""
+        return [-1] * len(self) if self.labels is None else self.labels.tolist()
+
     def head(self, count: int) -> "Probe":
         return self.subset(slice(count))
 

@@ -13,7 +13,6 @@ from .text import Caption
 
 TILE = (80, 128)  # pixels: limits of the longer side of a tile
 QUANTILE = 0.99  # of the gradients that are not 0: the largest few are many times larger than all others
-OUTSIDE = 205  # the grey of what is outside the image
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,11 +29,11 @@ class Line:
 Caption = tuple[Line, ...]
 
 
-def prediction_line(true: str | None, predicted: str, probability: float) -> Line:
-    """Predicted class and probability, marked correct or wrong by a sign and a colour; no mark if `true` is None."""
-    if true is None:
+def prediction_line(correct: bool | None, predicted: str, probability: float) -> Line:
+    """Predicted class and probability, marked correct or wrong by a sign and a colour; unmarked where that is unknown."""
+    if correct is None:
         return Line(f"{predicted} {probability:.2f}")
-    mark, colour = ("\N{CHECK MARK}", RIGHT) if predicted == true else ("\N{BALLOT X}", WRONG)
+    mark, colour = ("\N{CHECK MARK}", RIGHT) if correct else ("\N{BALLOT X}", WRONG)
     return Line(f"{mark} {predicted} {probability:.2f}", colour)
 
 

@@ -36,23 +36,22 @@ def predict(network: nn.Module, probe: Probe, auto_batch: AutoBatch) -> Predicti
 def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
     """The predicted class of each picture and its probability, marked right or wrong where the true class is known.
 
-    Empty where the output predicts no class: one value, a mask, an embedding.
+    Empty where the output predicts no class, such as one value or a mask.
     """
     if output.probabilities is None or output.predictions is None:
         return [()] * len(probe)
-    probabilities = output.probabilities.amax(dim=1).tolist()
-    parts = zip(_true_names(probe), map(probe.class_name, output.predictions.tolist()), probabilities, strict=True)
-    return [(prediction_line(*part) if isfinite(part[-1]) else NOT_FINITE,) for part in parts]
+    parts = zip(probe.label_list, output.predictions.tolist(), output.probabilities.amax(dim=1).tolist(), strict=True)
+    return [
+        (prediction_line(None if label < 0 else label == predicted, probe.class_name(predicted), probability),)
+        if isfinite(probability)
+        else (NOT_FINITE,)
+        for label, predicted, probability in parts
+    ]
 
 
 def label_captions(probe: Probe) -> list[Caption]:
     """The true class of each picture, where it is known."""
-    return [() if name is None else (Line(name),) for name in _true_names(probe)]
-
-
-def _true_names(probe: Probe) -> list[str | None]:
-    labels = [-1] * len(probe) if probe.labels is None else probe.labels.tolist()
-    return [None if label < 0 else probe.class_name(label) for label in labels]
+    return [() if label < 0 else (Line(probe.class_name(label)),) for label in probe.label_list]
 
 
 def describe_target(target: Any) -> str:

@@ -63,8 +63,8 @@ class DrawContext:
         return self._state
 
     @property
-    def is_training_split(self) -> bool:
-        """Whether these are the data that film strips and comparisons over time are about."""
+    def has_history(self) -> bool:
+        """Whether film strips and comparisons over time are of this split."""
         return self.split == "validation"
 
     @cached_property
@@ -104,9 +104,10 @@ class DrawContext:
         for samples that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks
         for loops in which a position always means the same sample. None where there is nothing.
         """
-        known = self._recording.accumulators if self._recording and self._recording.error is None else []
-        found = next((one for one in known if recorded(one)), None)
-        if found in self.fresh(object) and (not same_order or self.data.has_fixed_order(loader)):
+        recording = self._recording if self._recording and self._recording.error is None else Recording()
+        found = next((one for one in recording.accumulators if recorded(one)), None)
+        fresh = found is not None and recording.is_fresh(self.global_step)
+        if fresh and (not same_order or self.data.has_fixed_order(loader)):
             return Collected(found, f"{self.data.name} data, recorded in the validation loop")
         if (reader := self.data.reader(loader)) is not None:
             accumulator = make()

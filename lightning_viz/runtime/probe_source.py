@@ -37,11 +37,10 @@ class _Shared:
 
     module: "ref[pl.LightningModule]"  # weak: it refers to the trainer, whose session this belongs to
     dataset: Any
-    unpack: Unpack  # referred to, so that its id stays its own
+    unpack: Unpack  # kept alive, so that its id is not used again
     probe: Probe
-    heads: dict[int, Probe] = field(
-        default_factory=dict
-    )  #: on the device, by how many pictures: always the same object
+    #: Its first pictures on the device, by how many: always the same object.
+    heads: dict[int, Probe] = field(default_factory=dict)
 
 
 class ProbeSource:
@@ -133,7 +132,7 @@ class PinnedProbes(dict[str, Probe]):
                 self._follow(split, probe)
             elif runner.state.hardest_images is not None:
                 images, labels = runner.state.hardest_images, runner.state.hardest_labels
-                self._follow(split, convert(replace(probe, images=images, labels=labels, origin=HARDEST), trainer))
+                self._follow_hardest(trainer, split, images, labels)
             elif source == "training" and not loaders_in(trainer.val_dataloaders):
                 remedy = "give a probe, or None"
                 raise ValueError(f"probe=Probe.hardest() needs a validation loop, and there is none; {remedy}")
@@ -152,6 +151,9 @@ class PinnedProbes(dict[str, Probe]):
             images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels)
         if split == "validation" and not self.refresh:
             self._runner.state.hardest_images, self._runner.state.hardest_labels = images, labels
+        self._follow_hardest(trainer, split, images, labels)
+
+    def _follow_hardest(self, trainer: pl.Trainer, split: str, images: Tensor, labels: Tensor | None) -> None:
         loader = next(iter(eval_loaders(trainer, split)), None)
         self._follow(split, convert(describe(trainer, images, labels, loader, HARDEST), trainer))
 

@@ -74,6 +74,7 @@ class CallbackRunner:
         """Fit, validate or test begins, maybe with other data."""
         self.probes.begin_run()
         self.cache.clear()
+        self.disabled = False  # it is for the rest of a run
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; one of another version starts with empty film strips."""
@@ -108,7 +109,7 @@ class CallbackRunner:
         if self.session.leads(trainer, self.callback):
             self.session.plan(trainer)
         self.probes.pin(trainer, module, "validation", batch, "training")
-        if self.callback.schedule.log_at_start and not self.state.last_steps:
+        if self.callback.schedule.log_at_start and "validation" not in self.state.last_steps:
             self.draw(trainer, module, "validation")
 
     def after_train_batch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -169,12 +170,9 @@ class CallbackRunner:
         if self.disabled or queue is None or split not in self.probes or step <= self.state.last_steps.get(split, -1):
             return
         callback, name = self.callback, self._name(trainer)
-        passes = 0.0  # without a budget nothing is estimated
-        if callback.max_overhead is not None:
-            passes = callback.estimated_passes(find_network(module, callback.forward), self.probes[split].images)
-        if self.session.may_draw(trainer, name, callback.max_overhead, passes):
-            self.state.last_steps[split] = step
-            try:
+        try:
+            if self.session.may_draw(trainer, name, callback.max_overhead, self._passes(trainer, module, name, split)):
+                self.state.last_steps[split] = step
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
                     ctx = self.context(trainer, module, split, step, self.probes[split])
                     history = 0 if self.probes.refresh else callback.history
@@ -184,18 +182,38 @@ class CallbackRunner:
                 if trainer.state.fn == "fit":
                     self.session.budget.record(name, step, seconds())
                     queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
-            except Exception as error:
-                self.failures.append(error)
+        except Exception as error:
+            self.failures.append(error)
         self.recording = None  # it holds the network
         self.settle()
+
+    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> float:
+        """What the first drawing is estimated to cost; nothing is estimated without a budget, or from then on."""
+        if self.callback.max_overhead is None or self.session.budget.knows(name):
+            return 0.0
+        with guard(module, trainer.precision_plugin):
+            network = find_network(module, self.callback.forward)
+            return self.callback.estimated_passes(network, self.probes[split].images)
 
     def context(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
     ) -> DrawContext:
-        network, data = find_network(module, self.callback.forward), DataAccess.of(trainer, split, self.unpack)
-        moment = network, probe, split, step, trainer.global_step, self.callback.schedule, data
-        own = self.auto_batch, self.session.warn, self.cache, self.state, self.recording
-        return DrawContext(*moment, *own, partial(self.session.predictions, network, probe, self))
+        network = find_network(module, self.callback.forward)
+        return DrawContext(
+            network=network,
+            probe=probe,
+            split=split,
+            step=step,
+            global_step=trainer.global_step,
+            schedule=self.callback.schedule,
+            data=DataAccess.of(trainer, split, self.unpack),
+            auto_batch=self.auto_batch,
+            warn=self.session.warn,
+            cache=self.cache,
+            _state=self.state,
+            _recording=self.recording,
+            _predict=partial(self.session.predictions, network, probe, self),
+        )
 
     def settle(self) -> None:
         """Failures, also those of the queue's thread: warn once and disable the callback, or raise."""

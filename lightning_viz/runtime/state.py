@@ -26,6 +26,7 @@ class CallbackState:
 
     last_steps: dict[str, int] = field(default_factory=dict)  #: the last step drawn, by split
     films: dict[str, tuple[Frame, ...]] = field(default_factory=dict)  #: the columns of the film strips, by tag
+    layer: str | None = None  #: the default layer, found once
     probe_digest: str | None = None  #: of the pictures that the film strips show
     hardest_images: Tensor | None = None  #: chosen by `Probe.hardest()`
     hardest_labels: Tensor | None = None

@@ -63,7 +63,7 @@ class Writer:
 
     @property
     def _has_film(self) -> bool:
-        return self.history > 0 and self.context.is_training_split
+        return self.history > 0 and self.context.has_history
 
     def _panel(self, panel: Panel) -> None:
         tag, probe = self._tag(panel.tag), self.context.probe
@@ -113,7 +113,7 @@ class Writer:
                 "machine; the pictures and scalars of the embedding are logged"
             )
             return
-        split = [] if self.context.is_training_split else [self.context.split]
+        split = [] if self.context.has_history else [self.context.split]
         name = "-".join([*split, item.name, *([self.prefix] if self.prefix else [])])
         points = {title: _copied(values) for title, values in item.points.items()}
         step = max(self.context.step, 0)
@@ -132,7 +132,7 @@ class Writer:
     def _tag(self, tag: str) -> str:
         first, slash, rest = tag.partition("/")
         tag = f"{self.prefix or first}{slash}{rest}"
-        return clean_tag(tag if self.context.is_training_split else f"{self.context.split}/{tag}")
+        return clean_tag(tag if self.context.has_history else f"{self.context.split}/{tag}")
 
 
 def _copied(values: Tensor) -> Values:

@@ -6,8 +6,8 @@ from lightning_viz.render.text import RIGHT, WRONG, Line, font, one_line, predic
 
 
 def test_a_prediction_is_marked_correct_or_wrong_by_sign_and_colour():
-    assert prediction_line("cat", "cat", 0.934) == Line("✓ cat 0.93", RIGHT)
-    assert prediction_line("cat", "dog", 0.5) == Line("✗ dog 0.50", WRONG)
+    assert prediction_line(True, "cat", 0.934) == Line("✓ cat 0.93", RIGHT)
+    assert prediction_line(False, "dog", 0.5) == Line("✗ dog 0.50", WRONG)
 
 
 def test_without_a_true_class_there_is_no_mark():

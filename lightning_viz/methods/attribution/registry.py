@@ -43,8 +43,8 @@ class Method:
     def options(self) -> dict[str, Any]:
         """The method's own options with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
-        own = [one for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in ("reduce", "reshape")]
-        return {one.name: one.default for one in own}
+        shared = "reduce", "reshape", "layer"
+        return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in shared}
 
     def estimated_passes(self, network: nn.Module, images: Tensor, options: Mapping[str, Any] | None = None) -> float:
         """The method's `passes`; `options` may hold the callback's `layers` beside the method's own options."""

@@ -16,10 +16,8 @@ Ranking = Literal["active", "varying"]  #: the measure by which channels are ran
 
 
 def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
-    """The layer's output for the images (B, C, H, W), as the layer returns it; the last if it runs several times.
+    """The layer's output for the images (B, C, H, W), detached, before an in-place ReLU; the last if it runs several times.
 
-    The output is detached, and as it was before a following in-place ReLU. The model runs in evaluation mode and is left as
-    it was.
     Raises ValueError for an unknown layer, or one that does not run or returns no tensor.
     """
     name, _ = resolve_layer(model, layer)
@@ -74,9 +72,9 @@ def recorded_output(output: Tensor | None, layer: str, argument: str = "layer") 
 def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
     """The `count` channels of feature maps (B, C, h, w) that rank highest, highest first: (count,), int64.
 
-    "active" ranks by the mean of the positive part over images and positions: how strongly a channel is activated.
-    "varying" ranks by the variance over the images of the mean over positions: how well a channel distinguishes these
-    images. If there are fewer channels, all are returned; channels that are not finite rank last, equal ones by index.
+    "active" ranks by the mean of the positive part over images and positions, how strongly a channel is activated; "varying"
+    by the variance over the images of the mean over positions, how well it distinguishes these images. At most all channels
+    are returned; channels that are not finite rank last, equal ones by index.
     Raises ValueError for another measure, a count below 1, or maps of another shape.
     """
     if by not in get_args(Ranking):

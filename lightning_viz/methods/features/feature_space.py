@@ -58,15 +58,14 @@ def track_space(
         previous, is_new = TrackedSpace(samples, _with_missing(scaled, present).half()), True
 
     components, before = pca(features, 3), previous.coordinates
-    coordinates = components.coordinates.cpu()
+    coordinates = components.coordinates.cpu().clone()
     if before is not None:
         now = _with_missing(coordinates[found], present)
         both = (now.isfinite() & before.isfinite()).all(dim=1)
-        parts = [
-            coordinates[:, axes] @ procrustes(now[both, axes], before[both, axes]).to(coordinates)
-            for axes in (slice(2), slice(2, 3))
-        ]
-        coordinates = torch.cat(parts, dim=1)
+        for axes in (slice(2), slice(2, 3)):
+            coordinates[:, axes] = coordinates[:, axes] @ procrustes(now[both, axes], before[both, axes]).to(
+                coordinates
+            )
     now = _with_missing(coordinates[found], present)
     latest = now if before is None else now.where(present[:, None], before)
     indices = nearest(followed, followed, neighbours, exclude=torch.arange(len(followed)))[1].cpu()

@@ -33,8 +33,7 @@ def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = No
     k = min(k, len(points) - int((exclude >= 0).any()))
     if not k or not len(queries):
         return points.new_empty(len(queries), k, dtype=torch.float32), exclude.new_empty(len(queries), k)
-    search = _with_torch if points.is_cuda else _with_scikit_learn
-    distances, indices = search(queries, points, k, exclude)
+    distances, indices = (_with_torch if points.is_cuda else _with_scikit_learn)(queries, points, k, exclude)
     return distances.float(), indices
 
 
@@ -58,14 +57,13 @@ def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def stability(before: Tensor, now: Tensor) -> float:
-    """The mean fraction of the neighbours `before` (N, k), indices, that are still neighbours `now` (N, k): 0 to 1.
+    """The mean fraction of the neighbours `before` (N, k), indices, that are still neighbours `now`; 1 without neighbours.
 
-    1 where there are no neighbours. Raises ValueError where the shapes differ.
+    Raises ValueError where the shapes differ.
     """
     if before.shape != now.shape or before.ndim != 2:
         raise ValueError(
-            f"neighbours of the shapes {tuple(before.shape)} and {tuple(now.shape)} cannot be compared; give (N, k) of "
-            "the same points"
+            f"neighbours of the shapes {tuple(before.shape)} and {tuple(now.shape)} cannot be compared; give (N, k) twice"
         )
     kept = (before[:, :, None] == now.to(before.device)[:, None, :]).any(dim=2)
     return float(kept.double().mean()) if kept.numel() else 1.0

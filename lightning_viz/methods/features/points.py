@@ -9,10 +9,7 @@ from torch import Tensor
 
 
 def as_rows(points: Tensor, name: str = "points") -> Tensor:
-    """Points (N, ...) as rows (N, D), detached; float64 stays, other types become float32.
-
-    Raises ValueError for fewer than two dimensions, or values that are not finite.
-    """
+    """Points (N, ...) as rows (N, D), detached, float64 or else float32. Raises ValueError for a vector, NaN or infinity."""
     if points.ndim < 2:
         raise ValueError(f"{name} of shape {tuple(points.shape)} is invalid; give points (N, D), one row for each")
     rows = points.detach().flatten(1)

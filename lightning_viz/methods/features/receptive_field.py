@@ -50,13 +50,12 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
     """The theoretical receptive field of a layer at images of this size (B, C, H, W), of which one is used.
 
     Found by propagating NaN: rows of NaN in the image reach every position that depends on them, whatever the weights,
-    through dead ReLUs and max pooling. It is exact for any network that propagates NaN; with gaps from dilation it is the
-    hull. Bisection takes about fifty passes up to the layer (four where each position depends on the whole image).
-    Where positions are evenly spaced, as in convolutions, the two farthest from each border determine how far the others
-    extend beyond it. Elsewhere (adaptive pooling, windowed attention), and where fewer than two are clear of the border, the
-    boxes end at the image. A mask of large negative numbers (shifted windows) does not hide a dependency.
-    Raises ValueError for an unknown layer, one without feature maps, and for a model whose output is NaN for the given image,
-    or is not NaN for an image of NaN.
+    through dead ReLUs and max pooling. With gaps from dilation it is the hull. Bisection takes about fifty passes up to the
+    layer (four where each position depends on the whole image). Where positions are evenly spaced, as in convolutions, the
+    two farthest from each border determine how far the others extend beyond it. Elsewhere (adaptive pooling, windowed
+    attention), and where fewer than two are clear of the border, the boxes end at the image.
+    Raises ValueError for an unknown layer, one without feature maps, and a model that does not propagate NaN or returns it
+    for the given image.
     """
     network, image = FeatureMaps(model, layer), images[:1]
     height, width = image.shape[-2:]

@@ -24,8 +24,7 @@ class Unit(nn.Module):
         super().__init__()
         if position is not None and (isinstance(position, Tensor) or len(position) != 2):
             raise ValueError(
-                f"position={position!r} is invalid; give one (row, column), or, for one position per image, no position and "
-                "target=row * w + column"
+                f"position={position!r} is invalid; give one (row, column), or, for one per image, target=row * w + column"
             )
         self.maps, self.channel, self.position = FeatureMaps(model, layer), channel, position
 

@@ -38,19 +38,17 @@ def deep_dream(
     """DeepDream images: (B, C, H, W) -> (B, C, H, W), in the model's input space.
 
     Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on `deep_dream_objective`.
-    Each step changes a pixel by `learning_rate` on average, as a fraction of the range from black to white, whatever the
-    gradient's norm.
+    Each step changes a pixel by `learning_rate` on average, as a fraction of the range from black to white.
 
     The first of `octaves` sizes is the smallest, each next one is `octave_scale` times larger, and the last is the images'
     own. The change made in one octave is resized and added to the full detail of the image in the next. Octaves with a side
     below 8 pixels, and sizes that the model does not accept, are left out: a vision transformer of a fixed size has one
-    octave. At each step the images are rolled by a random part of their sides, at most `jitter`, the same for the whole
-    batch, so that an image's result does not depend on the batch. A generator seeded by `seed` makes the random numbers.
+    octave. At each step all images are rolled by the same random part of their sides, at most `jitter`, from a generator
+    seeded by `seed`: an image's result does not depend on the batch.
 
-    `mean` and `std` say how the images were normalised: values stay between black and white. Without them each image stays
-    between its own minimum and maximum. `progress` shows a bar for each octave. The cost is that of `deep_dream_passes`, up
+    `mean` and `std` say how the images were normalised: values stay between black and white, without them between each
+    image's own minimum and maximum. `progress` shows a bar for each octave. The cost is that of `deep_dream_passes`, up
     to the layer only. The model runs in evaluation mode and is left as it was; no gradient of the weights is computed.
-
     Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it does not
     have, a mean and std that do not fit, or numbers out of range.
     """

@@ -39,10 +39,9 @@ class Fourier:
 class FourierImage:
     """Images (N, C, H, W), 0 to 1, as functions of their coefficients (N, C, H, W // 2 + 1, 2).
 
-    The coefficients are those of the real Fourier transform, divided by a spectrum that falls as `frequency ** -decay`, as
-    that of photographs does: a step of one size changes low frequencies more than high ones. A root of the covariance in
-    `colours` maps decorrelated channels to colours, and a sigmoid maps these to 0 to 1. Olah et al. 2017; Mordvintsev et
-    al. 2018, "Differentiable image parameterizations".
+    Those of the real Fourier transform, divided by a spectrum that falls as `frequency ** -decay`, as that of photographs
+    does: a step of one size changes low frequencies more than high ones. A root of the covariance maps decorrelated channels
+    to colours, and a sigmoid maps these to 0 to 1. Olah et al. 2017; Mordvintsev et al. 2018.
     """
 
     def __init__(self, size: tuple[int, int], colours: ColourStatistics, decay: float, device: torch.device) -> None:
@@ -105,11 +104,7 @@ class FourierOptimizer:
 
 
 def random_views(generators: Sequence[torch.Generator], crop: tuple[float, float], turn: float) -> Tensor:
-    """One random view per generator, (N, 4), as `view_matrices` describes them.
-
-    Each covers a fraction between those of `crop` of the image's area, lies inside the image, and is rotated by up to
-    `turn` degrees.
-    """
+    """One random view per generator, (N, 4), inside the image, with `crop` and `turn` of `Fourier`: see `view_matrices`."""
     numbers = torch.stack([torch.rand(4, generator=one, device=one.device, dtype=torch.float32) for one in generators])
     size, angle, x, y = numbers.unbind(dim=1)
     side = (crop[0] + (crop[1] - crop[0]) * size).sqrt()
@@ -124,11 +119,9 @@ def view_matrices(views: Tensor, size: tuple[int, int]) -> Tensor:
     image's centre, in halves of the image's sides: (1, 0, 0, 0) is the whole image.
     """
     side, angle, x, y = views.unbind(dim=1)
-    height, width = size
-    cosine, sine = side * angle.cos(), side * angle.sin()
-    first = torch.stack([cosine, -sine * height / width, x], dim=1)
-    second = torch.stack([sine * width / height, cosine, y], dim=1)
-    return torch.stack([first, second], dim=1)
+    (height, width), cosine, sine = size, side * angle.cos(), side * angle.sin()
+    entries = [cosine, -sine * height / width, x, sine * width / height, cosine, y]
+    return torch.stack(entries, dim=1).reshape(-1, 2, 3)
 
 
 def sample_views(images: Tensor, views: Tensor) -> Tensor:

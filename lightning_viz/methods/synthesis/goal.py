@@ -14,7 +14,7 @@ from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from lightning_viz.methods.model.model_output import ModelOutput
 from lightning_viz.methods.model.modes import capture
-from lightning_viz.methods.model.outputs import logits, target_scores
+from lightning_viz.methods.model.outputs import target_scores
 
 #: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation.
 SynthesisTarget = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
@@ -121,7 +121,7 @@ class SynthesisGoal:
 @torch.no_grad()
 def class_probabilities(model: nn.Module, inputs: Tensor) -> Tensor | None:
     """The probabilities (N, K) of finished images (N, C, H, W), normalised; None where the output has no such meaning."""
-    return ModelOutput.of(logits(model(inputs))).probabilities
+    return ModelOutput.of(model(inputs)).probabilities
 
 
 @torch.no_grad()

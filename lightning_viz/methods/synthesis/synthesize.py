@@ -17,6 +17,8 @@ from .recipes import resolve_recipe
 from .redirected_relu import RedirectedReLU
 from .synthesis_task import SynthesisTask, image_channels, image_size, initial_images, progress_steps
 
+Optimizer = FourierOptimizer | ClassicOptimizer
+
 
 def synthesize(
     model: nn.Module,
@@ -62,9 +64,8 @@ def synthesize(
     """
     chosen, (height, width) = resolve_recipe(recipe), image_size(size)
     _check_arguments(target, layer, unit, position, steps, copies, diversity)
-    known = (one for one in (*model.parameters(), *model.buffers(), start, images) if one is not None)
-    first = next((one for one in known if one.is_floating_point()), torch.zeros(()))
-    device, dtype = first.device, first.dtype
+    known = (*model.parameters(), *model.buffers(), start, images, torch.zeros(()))
+    device, dtype = next((x.device, x.dtype) for x in known if x is not None and x.is_floating_point())
     channels = image_channels(model, channels, {"start": start, "images": images}, {"mean": mean, "std": std})
     float32 = torch.autocast(device.type, enabled=False)  # images are optimised in float32 in any case
     with evaluating(model):
@@ -83,8 +84,7 @@ def synthesize(
         task = SynthesisTask(shape, steps, normalisation, colours, initial_images(start, shape, device), seeds)
         with float32:
             optimizer = chosen.start(task)
-        shown = progress_steps(steps, "synthesis", progress)
-        _maximise(optimizer, objective, copies, diversity, dtype, chosen.revive, shown)
+        _maximise(optimizer, objective, copies, diversity, dtype, progress_steps(steps, "synthesis", progress))
         with float32:
             return optimizer.images()
 
@@ -95,15 +95,10 @@ def synthesis_passes(steps: int, copies: int, count: int) -> float:
 
 
 def _maximise(
-    optimizer: FourierOptimizer | ClassicOptimizer,
-    objective: Objective,
-    copies: int,
-    diversity: float,
-    dtype: torch.dtype,
-    revive: int,
-    steps: Iterable[int],
+    optimizer: Optimizer, objective: Objective, copies: int, diversity: float, dtype: torch.dtype, steps: Iterable[int]
 ) -> None:
     """Ascends the scores, less the similarity of copies; in at most the first `revive` steps through dead ReLUs."""
+    revive = optimizer.recipe.revive
     float32 = torch.autocast(optimizer.variables.device.type, enabled=False)
     for step in steps:
         with float32:
