@@ -7,6 +7,7 @@ Writes docs/images/*.png, but for the screenshot of the Projector. Needs Debian'
 
 import argparse
 import gzip
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -57,22 +58,30 @@ def run(folder, callbacks, **options):
     )
 
 
+def store(picture, name):
+    """A picture in 256 colours, a third of the bytes."""
+    picture.convert("RGB").quantize(256).save(IMAGES / f"{name}.png", optimize=True)
+
+
 def save(folder, pictures):
     """The last picture of each tag, by file name."""
     events = EventAccumulator(folder, size_guidance={"images": 0})
     events.Reload()
+    for tag in events.Tags()["scalars"]:
+        if tag.endswith(("knn_accuracy", "relative_change")):  # numbers that the page names
+            print(tag, [round(one.value, 4) for one in events.Scalars(tag)])
     for name, tag in pictures.items():
-        (IMAGES / f"{name}.png").write_bytes(events.Images(tag)[-1].encoded_image_string)
+        store(Image.open(io.BytesIO(events.Images(tag)[-1].encoded_image_string)), name)
 
 
 def side_by_side(names, target):
     """Four pictures on one, two in a row."""
-    pictures = [Image.open(IMAGES / f"{name}.png") for name in names]
+    pictures = [Image.open(IMAGES / f"{name}.png").convert("RGB") for name in names]
     width, height = max(one.width for one in pictures), max(one.height for one in pictures)
     page = Image.new("RGB", (2 * width, 2 * height), "white")
     for index, picture in enumerate(pictures):
         page.paste(picture, (index % 2 * width, index // 2 * height))
-    page.save(IMAGES / f"{target}.png", optimize=True)
+    store(page, target)
     for name in names:
         (IMAGES / f"{name}.png").unlink()
 
@@ -107,8 +116,6 @@ def demo(folder):
             "saliency": "saliency/gradient",
             "filters": "filters/network._conv_stem",
             "filters_change": "filters/network._conv_stem/change",
-            "neighbours": "embedding/network._fc/neighbours",
-            "pca_history": "embedding/network._fc/pca/history",
             "activations": "activations/network._blocks.4",
             "patches": "patches/network._blocks.4",
             "synthesis": "synthesis/classes",
@@ -117,7 +124,7 @@ def demo(folder):
         },
     )
     film = Image.open(IMAGES / "gradcam_history.png")
-    film.crop((0, 0, film.width, 773)).save(IMAGES / "hero.png", optimize=True)
+    store(film.crop((0, 0, film.width, 700)), "hero")
     depths = ["network._blocks.2", "network._blocks.6", "network._swish"]
     later = [SaliencyLogger(method, max_images=4, tag=method) for method in METHODS]
     later += [
@@ -188,7 +195,7 @@ def digits(folder):
 
 
 def fashion(folder):
-    """Fashion-MNIST, four epochs of 100 batches."""
+    """Fashion-MNIST, seven epochs of 120 batches."""
     pl.seed_everything(0, verbose=False)
     sets = []
     for part in ("train", "t10k"):
@@ -198,11 +205,23 @@ def fashion(folder):
         targets = torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64))
         sets.append(TensorDataset(torch.from_numpy(images.astype(np.float32) / 255), targets))
         sets[-1].classes = CLOTHES
-    callbacks = [DeepDreamLogger("network.10"), GradCAMLogger(probe=Probe.hardest(), max_images=6)]
-    run(folder, callbacks, max_epochs=4, limit_train_batches=100, limit_val_batches=20).fit(
+    callbacks = [
+        DeepDreamLogger("network.10"),
+        EmbeddingProjectorLogger(),
+        GradCAMLogger(probe=Probe.hardest(), max_images=6),
+    ]
+    run(folder, callbacks, max_epochs=7, limit_train_batches=120, limit_val_batches=20).fit(
         Small(convolutions(32, 64, 64)), DataLoader(sets[0], 64, shuffle=True), DataLoader(sets[1], 100)
     )
-    save(str(folder), {"deepdream_history": "deepdream/network.10/history", "hardest": "gradcam/network.10"})
+    save(
+        str(folder),
+        {
+            "deepdream_history": "deepdream/network.10/history",
+            "hardest": "gradcam/network.10",
+            "pca_history": "embedding/network.14/pca/history",
+            "neighbours": "embedding/network.14/neighbours",
+        },
+    )
 
 
 def main():
