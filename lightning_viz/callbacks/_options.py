@@ -33,14 +33,15 @@ class CommonOptions(TypedDict, total=False):
 
 
 def show_inherited_options(cls: type) -> None:
-    """Give a constructor that ends in `**common` the signature it has in effect, with the options of its base."""
-    constructor: Any = vars(cls)["__init__"]
-    own = inspect.signature(constructor).parameters
-    shown = {name: one for name, one in own.items() if one.kind is not one.VAR_KEYWORD}
-    if len(shown) < len(own):  # it passes the other options on
-        inherited = inspect.signature(cls.__mro__[1].__init__).parameters  # type: ignore[misc]
-        shown |= {name: one for name, one in inherited.items() if one.kind is one.KEYWORD_ONLY and name not in shown}
-    constructor.__signature__ = inspect.Signature(list(shown.values()))
+    """Give a constructor that ends in `**common` the signature it has in effect, with the options of its bases."""
+    shown: dict[str, inspect.Parameter] = {}
+    for base in (one for one in cls.__mro__ if "__init__" in vars(one)):
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        for one in (one for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)):
+            shown.setdefault(one.name, one if base is cls else one.replace(kind=one.KEYWORD_ONLY))
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break  # it passes nothing on
+    vars(cls)["__init__"].__signature__ = inspect.Signature(list(shown.values()))
 
 
 def describe_unknown_option(cls: type, name: str) -> str:

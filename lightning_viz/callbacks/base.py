@@ -167,19 +167,19 @@ class VizCallback(Callback):
         self.runner = session_of(trainer).attach(self, trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: Module) -> None:
-        self.runner.check_arguments(trainer, pl_module)
+        self._attached(trainer).check_arguments(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
-        self.runner.start_training(trainer)
+        self._attached(trainer).start_training(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int) -> None:
-        self.runner.before_train_batch(trainer, pl_module, batch)
+        self._attached(trainer).before_train_batch(trainer, pl_module, batch)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.runner.after_train_batch(trainer, pl_module)
+        self._attached(trainer).after_train_batch(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
-        self.runner.after_train_epoch(trainer, pl_module)
+        self._attached(trainer).after_train_epoch(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._leads(trainer):
@@ -187,7 +187,7 @@ class VizCallback(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: Module) -> None:
         if trainer.state.fn != "fit":
-            self.runner.check_arguments(trainer, pl_module)
+            self._attached(trainer).check_arguments(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -205,7 +205,7 @@ class VizCallback(Callback):
         if self._leads(trainer):
             session_of(trainer).after_eval_loop(trainer)
         if trainer.state.fn != "fit":
-            self.runner.draw(trainer, pl_module, split_of(trainer))
+            self._attached(trainer).draw(trainer, pl_module, split_of(trainer))
 
     on_test_start, on_test_end = on_validation_start, on_validation_end
     on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
@@ -221,6 +221,10 @@ class VizCallback(Callback):
 
     def _leads(self, trainer: Trainer) -> bool:
         return session_of(trainer).leads(trainer, self)
+
+    def _attached(self, trainer: Trainer) -> CallbackRunner:
+        session_of(trainer).runners(trainer)  # attaches a callback that was added during the run
+        return self.runner
 
     # What survives a resume.
 

@@ -13,23 +13,29 @@ class ErrorReporter:
     def __init__(self, warn: Callable[[str], None] = rank_zero_warn) -> None:
         self._warn = warn
         self._seen: set[str] = set()
+        self._causes: set[str] = set()  #: of failures in this run
 
-    def warn(self, message: str, cause: str | None = None) -> None:
-        """Warn, unless this message, or one of the same cause, was given before."""
-        if (key := cause or message) not in self._seen:
-            self._seen.add(key)
+    def begin_run(self) -> None:
+        """What failed before may fail again, and is warned of again."""
+        self._causes.clear()
+
+    def warn(self, message: str) -> None:
+        """Warn, unless this message was given before."""
+        if message not in self._seen:
+            self._seen.add(message)
             self._warn(message)
 
     def callback_failed(self, name: str, error: Exception) -> None:
-        """A callback is disabled for the rest of the run."""
+        """A callback is disabled for the rest of the run: warn, unless another one had the same cause."""
         if isinstance(error, DiskError):
             return self.disk_failed(error)
         cause = f"{type(error).__name__}: {error}"
-        self.warn(
-            f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the same "
-            f"cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)",
-            cause,
-        )
+        if cause not in self._causes:
+            self._causes.add(cause)
+            self._warn(
+                f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the "
+                f"same cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)"
+            )
 
     def disk_failed(self, error: Exception) -> None:
         """Pictures cannot be written."""

@@ -98,7 +98,7 @@ class PinnedProbes(dict[str, Probe]):
         super().__init__()
         self._runner = runner
         self._pinned: set[str] = set()  #: the splits whose first batch this run has seen
-        self._hardest: set[str] = set()  #: the splits whose hardest pictures are known
+        self.known_hardest: set[str] = set()  #: the splits whose hardest pictures are known
 
     @property
     def refresh(self) -> bool:
@@ -110,12 +110,12 @@ class PinnedProbes(dict[str, Probe]):
         self._pinned.clear()
 
     def restore(self) -> None:
-        self._hardest = set() if self._runner.state.hardest_images is None else {"validation"}
+        self.known_hardest = set() if self._runner.state.hardest_images is None else {"validation"}
 
     def needs_hardest(self, split: str) -> bool:
         """Whether the next loop is to find the pictures with the highest loss."""
         wanted = isinstance(self._runner.callback.probe, Hardest)
-        return wanted and (self.refresh or split not in self._hardest)
+        return wanted and (self.refresh or split not in self.known_hardest)
 
     def pin(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, source: str) -> None:
         """Pin the pictures at the first batch of a run. Raises ValueError where the data are not images."""
@@ -139,7 +139,6 @@ class PinnedProbes(dict[str, Probe]):
 
     def pin_hardest(self, trainer: pl.Trainer, split: str, selector: SampleSelector) -> None:
         """The pictures with the highest losses become the probe."""
-        self._hardest.add(split)  # also where it fails: all processes record the same in the next loop
         if not trainer.is_global_zero:
             return
         if (hardest := selector.ranked()) is None:
@@ -163,7 +162,7 @@ class PinnedProbes(dict[str, Probe]):
         if isinstance(runner.callback.probe, Probe):
             return convert(runner.callback.probe.head(count), trainer)
         peers = [one.callback for one in runner.session.runners(trainer)]
-        largest = max(one.max_images for one in peers if one.unpack is runner.callback.unpack)
+        largest = max([count, *(one.max_images for one in peers if one.unpack is runner.callback.unpack)])
         return runner.session.probes.shared(trainer, split, (count, largest), runner.unpack, batch, source)
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe) -> None:

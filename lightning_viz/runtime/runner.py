@@ -68,6 +68,9 @@ class CallbackRunner:
     def is_of(self, callback: VizCallbackProtocol, module: pl.LightningModule) -> bool:
         return self.callback is callback and self._module is not None and self._module() is module
 
+    def is_attached_to(self, session: "VizSession") -> bool:
+        return self._session is session
+
     # In the order of a run.
 
     def begin_run(self) -> None:
@@ -80,7 +83,7 @@ class CallbackRunner:
         """Go on from a checkpoint; one of another version starts with empty film strips."""
         try:
             self.state = self.callback.State.from_state_dict(state)
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # whatever a checkpoint holds
             if self._session is not None:
                 self._session.warn(f"lightning_viz starts with empty film strips: {error}")
             return
@@ -154,9 +157,13 @@ class CallbackRunner:
         recording = self.recording
         if recording is None or recording.global_step is None:
             return
-        for one in recording.accumulators if recording.complete else []:
-            if isinstance(one, SampleSelector) and one.key is by_loss:
-                recording.attempt(self.probes.pin_hardest, trainer, split, one)
+        if recording.complete and self.probes.needs_hardest(split):
+            self.probes.known_hardest.add(
+                split
+            )  # in every process, also where it fails: all want the same of the next loop
+            for one in recording.accumulators:
+                if isinstance(one, SampleSelector) and one.key is by_loss:
+                    recording.attempt(self.probes.pin_hardest, trainer, split, one)
         if recording.error is not None:
             self.failures.append(recording.error)
         self.settle()
@@ -191,7 +198,7 @@ class CallbackRunner:
         """What the first drawing is estimated to cost; nothing is estimated without a budget, or from then on."""
         if self.callback.max_overhead is None or self.session.budget.knows(name):
             return 0.0
-        with guard(module, trainer.precision_plugin):
+        with self.session.budget.spending(), guard(module, trainer.precision_plugin):
             network = find_network(module, self.callback.forward)
             return self.callback.estimated_passes(network, self.probes[split].images)
 
@@ -212,7 +219,7 @@ class CallbackRunner:
             cache=self.cache,
             _state=self.state,
             _recording=self.recording,
-            _predict=partial(self.session.predictions, network, probe, self),
+            _predict=partial(self.session.predictions, trainer, module, network, probe, self),
         )
 
     def settle(self) -> None:
@@ -228,6 +235,6 @@ class CallbackRunner:
 
     def _name(self, trainer: pl.Trainer) -> str:
         """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
-        names = {one: one.callback.tag or type(one.callback).__name__ for one in self.session.runners(trainer)}
+        names = {one: one.callback.tag or type(one.callback).__name__ for one in [*self.session.runners(trainer), self]}
         number = [one for one, name in names.items() if name == names[self]].index(self)
         return f"{names[self]}_{number + 1}" if number else names[self]

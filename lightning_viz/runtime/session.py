@@ -4,7 +4,6 @@ import math
 import os
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -40,16 +39,21 @@ class VizSession:
         self._predictions: tuple[tuple[Any, ...], Probe, Predictions] | None = None
         self._batch_size = self._batches_before = 0
 
+    def __reduce__(self) -> tuple[type["VizSession"], tuple[()]]:
+        """A trainer that is sent to another process, or copied, has a session of its own there."""
+        return VizSession, ()
+
     # The callbacks.
 
     def attach(
         self, callback: VizCallbackProtocol, trainer: pl.Trainer, module: pl.LightningModule, stage: str
     ) -> CallbackRunner:
         """The runner of a callback for the run that begins: the one before, if it is of the same module."""
-        if stage == "fit" and self.leads(trainer, callback):
-            before = self._queue_seconds()
-            self.budget = Budget(lambda: self._queue_seconds() - before)
-        self._predictions = None
+        if self.leads(trainer, callback):
+            self.errors.begin_run()
+            if stage == "fit":
+                before = self._queue_seconds()
+                self.budget = Budget(lambda: self._queue_seconds() - before)
         runner = self._runners.get(callback.state_key)
         if runner is None or not runner.is_of(callback, module):
             runner = self._runners[callback.state_key] = CallbackRunner(callback, self, module)
@@ -57,13 +61,17 @@ class VizSession:
         return runner
 
     def runners(self, trainer: pl.Trainer) -> list[CallbackRunner]:
-        """Of all callbacks of the trainer, in their order."""
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        return [one.runner for one in callbacks if isinstance(one, Callback)]  # type: ignore[attr-defined]
+        """Of all callbacks of the trainer, in their order; one that was added during the run is attached now."""
+        found = []
+        for callback in _ours(trainer):
+            if not callback.runner.is_attached_to(self):
+                callback.runner = self.attach(callback, trainer, trainer.lightning_module, "")
+            found.append(callback.runner)
+        return found
 
     def leads(self, trainer: pl.Trainer, callback: VizCallbackProtocol) -> bool:
         """Whether this is the first callback of the trainer."""
-        return any(one.callback is callback for one in self.runners(trainer)[:1])
+        return _ours(trainer)[:1] == [callback]
 
     # The budget.
 
@@ -153,9 +161,12 @@ class VizSession:
 
     # The probe.
 
-    def predictions(self, network: nn.Module, probe: Probe, runner: CallbackRunner) -> Predictions:
-        """What the network predicts for a probe: one forward pass for all callbacks that draw now."""
-        key = id(probe), id(runner.callback.forward), weights_version(network)
+    def predictions(
+        self, trainer: pl.Trainer, module: nn.Module, network: nn.Module, probe: Probe, runner: CallbackRunner
+    ) -> Predictions:
+        """What the network predicts for a probe: one forward pass for all callbacks that draw at this moment."""
+        moment = trainer.state.fn, trainer.global_step, trainer.fit_loop.total_batch_idx
+        key = id(probe), id(runner.callback.forward), moment, weights_version(module)
         if self._predictions is None or self._predictions[0] != key or key[-1] is None:
             self._predictions = key, probe, predict(network, probe, runner.auto_batch)
         return self._predictions[2]
@@ -195,6 +206,8 @@ class VizSession:
         for recorder in self._recorders:
             recorder.close()
         self._recorders = []
+        for runner in self.runners(trainer):
+            runner.recording = None  # it refers to the network
         self._log_overhead(trainer)
         self.flush()
 
@@ -229,9 +242,14 @@ class VizSession:
         return recorders
 
 
-_SESSIONS: "WeakKeyDictionary[pl.Trainer, VizSession]" = WeakKeyDictionary()
+def _ours(trainer: pl.Trainer) -> list[Any]:
+    """The trainer's callbacks of this library."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in callbacks if isinstance(one, Callback)]
 
 
 def session_of(trainer: pl.Trainer) -> VizSession:
-    """The one session of this trainer."""
-    return _SESSIONS.get(trainer) or _SESSIONS.setdefault(trainer, VizSession())
+    """The one session of this trainer. The trainer holds it: each refers to the other, and both are freed together."""
+    session: VizSession = vars(trainer).setdefault("_lightning_viz", None) or VizSession()
+    vars(trainer)["_lightning_viz"] = session
+    return session

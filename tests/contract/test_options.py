@@ -115,3 +115,24 @@ def test_any_sequence_or_mapping_is_taken(kind, name, plain):
         stored = getattr(kind(**{name: given}, **extra), name)
         assert type(stored) is type(plain)
         assert stored == plain
+
+
+class WithOption(GradCAMLogger):
+    def __init__(self, extra: int = 3, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Mixin:
+    def __init__(self, mixed: int = 1, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Mixed(Mixin, GradCAMLogger):
+    def __init__(self, extra: int = 3, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(("subclass", "own"), [(WithOption, {"extra"}), (Mixed, {"extra", "mixed"})])
+def test_a_users_subclass_shows_the_options_of_its_bases(subclass, own):
+    assert {*inspect.signature(subclass).parameters} == own | {*inspect.signature(GradCAMLogger).parameters}
+    assert subclass(layers="network.0", tag="mine").layers == "network.0"

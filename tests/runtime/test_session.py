@@ -1,5 +1,9 @@
 """What the callbacks of one trainer share, done once for all of them."""
 
+import contextlib
+import gc
+import weakref
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,7 +16,7 @@ from lightning_viz.runtime.session import VizSession, session_of
 from lightning_viz.sinks import SinkQueue
 
 from ..stub import BATCHES, Stub, data, fit, tiny, tiny_network
-from ..support import Events, Lit, trainer
+from ..support import Events, Lit, loader, quick_suite, trainer
 
 
 class Passes(nn.Sequential):
@@ -297,3 +301,78 @@ def test_a_disabled_callback_records_no_more(tmp_path, recorders, our_warnings):
     fit(tmp_path, stub, max_epochs=3, num_sanity_val_steps=0)
     assert len(recorders) == 0, "it failed before the first loop"
     assert Events(tmp_path / "run/version_0").image_tags == []
+
+
+# What a review of the rebuilt runtime has found.
+
+
+class Failing(pl.Callback):
+    """Stops a validation loop half way."""
+
+    def on_validation_batch_end(self, trainer, *_):
+        if not trainer.sanity_checking:
+            raise RuntimeError("stopped")
+
+
+@pytest.mark.parametrize("others", [[], [Failing]], ids=["success", "exception"])
+def test_trainer_and_module_are_freed_after_a_run(others, tmp_path):
+    def run():
+        module = Lit()
+        made = trainer(tmp_path, [*quick_suite(), *(one() for one in others)], max_epochs=1)
+        with contextlib.suppress(RuntimeError):
+            made.fit(module, loader(), loader())
+        return weakref.ref(made), weakref.ref(module)
+
+    kept = run()
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
+
+
+class Fused(Lit):
+    """Its optimizer changes the weights without counting their versions."""
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.05, fused=True)
+
+
+def test_predictions_are_those_of_weights_that_a_fused_optimizer_changed(tmp_path):
+    shown = []
+
+    def keep(ctx):
+        with torch.no_grad():
+            shown.append((ctx.predictions.classes.clone(), ctx.captions, ctx.network(ctx.probe.images).softmax(dim=1)))
+
+    trainer(tmp_path, [Stub(keep, on_error="raise")], max_epochs=3).fit(Fused(tiny_network()), loader(), loader())
+    assert len({str(captions) for _, captions, _ in shown}) > 1, "the weights have changed"
+    for classes, captions, probabilities in shown:
+        assert torch.equal(classes, probabilities.argmax(dim=1))
+        assert [line.text.split()[-1] for (line,) in captions] == [f"{one:.2f}" for one in probabilities.amax(dim=1)]
+
+
+class Adding(pl.Callback):
+    """Adds a callback, or removes the last, while a run goes on."""
+
+    def __init__(self, added):
+        self.added = added
+
+    def on_fit_start(self, trainer, pl_module):
+        trainer.callbacks.append(self.added)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if self.added in trainer.callbacks:
+            trainer.callbacks.remove(self.added)
+
+
+def test_callbacks_may_come_and_go_during_a_run(tmp_path):
+    first, added = Stub(on_error="raise"), Stub(tag="added", on_error="raise")
+    trainer(tmp_path, [first, Adding(added)], max_epochs=2).fit(tiny(), *data())
+    assert first.steps == [0, BATCHES - 1, 2 * BATCHES - 1]
+    assert added.steps[0] == 0
+
+
+def test_a_failure_is_warned_of_again_in_a_second_fit(tmp_path, our_warnings):
+    made = trainer(tmp_path, [Stub(RuntimeError("no paint left"))], max_epochs=1)
+    made.fit(tiny(), *data())
+    made.fit_loop.max_epochs = 2
+    made.fit(tiny(), *data())
+    assert len([one for one in our_warnings() if "no paint left" in one]) == 2

@@ -39,6 +39,7 @@ def state():
     return Everything(
         {"validation": 7, "test": 3},
         {"stub/images": (frame, frame), "stub/other": ()},
+        "network.1",
         "abc",
         torch.rand(2, 3, 4, 4),
         None,
