@@ -101,3 +101,9 @@ def why_not_logged(trainer: pl.Trainer) -> str | None:
         return None
     kinds = ", ".join(type(logger).__name__ for logger in trainer.loggers)
     return f"{kinds} cannot show pictures; add a TensorBoardLogger to Trainer(logger=[...])"
+
+
+def callbacks_of(trainer: pl.Trainer) -> list[Any]:
+    """The trainer's callbacks of this library."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in callbacks if isinstance(one, Callback)]

@@ -19,7 +19,7 @@ from .captions import Predictions, predict, weights_version
 from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import Callback, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
+from .lightning_compat import callbacks_of, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
 from .network import find_network
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
@@ -63,7 +63,7 @@ class VizSession:
     def runners(self, trainer: pl.Trainer) -> list[CallbackRunner]:
         """Of all callbacks of the trainer, in their order; one that was added during the run is attached now."""
         found = []
-        for callback in _ours(trainer):
+        for callback in callbacks_of(trainer):
             if not callback.runner.is_attached_to(self):
                 callback.runner = self.attach(callback, trainer, trainer.lightning_module, "")
             found.append(callback.runner)
@@ -71,7 +71,7 @@ class VizSession:
 
     def leads(self, trainer: pl.Trainer, callback: VizCallbackProtocol) -> bool:
         """Whether this is the first callback of the trainer."""
-        return _ours(trainer)[:1] == [callback]
+        return callbacks_of(trainer)[:1] == [callback]
 
     # The budget.
 
@@ -242,14 +242,8 @@ class VizSession:
         return recorders
 
 
-def _ours(trainer: pl.Trainer) -> list[Any]:
-    """The trainer's callbacks of this library."""
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return [one for one in callbacks if isinstance(one, Callback)]
-
-
 def session_of(trainer: pl.Trainer) -> VizSession:
     """The one session of this trainer. The trainer holds it: each refers to the other, and both are freed together."""
-    session: VizSession = vars(trainer).setdefault("_lightning_viz", None) or VizSession()
+    session: VizSession = vars(trainer).get("_lightning_viz") or VizSession()
     vars(trainer)["_lightning_viz"] = session
     return session
