@@ -28,6 +28,11 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
             f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {_IMAGES}; "
             "give unpack= a callable from a batch to (images, labels)"
         )
+    images = _checked_images(images)
+    return images, _class_indices(labels, images)
+
+
+def _checked_images(images: Any) -> Tensor:
     if isinstance(images, Tensor) and images.dtype == torch.uint8:
         images = images.float()  # the model normalises by itself
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
@@ -36,7 +41,11 @@ def unpack_batch(batch: Any) -> tuple[Tensor, Tensor | None]:
             f"the batch holds {found} where floating-point images (B, C, H, W) are expected; "
             "give unpack= a callable from a batch to (images, labels), or a probe="
         )
+    return images
+
+
+def _class_indices(labels: Any, images: Tensor) -> Tensor | None:
     if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.is_floating_point():
-        return images, None  # masks, multi-hot labels, regression
+        return None  # masks, multi-hot labels, regression
     unlabelled = labels < 0  # such as -100
-    return images, None if unlabelled.all() else labels.clamp(min=-1) if unlabelled.any() else labels
+    return None if unlabelled.all() else labels.clamp(min=-1) if unlabelled.any() else labels
