@@ -129,7 +129,7 @@ class ActivationLogger(VizCallback):
         chosen = f", {RANKINGS[self.channels]}" if isinstance(self.channels, str) and len(channels) < count else ""
         positions = "one position" if height * width == 1 else f"{height}×{width} positions"
         runs = f"; the layer runs {found.calls} times, this is its last output" if found.calls > 1 else ""
-        notes = [f"{len(channels)} of {count} channels{chosen}; {positions}{runs}", ctx.probe.note]
+        notes = [f"{len(channels)} of {count} channels{chosen}; {positions}{runs}", ctx.note]
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
         cells = partial(channel_cells, ctx.probe.pictures, captions, values.numpy(), painter)
         headings, spans = ["picture", *(f"channel {channel}" for channel in channels)], [1, len(channels)]

@@ -91,7 +91,8 @@ class AttributionLogger(VizCallback):
         if "change" in wanted:
             found |= _change(state, tag, magnitudes)
         if "faithfulness" in wanted:
-            found |= faithfulness_gain(ctx.network, ctx.probe.images, magnitudes, self.target_of(ctx), ctx.auto_batch)
+            target, meaning = self.target_of(ctx), ctx.predictions.meaning
+            found |= faithfulness_gain(ctx.network, ctx.probe.images, magnitudes, target, ctx.auto_batch, meaning)
         if "sanity" in wanted and tag not in state.sanity:
             random = map_again(randomize_weights(ctx.network)).float()
             found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(random))

@@ -27,6 +27,7 @@ from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.lightning_compat import Callback, join, pl, split_of
 from lightning_viz.runtime.network import Forward
+from lightning_viz.runtime.output_meaning import resolve_target
 from lightning_viz.runtime.runner import CallbackRunner
 from lightning_viz.runtime.schedule import Schedule
 from lightning_viz.runtime.session import session_of
@@ -145,16 +146,8 @@ class VizCallback(Callback):
         return {name: getattr(self, name) for name in self.TAG_FIELDS}
 
     def target_of(self, ctx: DrawContext) -> Target:
-        """`target` for the pictures of the probe, as the methods expect it."""
-        probe = ctx.probe
-        if self.target != "label":
-            target: Target = self.target[: len(probe)] if isinstance(self.target, list) else self.target
-            return target
-        if probe.labels is None or (probe.labels < 0).any():
-            raise ValueError(
-                "target='label' needs a label for each picture of the probe; give target=None for the predicted class"
-            )
-        return probe.labels
+        """`target` for the pictures of the probe, as the methods expect it. Raises ValueError where there is none."""
+        return resolve_target(self.target, ctx.probe, ctx.predictions)
 
     # Lightning's hooks, in the order of a run.
 

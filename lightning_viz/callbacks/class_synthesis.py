@@ -13,7 +13,7 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name
-from lightning_viz.methods.model.outputs import logits
+from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
 from lightning_viz.methods.synthesis.synthesize import synthesis_passes
@@ -21,6 +21,7 @@ from lightning_viz.render import Caption, Line, Pictures
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.output_meaning import resolve_target
 from lightning_viz.runtime.state import CallbackState
 
 from ._options import CommonOptions, check_among
@@ -125,8 +126,8 @@ class ClassSynthesisLogger(VizCallback):
             return
         network, images = ctx.network, ctx.probe.images[:1]
         with torch.no_grad():
-            if self.classes is not None and (scores := logits(network(images))).ndim == 2:
-                check_among("classes", self.classes, scores.shape[1], "classes of the model")
+            if self.classes is not None:
+                check_among("classes", self.classes, self._class_count(ctx), "classes of the model")
             if self.units is not None and self.layer is not None:
                 channels = FeatureMaps(network, self.layer)(images).shape[1]
                 check_among("units", self.units, channels, f"channels of layer={self.layer!r}")
@@ -149,7 +150,7 @@ class ClassSynthesisLogger(VizCallback):
             state.pictures[tag] = pictures.cpu()
         captions, scalars = self._evaluate(ctx, tag, goal, pictures)
         started = "from noise" if start is None else "warm-started from the previous images"
-        notes = f"{len(pictures)} images, {steps} steps, {started}; recipe: {self.recipe}", ctx.probe.note
+        notes = f"{len(pictures)} images, {steps} steps, {started}; recipe: {self.recipe}", ctx.note
         labels, shown = [(Line(name),) for name in goal.names for _ in range(self.copies)], ctx.probe.to_rgb(pictures)
         yield Panel(tag, shown, Pictures(), labels=labels, captions=captions, notes=notes, common_scale=True)
         yield from scalars
@@ -172,19 +173,17 @@ class ClassSynthesisLogger(VizCallback):
             return self.classes
         if isinstance(self.target, int | list):
             return [self.target] if isinstance(self.target, int) else list(dict.fromkeys(self.target))
-        state, labels = ctx.state(SynthesisState), ctx.probe.labels
+        state = ctx.state(SynthesisState)
         if not state.classes:
-            with torch.no_grad():
-                scores = logits(ctx.network(ctx.probe.images[:1]))
-            if scores.ndim > 2:
-                raise ValueError(
-                    f"the model's output has the shape {tuple(scores.shape)}, not (B, classes); give layer=, or target= a "
-                    "callable from the output to one score per image"
-                )
-            count = scores.shape[1] if scores.ndim == 2 else 1
-            known = [] if labels is None else [label for label in labels.tolist() if 0 <= label < count]
+            resolve_target(None, ctx.probe, ctx.predictions)  # raises where there are no classes
+            count = self._class_count(ctx)
+            known = [label for label in ctx.probe.label_list if 0 <= label < count]
             state.classes = list(dict.fromkeys([*known, *range(count)]))[:CLASSES]
         return sorted(state.classes)
+
+    def _class_count(self, ctx: DrawContext) -> int:
+        meaning = ctx.predictions.meaning
+        return 2 if meaning.width == 1 and meaning.has_classes else meaning.width
 
     def _warm_start(self, ctx: DrawContext, previous: Tensor | None, count: int) -> Tensor | None:
         """The previous images with less contrast, so that what the network has unlearned fades; None for noise."""
@@ -226,9 +225,9 @@ class ClassSynthesisLogger(VizCallback):
     ) -> tuple[list[Caption], list[Scalar]]:
         """The probability of each finished image's class; without classes, what was maximised."""
         mean, std = (one.to(pictures) for one in ctx.probe.normalisation)
-        inputs = ((pictures - mean) / std).to(ctx.probe.images)
+        inputs, meaning = ((pictures - mean) / std).to(ctx.probe.images), ctx.predictions.meaning
         parts = ctx.auto_batch.map(
-            lambda part: class_probabilities(ctx.network, inputs[part]) if goal.classes else None, len(inputs)
+            lambda part: class_probabilities(ctx.network, inputs[part], meaning) if goal.classes else None, len(inputs)
         )
         known = [part for part in parts if part is not None]
         if goal.classes is None or not known:
@@ -241,8 +240,13 @@ class ClassSynthesisLogger(VizCallback):
         wanted = torch.tensor(goal.classes).repeat_interleave(self.copies)
         probabilities = torch.cat(known).cpu()
         own = probabilities.gather(1, wanted[:, None])[:, 0]
-        results = zip(own.tolist(), wanted.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
-        captions = [class_caption(one, label == found, ctx.probe.class_name(found)) for one, label, found in results]
+        if meaning.kind is OutputKind.SEVERAL_LABELS:
+            captions = [class_caption(one, one > THRESHOLD, None) for one in own.tolist()]
+        else:
+            results = zip(own.tolist(), wanted.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
+            captions = [
+                class_caption(one, label == found, ctx.probe.class_name(found)) for one, label, found in results
+            ]
         means = own.reshape(-1, self.copies).mean(dim=1).tolist()
         scalars = [Scalar(f"{tag}/probability", sum(means) / len(means))]
         if self.per_class:

@@ -78,7 +78,7 @@ class DeepDreamLogger(VizCallback):
             tag, what = f"{tag}/{self.channel}", f"channel {self.channel} of {layer}"
             number = "its mean before and after"
         about = f"changed by gradient ascent to activate {what}; below each, {number}"
-        notes = about, "predictions are of the original pictures", ctx.probe.note
+        notes = about, "predictions are of the original pictures", ctx.note
         captions = [(*said, line) for said, line in zip(ctx.captions, growth, strict=True)]
         shown = torch.from_numpy(ctx.probe.to_pixels(changed)).permute(0, 3, 1, 2) / 255
         shown = shown.where(changed.cpu().isfinite().all(dim=1, keepdim=True), torch.nan)

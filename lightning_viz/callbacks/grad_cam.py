@@ -12,12 +12,13 @@ from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
+from lightning_viz.methods.model.model_output import OutputKind
 from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
-from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.output_meaning import describe_target
 from lightning_viz.runtime.state import CallbackState
 
 from .attribution import AttributionLogger, AttributionOptions, describe_checks
@@ -68,37 +69,32 @@ class GradCAMLogger(AttributionLogger):
     def check_images(self, ctx: DrawContext) -> None:
         if self.layers is None or self.reshape is not None:
             return
-        layers, images = as_list(self.layers), ctx.probe.images
-
-        @torch.no_grad()
-        def check(part: slice) -> None:
-            with capture(ctx.network, layers) as outputs:
-                ctx.network(images[part])
-            for layer in layers:
-                described = f"layers={layer!r}"
-                output = captured_output(outputs, resolve_layer(ctx.network, layer)[0], described)
-                try:
-                    feature_maps(output, images[part])
-                except ValueError as error:
-                    raise ValueError(f"{described}: {error}") from error
-
-        ctx.auto_batch.map(check, len(images))
+        layers, images = as_list(self.layers), ctx.probe.images[:1]
+        with torch.no_grad(), capture(ctx.network, layers) as outputs:
+            ctx.network(images)
+        for layer in layers:
+            described = f"layers={layer!r}"
+            output = captured_output(outputs, resolve_layer(ctx.network, layer)[0], described)
+            try:
+                feature_maps(output, images)
+            except ValueError as error:
+                raise ValueError(f"{described}: {error}") from error
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         target, images = self.fixed_target_of(ctx), ctx.probe.images
         layers = self._layers(ctx, target)
         maps = self._maps(ctx, ctx.network, images, target, layers)
-        what = f"{self.method} of {describe_target(self.target)}"
+        what = f"{self.method} of {describe_target(self.target, ctx.predictions.meaning)}"
         for layer, cams in maps.items():
             tag = f"{self.method}/{layer}"
             scalars = self.checks(ctx, tag, cams, partial(self._map, ctx, images, target, layer))
             size = "×".join(map(str, cams.shape[1:]))
-            notes = [f"{what} at {layer}, {size} positions", *describe_checks(scalars), ctx.probe.note]
+            notes = [f"{what} at {layer}, {size} positions", *describe_checks(scalars), ctx.note]
             yield Panel(tag, cams, Overlay(ctx.probe.pictures), beside=ctx.probe.pictures, notes=notes)
             yield from scalars
             yield from self._comparison(ctx, layer)
         if len(maps) > 1:
-            overlay, notes = Overlay(ctx.probe.pictures), [what, ctx.probe.note]
+            overlay, notes = Overlay(ctx.probe.pictures), [what, ctx.note]
             tag, every = f"{self.method}/layers", [*maps.values()]
             yield Panel(tag, every, overlay, columns=layers, beside=ctx.probe.pictures, notes=notes)
 
@@ -128,13 +124,15 @@ class GradCAMLogger(AttributionLogger):
     def _comparison(self, ctx: DrawContext, layer: str) -> Iterator[Panel]:
         """The map of the true class beside that of the predicted class, of the misclassified pictures."""
         predicted, labels = ctx.predictions.classes if self.compare else None, ctx.probe.labels
-        if predicted is None or labels is None:
+        if predicted is None or labels is None or labels.ndim > 1:
             return
         if not len(wrong := ((predicted != labels) & (labels >= 0)).nonzero()[:, 0]):
             return
         images, items = ctx.probe.images[wrong], wrong.tolist()
-        maps = [self._map(ctx, images, classes[wrong], layer, ctx.network) for classes in (labels, predicted)]
+        sides = ctx.predictions.meaning.kind is OutputKind.ONE_LOGIT
+        classes = [one[wrong].bool() if sides else one[wrong] for one in (labels, predicted)]
+        maps = [self._map(ctx, images, one, layer, ctx.network) for one in classes]
         tag, columns = f"{self.method}/{layer}/true_and_predicted", ("true class", "predicted class")
         pictures = ctx.probe.pictures[items]
-        notes = f"{self.method} at {layer} of the misclassified pictures", ctx.probe.note
+        notes = f"{self.method} at {layer} of the misclassified pictures", ctx.note
         yield Panel(tag, maps, Overlay(pictures), columns=columns, items=items, beside=pictures, notes=notes)

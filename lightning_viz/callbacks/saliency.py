@@ -11,8 +11,8 @@ from lightning_viz.methods.attribution.registry import PIXEL_METHODS, PixelMetho
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
-from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.output_meaning import describe_target
 
 from .attribution import AttributionLogger, AttributionOptions, describe_checks
 
@@ -63,7 +63,7 @@ class SaliencyLogger(AttributionLogger):
             maps = self._maps(ctx, ctx.network, target)
         magnitudes = maps.abs() if self.signed else maps
         scalars = self.checks(ctx, tag, magnitudes, lambda network: self._maps(ctx, network, target))
-        notes = [self._describe(), *describe_checks(scalars), ctx.probe.note]
+        notes = [self._describe(ctx), *describe_checks(scalars), ctx.note]
         yield Panel(tag, maps, self._overlay(ctx), beside=ctx.probe.pictures, notes=notes)
         yield from scalars
 
@@ -72,12 +72,13 @@ class SaliencyLogger(AttributionLogger):
             return Overlay(ctx.probe.pictures, signed=self.signed)
         return Overlay(ctx.probe.pictures, quantile=QUANTILE, light=0.3, signed=self.signed)
 
-    def _describe(self) -> str:
+    def _describe(self, ctx: DrawContext) -> str:
         reduction = "where the score drops" if self.method == "occlusion" else "magnitude, maximum over channels"
         if self.signed:
             total = "" if self.method == "occlusion" else "sum over channels, "
             reduction = f"{total}red for the class, blue against it"
-        return f"{PIXEL_METHODS[self.method].caption} of the score of {describe_target(self.target)}: {reduction}"
+        target = describe_target(self.target, ctx.predictions.meaning)
+        return f"{PIXEL_METHODS[self.method].caption} of the score of {target}: {reduction}"
 
     def _maps(
         self, ctx: DrawContext, network: nn.Module, target: Target, images: Tensor | None = None, **options: Any

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.class_balanced import choose_rows, hash_uniform, listed_labels, shallow_copy
 from lightning_viz.data.samplers import Positions, batch_size_of, dataset_indices
+from lightning_viz.methods.model.model_output import OutputMeaning
 
 from .accumulator import Accumulator
 from .recorder import ForwardRecorder, Recording
@@ -29,6 +30,7 @@ class IndexedReader:
     unpack: Unpack
     prepare: Callable[[Any], Any]  #: from a collated batch to the batch of the loop: converted, and on the device
     count: int  #: how many samples a loop sees
+    meaning: OutputMeaning | None = None  #: of the network's output, where it is decided
 
     def choose(self, size: int, seed: int = 0, class_balanced: bool = False) -> Positions:
         """Positions of a random choice that is the same each time, in the order of the data."""
@@ -52,7 +54,7 @@ class IndexedReader:
     def run(self, network: nn.Module, accumulator: Accumulator, positions: Positions, loader: int = 0) -> None:
         """Run these samples and feed the accumulator, as if they were its `loader`-th loop. Raises UnreadableError."""
         recording = Recording([accumulator])
-        recorder = ForwardRecorder(network, self.unpack, [recording])
+        recorder = ForwardRecorder(network, self.unpack, [recording], meaning=self.meaning)
         try:
             for batch, images, part in self.batches(positions):
                 if part[0] == positions[0]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_viz.data.batch import Unpack
+from lightning_viz.data.batch import Unpack, read_labels
 from lightning_viz.data.distributed import gather_to_all, gather_to_first
 from lightning_viz.data.samplers import Positions, sample_positions
+from lightning_viz.methods.model.model_output import OutputMeaning
 from lightning_viz.methods.model.outputs import logits
 
 from .accumulator import Accumulator, HookPoint, RecordedBatch
@@ -63,6 +64,7 @@ class ForwardRecorder:
     recordings: Sequence[Recording]  #: one for each callback, in the same order in every process
     #: Where the loop's own passes are compiled and skip hooks: the guard under which each batch is run once more.
     rerun: Callable[[], AbstractContextManager[None]] | None = None
+    meaning: OutputMeaning | None = None  #: of the scores, where it is decided
     seconds: float = 0.0  #: that the loop waited
     _images: Tensor | None = None
     _scores: Tensor | None = None
@@ -98,11 +100,12 @@ class ForwardRecorder:
             if not self._active:
                 return
             images, labels = self.unpack(batch)
+            labels = read_labels(labels, images)
             done = self._done.get(loader, 0)
             self._done[loader] = done + len(images)
             positions = sample_positions(data, done, len(images)) if positions is None else positions
             for recording in self._active:
-                seen = RecordedBatch(images, labels, self._scores, recording._values, positions, loader)
+                seen = RecordedBatch(images, labels, self._scores, recording._values, positions, loader, self.meaning)
                 for accumulator in recording.accumulators:
                     recording.attempt(accumulator.update, seen)
                 recording._values = {}
@@ -166,7 +169,7 @@ class ForwardRecorder:
     def _keep_scores(self, module: nn.Module, inputs: Any, output: Any) -> None:
         with self._working():  # where the LightningModule is called for a whole validation step, it returns none
             scores, images = _scores_in(output), self._images
-            if scores is not None and images is not None and scores.ndim == 2 and len(scores) == len(images):
+            if scores is not None and images is not None and scores.ndim in (1, 2) and len(scores) == len(images):
                 self._scores = scores.detach()
 
 

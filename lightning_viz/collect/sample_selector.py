@@ -11,7 +11,7 @@ from lightning_viz.data.class_balanced import choose_rows, hash_uniform
 from lightning_viz.methods.features.downscale import downscale
 
 from .accumulator import HookPoint, RecordedBatch
-from .samples import Floats, Samples
+from .samples import Floats, Ints, Samples
 
 #: From a batch to a key for each of its samples, (B,): the smallest are kept, NaN never is.
 Key = Callable[[RecordedBatch], Floats]
@@ -58,16 +58,17 @@ class SampleSelector:
         if not len(rows):
             return
         batch, unknown = batch.at(rows), torch.full((len(rows),), -1)
-        predicted = batch.output.predictions
+        classes, predicted = batch.classes, batch.output.predictions
         self._keys.append(keys[rows])
         self._kept.append(
             Samples(
                 batch.positions,
-                (unknown if batch.labels is None else batch.labels).cpu().numpy(),
+                (unknown if classes is None else classes).cpu().numpy(),
                 (unknown if predicted is None else predicted).cpu().numpy(),
                 batch.losses.cpu().numpy(),
                 (downscale(batch.images, self.side) if self.side else batch.images).detach().float().cpu(),
                 {name: batch.values[name].float().cpu() for name in self._names},
+                _label_sets(batch),
             )
         )
         if sum(map(len, self._keys)) > 2 * self.size:
@@ -100,6 +101,14 @@ class SampleSelector:
             self._bound = float(keys[chosen[-1]])
         chosen = chosen[np.argsort(kept.positions[chosen])]
         self._kept, self._keys = [kept.at(chosen)], [keys[chosen]]
+
+
+def _label_sets(batch: RecordedBatch) -> Ints | None:
+    """True and predicted labels of data with several, (B, 2, K), zeros and ones."""
+    labels, predicted = batch.labels, batch.output.predicted_labels
+    if labels is None or predicted is None or labels.shape != predicted.shape:
+        return None
+    return torch.stack([labels.long(), predicted.to(labels.device).long()], dim=1).cpu().numpy()
 
 
 def by_hash(seed: int) -> Key:

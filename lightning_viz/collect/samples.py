@@ -25,25 +25,30 @@ class Samples:
     losses: Floats  #: cross-entropy, NaN where unknown, (N,)
     images: Tensor  #: (N, C, h, w), on the CPU, normalised as the model expects them
     features: Mapping[str, Tensor]  #: by hook point, (N, D) each, float32, on the CPU
+    label_sets: Ints | None = None  #: true and predicted labels, where there may be several, (N, 2, K), zeros and ones
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def at(self, rows: Ints) -> "Samples":
         """These rows only."""
-        arrays = {one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name != "features"}
-        return Samples(**arrays, features={name: values[rows] for name, values in self.features.items()})
+        columns = [one.name for one in fields(self) if one.name not in ("features", "label_sets")]
+        features = {name: values[rows] for name, values in self.features.items()}
+        sets = None if self.label_sets is None else self.label_sets[rows]
+        return Samples(**{name: getattr(self, name)[rows] for name in columns}, features=features, label_sets=sets)
 
     @classmethod
     def concatenated(cls, parts: Sequence["Samples"]) -> "Samples":
         """All parts, one after the other. Raises ValueError where their images differ in size."""
-        columns = [one.name for one in fields(cls) if one.name not in ("features", "images")]
+        columns = [one.name for one in fields(cls) if one.name not in ("features", "images", "label_sets")]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         if len(sizes := {"×".join(map(str, part.images.shape[1:])) for part in parts}) > 1:
             found = ", ".join(sorted(sizes)[:3])
             raise ValueError(f"the images have the sizes {found}; resize them to one size in the data's transforms")
         features = {name: torch.cat([part.features[name] for part in parts]) for name in parts[0].features}
-        return cls(**arrays, images=torch.cat([part.images for part in parts]), features=features)
+        known = [part.label_sets for part in parts if part.label_sets is not None]
+        sets = np.concatenate(known) if len(known) == len(parts) else None
+        return cls(**arrays, images=torch.cat([part.images for part in parts]), features=features, label_sets=sets)
 
     def metadata(self, probe: Probe) -> dict[str, list[str]]:
         """Columns of text for the Projector: index, class, prediction, loss, as far as they are known."""
@@ -55,5 +60,10 @@ class Samples:
         if max(labels) >= 0 and max(predicted) >= 0:
             pairs = zip(labels, predicted, strict=True)
             columns["correct"] = [str(one == other) if min(one, other) >= 0 else "unknown" for one, other in pairs]
+            columns["loss"] = [f"{loss:.4g}" for loss in self.losses.tolist()]
+        if self.label_sets is not None:
+            for index, name in enumerate(("labels", "predicted labels")):
+                names = [[probe.class_name(int(one)) for one in row.nonzero()[0]] for row in self.label_sets[:, index]]
+                columns[name] = [", ".join(row) or "none" for row in names]
             columns["loss"] = [f"{loss:.4g}" for loss in self.losses.tolist()]
         return columns

@@ -104,7 +104,8 @@ class TopActivations:
             return
         for layer in (one for one in self._layers if one in batch.values):
             positions = torch.from_numpy(batch.positions).to(batch.values[layer][0].device)
-            labels = torch.full_like(positions, -1) if batch.labels is None else batch.labels.to(positions)
+            classes = batch.classes
+            labels = torch.full_like(positions, -1) if classes is None else classes.to(positions)
             top = TopSamples.of(batch.values[layer], positions, labels)
             values = top.values.double().where(top.positions >= 0, 0)
             moments = torch.stack([(top.positions >= 0).sum(dim=1), values.sum(dim=1), (values**2).sum(dim=1)])

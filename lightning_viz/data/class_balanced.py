@@ -27,8 +27,9 @@ def read_balanced_batch(loader: DataLoader[Any], count: int, labels_of: Callable
     labels = listed_labels(dataset)
     if labels is None:
         samples = [dataset[int(index)] for index in order[: count * 4]]  # four candidates per picture wanted
-        found = labels_of(loader.collate_fn(samples))
-        rows = range(min(count, len(samples))) if found is None else balanced_rows(found.cpu().numpy(), count)
+        found, rows = labels_of(loader.collate_fn(samples)), list(range(min(count, len(samples))))
+        if found is not None and found.ndim == 1:  # several labels are not balanced
+            rows = balanced_rows(found.cpu().numpy(), count)
         return loader.collate_fn([samples[row] for row in rows])
     return loader.collate_fn([dataset[int(order[row])] for row in balanced_rows(labels[order], count)])
 
@@ -54,6 +55,8 @@ def balanced_rows(labels: NDArray[Any], count: int) -> list[int]:
 
 def listed_labels(dataset: Any) -> NDArray[Any] | None:
     """The class indices (N,) that a dataset lists without loading a sample, also through Subset; None if it does not."""
+    if not hasattr(dataset, "__len__"):
+        return None
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         inner = listed_labels(dataset.dataset)
         return None if inner is None else inner[np.asarray(dataset.indices)]

@@ -1,6 +1,6 @@
 """What datasets, datamodules and modules know about the images: class names and normalisation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ def describe_probe(images: Tensor, labels: Tensor | None, origin: str, sources: 
     """A probe of these images, with what the sources (datasets, datamodule) and the module know of them."""
     mean, std = find_normalisation(sources, images.shape[1]) or (None, None)
     names = find_class_names([*sources, module])  # no normalisation: the module's own may be part of its forward
-    if names is not None and labels is not None and len(labels) and len(names) <= int(labels.max()):
+    largest = (
+        -1 if labels is None or not len(labels) else labels.shape[1] - 1 if labels.ndim == 2 else int(labels.max())
+    )
+    if names is not None and len(names) <= largest:
         names = None  # they name other classes
     if mean is not None:
         origin += "; denormalised with the dataset's Normalize(mean, std)"
@@ -57,3 +60,16 @@ def _normalisation_in(transform: Any, channels: int, depth: int) -> tuple[list[f
     if not isinstance(steps, Sequence):
         steps = [steps] if callable(steps) else []
     return next(filter(None, (_normalisation_in(step, channels, depth - 1) for step in steps)), None)
+
+
+def declared_class_count(module: Any) -> int | None:
+    """The number of classes that a module, its hyperparameters or one of its children says it has; None if none does."""
+    children = list(module.children()) if isinstance(module, nn.Module) else []
+    sources = [module, getattr(module, "hparams", None), *children]
+    sources += [getattr(one, "config", None) for one in [module, *children]]
+    for source in sources:
+        for name in ("num_classes", "n_classes", "num_labels"):
+            found = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                return found
+    return None

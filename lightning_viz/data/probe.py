@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_viz.methods.model.model_output import class_indices
+
 from .arguments import check_flag, describe_value
 
 #: Pictures as a person sees them, (N, H, W, 3).
@@ -35,7 +37,8 @@ class Probe:
     """
 
     images: Tensor  #: (B, C, H, W), floating point, as the model expects them, normalised
-    labels: Tensor | None = None  #: true class indices (B,), negative for an unlabelled picture
+    #: True class indices (B,), negative for an unlabelled picture; or, of several labels, zeros and ones (B, K).
+    labels: Tensor | None = None
     class_names: Sequence[str] | None = None  #: a name per class
     mean: Sequence[float] | float | None = None  #: of the normalisation, per channel or one number for all; where
     std: Sequence[float] | float | None = None  #: None, colours are scaled from the range of the values
@@ -63,17 +66,23 @@ class Probe:
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
     def _checked_labels(self, given: object) -> Tensor:
-        text, remedy = f"probe labels={describe_value(given)}", f"give {len(self.images)} class indices, one per image"
+        count = len(self.images)
+        text, remedy = (
+            f"probe labels={describe_value(given)}",
+            f"give {count} class indices, or zeros and ones ({count}, K)",
+        )
         try:
             labels = torch.as_tensor(given)
         except Exception as error:
             raise TypeError(f"{text} are {type(given).__name__}; {remedy}") from error
+        several = labels.ndim == 2 and labels.shape[1] > 1 and bool(((labels == 0) | (labels == 1)).all())
         whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-        if labels.shape != self.images.shape[:1] or not whole:
+        if labels.shape[:1] != self.images.shape[:1] or not (several or (whole and labels.ndim == 1)):
             raise ValueError(f"{text} are {labels.dtype} of shape {tuple(labels.shape)}; {remedy}")
-        if self.class_names is not None and len(self.class_names) <= int(labels.max()):
+        largest = labels.shape[1] - 1 if several else int(labels.max())
+        if self.class_names is not None and len(self.class_names) <= largest:
             names = f"class_names has {len(self.class_names)} names"
-            raise ValueError(f"{names}, and the labels go up to {int(labels.max())}; give a name for each class")
+            raise ValueError(f"{names}, and the labels go up to {largest}; give a name for each class")
         return labels.long()
 
     @staticmethod
@@ -90,8 +99,16 @@ class Probe:
 
     @property
     def label_list(self) -> list[int]:
-        """The true class index of each picture, -1 where unknown."""
-        return [-1] * len(self) if self.labels is None else self.labels.tolist()
+        """The true class index of each picture, -1 where it is unknown or has several labels."""
+        return [-1] * len(self) if self.labels is None else class_indices(self.labels).tolist()
+
+    def label_names(self, row: int) -> list[str]:
+        """The names of the true class of a picture, or of its labels."""
+        if self.labels is None:
+            return []
+        label = self.labels[row]
+        found = [int(label)] if label.ndim == 0 else label.nonzero()[:, 0].tolist()
+        return [self.class_name(one) for one in found if one >= 0]
 
     def head(self, count: int) -> "Probe":
         return self.subset(slice(count))

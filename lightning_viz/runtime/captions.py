@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
-from lightning_viz.methods.model.model_output import ModelOutput
-from lightning_viz.render import RIGHT, WRONG, Caption, Line, prediction_line
+from lightning_viz.methods.model.model_output import THRESHOLD, ModelOutput, OutputKind, OutputMeaning
+from lightning_viz.render import INK, RIGHT, WRONG, Caption, Line, prediction_line
+from lightning_viz.render.text import GREY
 
 NOT_FINITE = Line("output is not finite", WRONG)
 
@@ -20,24 +20,33 @@ NOT_FINITE = Line("output is not finite", WRONG)
 class Predictions:
     """What the network predicts for a probe, from one forward pass that all callbacks share."""
 
+    meaning: OutputMeaning
     classes: Tensor | None  #: (B,); None where the output has no such meaning
     captions: Sequence[Caption]
 
 
 @torch.no_grad()
-def predict(network: nn.Module, probe: Probe, auto_batch: AutoBatch) -> Predictions:
+def predict(
+    network: nn.Module, probe: Probe, auto_batch: AutoBatch, meaning: OutputMeaning | None = None
+) -> Predictions:
     """The predictions for all pictures of the probe."""
-    outputs = auto_batch.map(lambda part: (probe.subset(part), ModelOutput.of(network(probe.images[part]))), len(probe))
-    captions = [one for part, output in outputs for one in prediction_captions(output, part)]
-    classes = [output.predictions for _, output in outputs if output.predictions is not None]
-    return Predictions(torch.cat(classes) if len(classes) == len(outputs) else None, captions)
+    parts = auto_batch.map(lambda part: (part, ModelOutput.of(network(probe.images[part]), meaning)), len(probe))
+    captions = [one for part, output in parts for one in prediction_captions(output, probe.subset(part))]
+    classes = [output.predictions for _, output in parts if output.predictions is not None]
+    return Predictions(parts[0][1].meaning, torch.cat(classes) if len(classes) == len(parts) else None, captions)
 
 
 def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
-    """The predicted class of each picture and its probability, marked right or wrong where the true class is known.
+    """What is predicted for each picture, and its probability, marked right or wrong where the truth is known.
 
-    Empty where the output predicts no class, such as one value or a mask.
+    A class, all labels above the threshold, or the class of the largest region; empty where the output predicts nothing.
     """
+    if output.predicted_labels is not None:
+        return _several_labels(output, probe)
+    if output.regions is not None:
+        classes, shares = (one.tolist() for one in output.regions)
+        found = zip(classes, shares, strict=True)
+        return [(Line(f"{probe.class_name(one)}, {share:.0%} of pixels", GREY),) for one, share in found]
     if output.probabilities is None or output.predictions is None:
         return [()] * len(probe)
     parts = zip(probe.label_list, output.predictions.tolist(), output.probabilities.amax(dim=1).tolist(), strict=True)
@@ -49,18 +58,38 @@ def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
     ]
 
 
+def _several_labels(output: ModelOutput, probe: Probe) -> list[Caption]:
+    """All labels above the threshold, most probable first; right where they are exactly the true ones."""
+    captions: list[Caption] = []
+    if output.probabilities is None or output.predicted_labels is None:
+        return captions
+    for row, (probabilities, predicted) in enumerate(zip(output.probabilities, output.predicted_labels, strict=True)):
+        found = [int(one) for one in probabilities.argsort(descending=True) if predicted[one]]
+        true = None if probe.labels is None or probe.labels.ndim < 2 else probe.labels[row].to(predicted)
+        right = None if true is None or len(true) != len(predicted) else bool((true == predicted).all())
+        text = ", ".join(f"{probe.class_name(one)} {probabilities[one]:.2f}" for one in found) or "no label"
+        mark, colour = {None: ("", INK), True: ("✓ ", RIGHT), False: ("✗ ", WRONG)}[right]
+        captions.append((Line(f"{mark}{text}", colour),) if probabilities.isfinite().all() else (NOT_FINITE,))
+    return captions
+
+
 def label_captions(probe: Probe) -> list[Caption]:
-    """The true class of each picture, where it is known."""
-    return [() if label < 0 else (Line(probe.class_name(label)),) for label in probe.label_list]
+    """The true class of each picture, or its labels, where they are known."""
+    names = [", ".join(probe.label_names(row)) for row in range(len(probe))]
+    return [(Line(text),) if text else () for text in names]
 
 
-def describe_target(target: Any) -> str:
-    """What a map explains, by the option `target=`."""
-    if target is None:
-        return "the predicted class"
-    if target == "label":
-        return "the true class"
-    return "the given target" if callable(target) else f"class {target}"
+def describe_meaning(meaning: OutputMeaning | None) -> list[str]:
+    """A line on what the predictions below the pictures are, where they are not one class each."""
+    if meaning is None or meaning.kind is OutputKind.CLASSES:
+        return []
+    if meaning.kind is OutputKind.SEVERAL_LABELS:
+        return [f"predicted labels: probability above {THRESHOLD}; ✓ where all labels are right (exact match)"]
+    if meaning.kind is OutputKind.EMBEDDING:
+        return [f"the output, {meaning.width} numbers, is read as an embedding: it predicts no class"]
+    if meaning.kind is OutputKind.DENSE and meaning.has_classes:
+        return ["predicted: the class of the largest region, besides class 0"]
+    return []
 
 
 def weights_version(network: nn.Module) -> int | None:
@@ -71,10 +100,14 @@ def weights_version(network: nn.Module) -> int | None:
         return None
 
 
-def class_caption(probability: float, correct: bool, predicted: str) -> Caption:
-    """The probability of the class that an image was synthesised for, and the predicted class where it is another."""
+def class_caption(probability: float, correct: bool, predicted: str | None) -> Caption:
+    """The probability of the class that an image was synthesised for, and the predicted class where it is another.
+
+    `predicted` is None for one of several labels, which may be predicted beside others.
+    """
     if not isfinite(probability):
         return (NOT_FINITE,)
     if correct:
         return (Line(f"\N{CHECK MARK} {probability:.2f}", RIGHT),)
-    return (Line(f"\N{BALLOT X} {probability:.2f}", WRONG), Line(f"predicted {predicted}", WRONG))
+    other = (Line(f"predicted {predicted}", WRONG),) if predicted is not None else ()
+    return (Line(f"\N{BALLOT X} {probability:.2f}", WRONG), *other)

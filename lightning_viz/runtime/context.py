@@ -20,7 +20,7 @@ from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render import Caption
 
 from .artifacts import Artifact
-from .captions import Predictions
+from .captions import Predictions, describe_meaning
 from .data_access import DataAccess
 from .network import Forward
 from .schedule import Schedule
@@ -76,6 +76,11 @@ class DrawContext:
     def captions(self) -> list[Caption]:
         """The prediction below each picture."""
         return list(self.predictions.captions)
+
+    @property
+    def note(self) -> str:
+        """Where the pictures come from, and what the predictions below them are, in a line."""
+        return "; ".join([self.probe.note, *describe_meaning(self.predictions.meaning)])
 
     def batched(self, method: Callable[..., Tensor], images: Tensor, target: Target = None, **options: Any) -> Tensor:
         """`method(network, images, target, **options)`, as many images at once as memory allows: (B, ...)."""

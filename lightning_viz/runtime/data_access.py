@@ -9,6 +9,7 @@ from lightning_viz.collect.indexed_reader import IndexedReader
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.dataloaders import count_samples, loaders_in
 from lightning_viz.data.samplers import has_fixed_order, is_indexable
+from lightning_viz.methods.model.model_output import OutputMeaning
 
 from .lightning_compat import eval_loaders, not_training, pl
 
@@ -22,16 +23,17 @@ class DataAccess:
     name: str  #: "validation", "test" or "training"
     loaders: list[DataLoader[Any]]
     counts: list[int | None]  #: samples that a loop sees of each loader, over all processes; None if unknown
+    meaning: OutputMeaning | None = None  #: of the network's output, where it is decided
 
     @classmethod
-    def of(cls, trainer: pl.Trainer, split: str, unpack: Unpack) -> "DataAccess":
+    def of(cls, trainer: pl.Trainer, split: str, unpack: Unpack, meaning: OutputMeaning | None = None) -> "DataAccess":
         """The data of "validation" or "test"."""
         found = eval_loaders(trainer, split)
         batches = trainer.num_test_batches if split == "test" else trainer.num_val_batches
         if not found:
             split, found, batches = "training", loaders_in(trainer.train_dataloader), [trainer.num_training_batches]
         counts = [count_samples(loader, most, trainer.world_size) for loader, most in zip(found, batches, strict=False)]
-        return cls(trainer, unpack, split, found, [*counts, *[None] * (len(found) - len(counts))])
+        return cls(trainer, unpack, split, found, [*counts, *[None] * (len(found) - len(counts))], meaning)
 
     def has_fixed_order(self, loader: int) -> bool:
         return loader < len(self.loaders) and has_fixed_order(self.loaders[loader])
@@ -46,7 +48,7 @@ class DataAccess:
         data = self.loaders[loader]
         if isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
             return None
-        return IndexedReader(data, self.unpack, self._prepare, count)
+        return IndexedReader(data, self.unpack, self._prepare, count, self.meaning)
 
     def _prepare(self, batch: Any) -> Any:
         """A collated batch as the loop would get it."""

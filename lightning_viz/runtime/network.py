@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.model_output import OutputKind, OutputMeaning
 from lightning_viz.methods.model.outputs import slice_target, target_scores
 
 from .lightning_compat import pl
@@ -68,15 +69,20 @@ def check_target(network: nn.Module, images: Tensor, target: Target, auto_batch:
 
 @torch.no_grad()
 def check_probe(network: nn.Module, probe: Probe) -> None:
-    """Raise ValueError for a probe on which the network does not run, or that names fewer classes than it has."""
+    """Raise ValueError for a probe on which the network does not run."""
     try:
-        output = network(probe.images)
+        network(probe.images)
     except Exception as error:
         raise ValueError(
             f"{type(network).__name__} does not run on probe images of shape {tuple(probe.images.shape[1:])}: "
             f"{error}; give images of the shape that the model is trained on"
         ) from error
-    classes = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else 0
-    if probe.class_names is not None and len(probe.class_names) < classes:
+
+
+def check_class_names(probe: Probe, meaning: OutputMeaning | None) -> None:
+    """Raise ValueError for a probe that names fewer classes than the network has."""
+    if probe.class_names is None or meaning is None or meaning.kind is not OutputKind.CLASSES:
+        return
+    if len(probe.class_names) < meaning.width:
         names = f"class_names has {len(probe.class_names)} names"
-        raise ValueError(f"{names}, and the model has {classes} classes; give a name for each")
+        raise ValueError(f"{names}, and the model has {meaning.width} classes; give a name for each")

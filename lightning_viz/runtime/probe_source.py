@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_viz.collect.sample_selector import SampleSelector
-from lightning_viz.data.batch import Unpack, unpack_batch
+from lightning_viz.data.batch import Unpack, read_labels, unpack_batch
 from lightning_viz.data.class_balanced import read_balanced_batch
 from lightning_viz.data.dataloaders import first_loader, loaders_in
 from lightning_viz.data.metadata import dataset_chain, describe_probe
@@ -19,7 +19,7 @@ from lightning_viz.data.probe import Hardest, Probe
 
 from .guard import guard
 from .lightning_compat import eval_loaders, not_training, pl
-from .network import check_target, runs
+from .network import check_class_names, check_target, runs
 
 if TYPE_CHECKING:
     from .runner import CallbackRunner
@@ -72,6 +72,7 @@ class ProbeSource:
                 if name == "training":
                     self._warn(TRAINING_PICTURES)
                 images, labels = unpack(sample)
+                labels = read_labels(labels, images)
                 images, labels = images[:largest].detach().clone(), None if labels is None else labels[:largest].clone()
                 probe = describe(trainer, images, labels, loader, f"pictures of the {name} data")
             known = self._known[key] = _Shared(ref(module), dataset, unpack, probe)
@@ -126,6 +127,7 @@ class PinnedProbes(dict[str, Probe]):
         with runner.session.budget.spending():
             probe = self._choose(trainer, split, batch, source)
             with guard(module, trainer.precision_plugin):
+                runner.session.meanings.decide(trainer, split, batch, runner.unpack, runner.callback.forward, probe)
                 self._check(trainer, module, split, probe)
             runner.settle()
             if not isinstance(runner.callback.probe, Hardest):
@@ -147,7 +149,8 @@ class PinnedProbes(dict[str, Probe]):
                 "(B, classes) from the network, not all of them NaN; give unpack=, or a probe"
             )
         with torch.inference_mode(False):  # in which the loop may be: gradients need ordinary tensors
-            images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels)
+            several = None if hardest.label_sets is None else hardest.label_sets[:, 0]
+            images, labels = hardest.images.clone(), torch.from_numpy(hardest.labels if several is None else several)
         if split == "validation" and not self.refresh:
             self._runner.state.hardest_images, self._runner.state.hardest_labels = images, labels
         self._follow_hardest(trainer, split, images, labels)
@@ -170,6 +173,8 @@ class PinnedProbes(dict[str, Probe]):
         runner = self._runner
         ctx = runner.context(trainer, module, split, -1, probe)
         try:
+            if isinstance(runner.callback.probe, Probe):
+                check_class_names(probe, runner.session.meanings.of(runner.callback.forward))
             if runner.callback.target is not None:
                 check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
             runner.callback.check_images(ctx)

@@ -213,7 +213,7 @@ class CallbackRunner:
             step=step,
             global_step=trainer.global_step,
             schedule=self.callback.schedule,
-            data=DataAccess.of(trainer, split, self.unpack),
+            data=DataAccess.of(trainer, split, self.unpack, self.session.meanings.of(self.callback.forward)),
             auto_batch=self.auto_batch,
             warn=self.session.warn,
             cache=self.cache,

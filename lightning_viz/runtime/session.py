@@ -21,6 +21,7 @@ from .errors import ErrorReporter
 from .guard import guard
 from .lightning_compat import callbacks_of, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
 from .network import find_network
+from .output_meaning import OutputMeanings
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
 
@@ -36,6 +37,7 @@ class VizSession:
         self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
         self._runners: dict[str, CallbackRunner] = {}
         self._recorders: list[ForwardRecorder] = []
+        self.meanings = OutputMeanings()
         self._predictions: tuple[tuple[Any, ...], Probe, Predictions] | None = None
         self._batch_size = self._batches_before = 0
 
@@ -51,6 +53,7 @@ class VizSession:
         """The runner of a callback for the run that begins: the one before, if it is of the same module."""
         if self.leads(trainer, callback):
             self.errors.begin_run()
+            self.meanings = OutputMeanings()
             if stage == "fit":
                 before = self._queue_seconds()
                 self.budget = Budget(lambda: self._queue_seconds() - before)
@@ -168,7 +171,8 @@ class VizSession:
         moment = trainer.state.fn, trainer.global_step, trainer.fit_loop.total_batch_idx
         key = id(probe), id(runner.callback.forward), moment, weights_version(module)
         if self._predictions is None or self._predictions[0] != key or key[-1] is None:
-            self._predictions = key, probe, predict(network, probe, runner.auto_batch)
+            meaning = self.meanings.of(runner.callback.forward)
+            self._predictions = key, probe, predict(network, probe, runner.auto_batch, meaning)
         return self._predictions[2]
 
     # The validation and the test loop.
@@ -217,9 +221,10 @@ class VizSession:
             return []
         runners = self.runners(trainer)
         if trainer.world_size > 1:  # what the first has pinned, such as the channels to show, every process has
-            pins = trainer.strategy.broadcast([runner.pins for runner in runners])
-            for runner, values in zip(runners, pins, strict=True):
+            own = [(runner.pins, self.meanings.of(runner.callback.forward)) for runner in runners]
+            for runner, (values, meaning) in zip(runners, trainer.strategy.broadcast(own), strict=True):
                 vars(runner.state).update(values)
+                self.meanings.set(runner.callback.forward, meaning)
         groups: dict[tuple[int, int], list[CallbackRunner]] = {}
         for runner in runners:
             runner.start_recording(trainer, split_of(trainer))
@@ -231,6 +236,7 @@ class VizSession:
             if not any(one.accumulators or one.error for one in recordings):
                 continue
             recorder = ForwardRecorder(module, group[0].unpack, recordings, protection if is_compiled(module) else None)
+            recorder.meaning = self.meanings.of(group[0].callback.forward)
             recorders.append(recorder)
             try:
                 recorder.network = find_network(module, group[0].callback.forward)

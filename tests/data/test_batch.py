@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lightning_viz.data.batch import unpack_batch
+from lightning_viz.data.batch import known_labels, labels_in, unpack_batch
+from lightning_viz.methods.model.model_output import KnownLabels, LabelKind
 
 IMAGES, LABELS = torch.rand(2, 3, 4, 4), torch.tensor([1, 0])
 
@@ -36,10 +37,43 @@ def test_bytes_become_floats():
 
 @pytest.mark.parametrize(
     "labels",
-    [torch.tensor([-1, -100]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(2, 5), "no"],
+    [torch.tensor([-1, -100]), torch.rand(2), torch.zeros(2, 4, 4, dtype=torch.long), torch.rand(2, 5), "no"],
 )
 def test_what_is_no_class_index_is_no_label(labels):
     assert unpack_batch((IMAGES, labels))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (torch.tensor([[1.0], [0.0]]), [1, 0]),
+        (torch.tensor([1.0, 0.0]), [1, 0]),
+        (torch.tensor([True, False]), [1, 0]),
+        (torch.tensor([[3], [2]]), [3, 2]),
+        (torch.tensor([[1.0, 0, 1], [0, 0, 0]]), [[1, 0, 1], [0, 0, 0]]),
+    ],
+)
+def test_zeros_and_ones_are_classes_or_several_labels(labels, expected):
+    assert unpack_batch((IMAGES, labels))[1].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "largest"),
+    [
+        (LABELS, LabelKind.INDICES, 1),
+        (torch.tensor([[1.0], [0.0]]), LabelKind.INDICES, 1),
+        (torch.eye(3)[:2], LabelKind.ONE_HOT, -1),
+        (torch.tensor([[1, 1], [0, 1]]), LabelKind.MULTI_HOT, -1),
+        (torch.zeros(2, 4, 4, dtype=torch.long), LabelKind.MASKS, -1),
+        (torch.zeros(2, 1, 4, 4), LabelKind.MASKS, -1),
+        (torch.rand(2, 3, 4, 4), LabelKind.OTHER, -1),
+        (torch.rand(2), LabelKind.OTHER, -1),
+        ([{"boxes": LABELS}], LabelKind.OTHER, -1),
+        (None, LabelKind.NONE, -1),
+    ],
+)
+def test_what_labels_tell(labels, kind, largest):
+    assert known_labels(labels_in({"image": IMAGES, "mask": labels}), IMAGES) == KnownLabels(kind, largest)
 
 
 @pytest.mark.parametrize("negative", [-1, -100])

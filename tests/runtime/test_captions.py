@@ -1,12 +1,12 @@
+import pytest
 import torch
 from torch import nn
 
 from lightning_viz import Probe
 from lightning_viz.methods.model.batching import AutoBatch
-from lightning_viz.methods.model.model_output import ModelOutput
+from lightning_viz.methods.model.model_output import ModelOutput, OutputKind, OutputMeaning
 from lightning_viz.runtime.captions import (
     class_caption,
-    describe_target,
     label_captions,
     predict,
     prediction_captions,
@@ -77,13 +77,49 @@ def test_true_classes():
     assert texts(label_captions(probe((0, 1, 2), ["ant", "bee", "cat"]))) == [["ant"], ["bee"], ["cat"]]
 
 
-def test_what_a_map_explains():
-    assert [describe_target(one) for one in (None, "label", 3, len)] == [
-        "the predicted class",
-        "the true class",
-        "class 3",
-        "the given target",
+BINARY = OutputMeaning(OutputKind.ONE_LOGIT, width=1)
+SEVERAL = OutputMeaning(OutputKind.SEVERAL_LABELS, width=3)
+
+
+def captions_with(meaning, scores, labels, names=("cat", "dog", "sofa")):
+    return texts(prediction_captions(ModelOutput.of(scores, meaning), probe(labels, list(names))))
+
+
+def test_one_logit_names_both_classes():
+    scores = torch.tensor([[3.0], [-3.0], [3.0]])
+    assert captions_with(BINARY, scores, [1, 0, 0]) == [["✓ dog 0.95"], ["✓ cat 0.95"], ["✗ dog 0.95"]]
+
+
+def test_several_labels_are_right_where_all_are():
+    labels = [[1, 0, 1], [1, 0, 0], [0, 0, 0]]
+    scores = torch.tensor([[2.0, -9, 3.0], [2.0, 1.0, -9], [-9.0, -9, -9]])
+    assert captions_with(SEVERAL, scores, labels) == [
+        ["✓ sofa 0.95, cat 0.88"],
+        ["✗ cat 0.88, dog 0.73"],
+        ["✓ no label"],
     ]
+    assert texts(label_captions(probe(labels, ["cat", "dog", "sofa"]))) == [["cat, sofa"], ["cat"], []]
+    assert captions_with(SEVERAL, scores, None)[0] == ["sofa 0.95, cat 0.88"]
+
+
+def test_a_region_has_its_class_and_share():
+    scores = torch.zeros(3, 3, 2, 2)
+    scores[0, 2, 0] = 1.0
+    found = captions_with(OutputMeaning(OutputKind.DENSE, width=3), scores, None)
+    assert found[:2] == [["sofa, 50% of pixels"], ["cat, 100% of pixels"]]
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        OutputMeaning(OutputKind.EMBEDDING, has_classes=False, width=3),
+        OutputMeaning(OutputKind.ONE_LOGIT, has_classes=False, width=1),
+        OutputMeaning(OutputKind.UNKNOWN, has_classes=False),
+    ],
+)
+def test_nothing_is_said_where_no_class_is_predicted(meaning):
+    scores = torch.rand(3, meaning.width)
+    assert texts(prediction_captions(ModelOutput.of(scores, meaning), probe())) == [[], [], []]
 
 
 def test_the_class_of_a_synthesised_image():

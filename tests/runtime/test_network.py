@@ -98,7 +98,7 @@ def test_a_layer_without_filters(tmp_path):
 
 
 def test_a_layer_without_positions(tmp_path):
-    never_trained(tmp_path, GradCAMLogger("network.4"), r"\(8, 4\) has no height and width")
+    never_trained(tmp_path, GradCAMLogger("network.4"), r"\(1, 4\) has no height and width")
 
 
 @pytest.mark.parametrize("kind", [Stub, SaliencyLogger, GradCAMLogger])

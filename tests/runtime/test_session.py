@@ -237,7 +237,7 @@ def test_one_forward_pass_of_the_probe_for_all_captions(tmp_path):
     for one in stubs:
         one.error = lambda ctx: captions.append((ctx.step, ctx.predictions))
     fit(tmp_path, *stubs, module=Lit(network), max_epochs=2)
-    assert network.count(3) == 3, "at the start, and after two epochs"
+    assert network.count(3) == 1 + 3, "to decide what the output means; at the start, and after two epochs"
     by_step = {step: {id(found) for other, found in captions if other == step} for step, _ in captions}
     assert {step: len(found) for step, found in by_step.items()} == {0: 1, 3: 1, 7: 1}
     assert len(set.union(*by_step.values())) == 3

@@ -104,7 +104,10 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     if not inputs or not isinstance(classes, Tensor):
         raise ValueError(unfit.format("it needs a linear head, and class indices as the target"))
     head, embedding = inputs[-1]
-    weights = head.weight.detach().float()[classes, :, None, None]  # w_k^c
+    weights = head.weight.detach().float()
+    if classes.dtype == torch.bool:  # the sides of a single logit
+        weights, classes = torch.cat([-weights, weights]), classes.long()
+    weights = weights[classes, :, None, None]  # w_k^c
     maps = []
     for layer in layers:
         output = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.batching import AutoBatch, group_variants
-from lightning_viz.methods.model.model_output import ModelOutput
+from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
 from lightning_viz.methods.model.modes import evaluating
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, slice_target, target_scores
 
@@ -40,13 +40,14 @@ def insertion_deletion(
     steps: int = 16,
     fill: Tensor | float | None = None,
     batch_size: int = 32,
+    meaning: OutputMeaning | None = None,
 ) -> Faithfulness:
     """How the score rises as the most important pixels are added, and falls as they are removed, both float32.
 
     Petsiuk et al. 2018, "RISE", section 4.1. A faithful map has a large insertion and a small deletion area; for a map of
     noise the two are equal on average. `attribution` is (B, h, w), resized to the images; pixels of equal value come in a
-    random order, the same each time. The score is the target's probability where the model returns classes, otherwise
-    the target score itself. `fill` replaces missing pixels, by default the batch's mean colour; `batch_size` as in
+    random order, the same each time. The score is the target's probability where the model returns classes (as `meaning`
+    says; by default decided by the output's shape), otherwise the target score itself. `fill` replaces missing pixels, by default the batch's mean colour; `batch_size` as in
     `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one more unless the target is a callable.
     Raises ValueError for `steps` below 1, and for an attribution that does not fit the images or is not finite.
     """
@@ -64,8 +65,8 @@ def insertion_deletion(
         fractions = [step / steps for step in range(steps + 1)]
         added = (torch.where(ranks < fraction, images, blank) for fraction in fractions)
         removed = (torch.where(ranks < fraction, blank, images) for fraction in fractions)
-        insertion = _curve(model, added, target, batch_size)
-        deletion = _curve(model, removed, target, batch_size)
+        insertion = _curve(model, added, target, batch_size, meaning)
+        deletion = _curve(model, removed, target, batch_size, meaning)
     areas = [torch.trapezoid(curve, dx=1 / steps, dim=1) for curve in (insertion, deletion)]
     return Faithfulness(insertion, deletion, *areas)
 
@@ -79,19 +80,30 @@ def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
     return order.argsort(dim=1).reshape(maps.shape) / (height * width)
 
 
-def _curve(model: nn.Module, variants: Iterator[Tensor], target: Target, batch_size: int) -> Tensor:
+def _curve(
+    model: nn.Module, variants: Iterator[Tensor], target: Target, batch_size: int, meaning: OutputMeaning | None
+) -> Tensor:
     """The score of each image in each variant of the batch: (B, variants)."""
     columns: list[Tensor] = []
     for group in group_variants(variants, batch_size):
         output = model(torch.cat(group))
-        probabilities = None if callable(target) else ModelOutput.of(output).probabilities
-        scores = target_scores(output if probabilities is None else probabilities, repeat_target(target, len(group)))
+        probabilities = None if callable(target) else ModelOutput.of(output, meaning).probabilities
+        fixed = repeat_target(target, len(group))
+        if probabilities is not None and isinstance(fixed, Tensor):  # the sides of a single logit are classes 0 and 1
+            scores = target_scores(probabilities, fixed.long())
+        else:
+            scores = target_scores(output, fixed)
         columns += scores.float().reshape(len(group), -1)
     return torch.stack(columns, dim=1)
 
 
 def faithfulness_gain(
-    network: nn.Module, images: Tensor, maps: Tensor, target: Target, batches: AutoBatch | None = None
+    network: nn.Module,
+    images: Tensor,
+    maps: Tensor,
+    target: Target,
+    batches: AutoBatch | None = None,
+    meaning: OutputMeaning | None = None,
 ) -> dict[str, Tensor]:
     """Insertion minus deletion area of maps (B, h, w), beyond that of simple maps: (B,) each, 0 is no better.
 
@@ -107,9 +119,8 @@ def faithfulness_gain(
 
     def area_difference(part: slice, attribution: Tensor) -> Tensor:
         limit, some = min(batches.limit or BATCH, BATCH), slice_target(target, part)
-        areas = insertion_deletion(
-            network, images[part], attribution[part], some, steps=STEPS, fill=fill, batch_size=limit
-        )
+        measure = partial(insertion_deletion, steps=STEPS, fill=fill, batch_size=limit, meaning=meaning)
+        areas = measure(network, images[part], attribution[part], some)
         return areas.insertion_area - areas.deletion_area
 
     own, random, centred = (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 #: What to explain: the predicted class (None), one class for all images, one class per image, or a callable from the
-#: model's raw output to scores of shape (B,).
+#: model's raw output to scores of shape (B,). Of a single logit, a tensor of bool (B,) chooses the side: False its negative.
 Target = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
 
 _KEYS = ("logits", "out", "output", "preds")
@@ -38,9 +38,13 @@ def logits(output: Any) -> Tensor:
     )
 
 
-def target_scores(output: Any, target: Target) -> Tensor:
-    """The score to explain, one per image: (B,). One logit, (B,) or (B, 1), is that score, whatever the class index.
+def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor:
+    """The score to explain, one per image: (B,).
 
+    One logit, (B,) or (B, 1), is that score, whatever the class index; a target of bool says for which images it is the
+    negative logit. Of scores at every position (B, K, h, w), such as a segmentation, it is the sum of the class's scores
+    over the positions where it is predicted, divided by the number of all positions; with `whole`, or where it is
+    predicted nowhere, over all. The predicted class is there that of the largest region, 0 only where there is no other.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -49,12 +53,17 @@ def target_scores(output: Any, target: Target) -> Tensor:
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(f"target= returned {shape}; it must return one score per image, a tensor of shape (B,)")
         return scores
-    scores, indices = _scores_and_indices(output, target)
+    scores, indices = _scores_and_indices(output, target, whole)
+    if indices.dtype == torch.bool:
+        return scores[:, 0] * torch.where(indices, 1, -1)
     return scores.gather(1, indices[:, None])[:, 0]
 
 
 def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
-    """Class indices (B,), by one forward pass of these images, or the callable itself. Raises as `target_scores`."""
+    """Class indices (B,), by one forward pass of these images, or the callable itself. Raises as `target_scores`.
+
+    Of a single logit the sides, bool (B,).
+    """
     if callable(target):
         return target
     with torch.no_grad():
@@ -71,10 +80,15 @@ def repeat_target(target: Target, times: int) -> Target:
     return target.repeat(times) if isinstance(target, Tensor) else target
 
 
-def _scores_and_indices(output: Any, target: None | int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (B, K), and class indices (B,)."""
-    scores = logits(output)
-    if scores.ndim == 1:
+def _scores_and_indices(
+    output: Any, target: None | int | Sequence[int] | Tensor, whole: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Scores (B, K), and class indices (B,); of a single logit (B, 1), and bool (B,)."""
+    scores, largest = logits(output), None
+    if scores.ndim == 4:
+        largest, _ = largest_regions(scores)
+        scores = _region_scores(scores, whole)
+    elif scores.ndim == 1:
         scores = scores[:, None]
     if scores.ndim != 2:
         raise ValueError(
@@ -83,9 +97,11 @@ def _scores_and_indices(output: Any, target: None | int | Sequence[int] | Tensor
         )
     batch, classes = scores.shape
     if classes == 1:
-        return scores, torch.zeros(batch, dtype=torch.long, device=scores.device)
+        if isinstance(target, Tensor) and target.dtype == torch.bool and target.shape == (batch,):
+            return scores, target.to(scores.device)
+        return scores, scores.new_ones(batch, dtype=torch.bool)
     if target is None:
-        return scores, scores.argmax(dim=1)
+        return scores, scores.argmax(dim=1) if largest is None else largest
     indices = torch.as_tensor(target, device=scores.device)
     if indices.is_floating_point() or indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
         raise ValueError(
@@ -96,3 +112,33 @@ def _scores_and_indices(output: Any, target: None | int | Sequence[int] | Tensor
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
         raise ValueError(f"target={indices.tolist()} is outside the model's {classes} classes, 0 to {classes - 1}")
     return scores, indices
+
+
+def largest_regions(scores: Tensor, activated: bool = False) -> tuple[Tensor, Tensor]:
+    """The class that is predicted at most positions of scores (B, K, ...), and its share of them: (B,) each.
+
+    Class 0, most often the background, only where no other is predicted. One channel has two classes, 0 and 1; it is a
+    probability where `activated`.
+    """
+    shares = _predicted(scores, activated).float().flatten(2).mean(dim=2)
+    others = shares.clone()
+    others[:, 0] = 0
+    classes = others.argmax(dim=1).where(others.any(dim=1), 0)
+    return classes, shares.gather(1, classes[:, None])[:, 0]
+
+
+def _predicted(scores: Tensor, activated: bool = False) -> Tensor:
+    """Where each class is predicted: (B, K, ...) bool; two classes where there is one channel."""
+    if scores.shape[1] == 1:
+        positive = scores.detach() > (0.5 if activated else 0)
+        return torch.cat([~positive, positive], dim=1)
+    winner = scores.detach().argmax(dim=1, keepdim=True)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, winner, True)
+
+
+def _region_scores(scores: Tensor, whole: bool) -> Tensor:
+    """One score for each class, (B, K, h, w) -> (B, K), two where there is one channel."""
+    where = _predicted(scores)
+    scores = torch.cat([-scores, scores], dim=1) if scores.shape[1] == 1 else scores
+    somewhere = where.flatten(2).any(dim=2)[:, :, None, None]
+    return scores.where(where | ~somewhere | whole, 0).mean(dim=(2, 3))

@@ -12,9 +12,9 @@ from lightning_viz.methods.features.unit import check_position
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import layer_maps, resolve_layer
-from lightning_viz.methods.model.model_output import ModelOutput
+from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
 from lightning_viz.methods.model.modes import capture
-from lightning_viz.methods.model.outputs import target_scores
+from lightning_viz.methods.model.outputs import logits, target_scores
 
 #: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation.
 SynthesisTarget = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
@@ -41,13 +41,22 @@ def class_objective(
 
     def objective(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         if layer is None:
-            return target_scores(model(inputs), scored), None
+            return _scores(model(inputs), scored), None
         name, module = layer
         with capture(model, [name]) as outputs:
-            scores = target_scores(model(inputs), scored)
+            scores = _scores(model(inputs), scored)
         return scores, layer_maps(module, outputs[name], inputs)
 
     return objective, [0] * copies if classes is None else classes.tolist()
+
+
+def _scores(output: Any, target: Any) -> Tensor:
+    """The target scores (N,): of a single logit the negative for class 0; of scores at positions the mean over all."""
+    if not callable(target):
+        scores = logits(output)
+        if scores[:1].numel() == 1 and int(target.max()) <= 1:
+            target = target.to(scores.device) == 1
+    return target_scores(output, target, whole=True)
 
 
 def layer_objective(
@@ -119,9 +128,9 @@ class SynthesisGoal:
 
 
 @torch.no_grad()
-def class_probabilities(model: nn.Module, inputs: Tensor) -> Tensor | None:
+def class_probabilities(model: nn.Module, inputs: Tensor, meaning: OutputMeaning | None = None) -> Tensor | None:
     """The probabilities (N, K) of finished images (N, C, H, W), normalised; None where the output has no such meaning."""
-    return ModelOutput.of(model(inputs)).probabilities
+    return ModelOutput.of(model(inputs), meaning).probabilities
 
 
 @torch.no_grad()

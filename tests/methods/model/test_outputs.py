@@ -79,6 +79,39 @@ def test_invalid_target(target, message):
         target_scores(SCORES, target)
 
 
-def test_dense_scores_need_a_callable():
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_a_target_of_bool_chooses_the_side_of_a_single_logit(shape):
+    scores = torch.tensor([4.0, 5.0]).reshape(shape)
+    assert target_scores(scores, torch.tensor([True, False])).tolist() == [4.0, -5.0]
+    assert target_scores(scores, 0).tolist() == [4.0, 5.0]  # a class index does not
+
+
+DENSE = torch.zeros(1, 3, 2, 2)
+DENSE[0, 2] = torch.tensor([[3.0, 4.0], [-1.0, -1.0]])  # predicted in the first row; class 0 in the second
+
+
+@pytest.mark.parametrize(("target", "expected"), [(None, 7 / 4), (2, 7 / 4), (0, 0.0), (1, 0.0)])
+def test_the_score_of_a_region_is_the_sum_over_its_pixels(target, expected):
+    assert target_scores(DENSE, target).tolist() == [expected]
+
+
+def test_a_class_that_is_predicted_nowhere_has_its_mean_over_all():
+    assert target_scores(DENSE - 5 * (torch.arange(3) == 2)[:, None, None], 2).tolist() == [pytest.approx(5 / 4 - 5)]
+    assert target_scores(DENSE, 2, whole=True).tolist() == [pytest.approx(5 / 4)]
+
+
+def test_one_channel_has_two_classes():
+    mask = torch.tensor([[[[2.0, -1.0]]], [[[-2.0, -1.0]]]])
+    assert target_scores(mask, None).tolist() == [1.0, 1.5]  # the positive pixel; nothing but background
+    assert target_scores(mask, 1).tolist() == [1.0, -1.5]
+
+
+def test_the_gradient_of_a_region_reaches_its_own_pixels_only():
+    scores = DENSE.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(target_scores(scores, None).sum(), scores)
+    assert gradient[0].nonzero().tolist() == [[2, 0, 0], [2, 0, 1]]
+
+
+def test_tokens_need_a_callable():
     with pytest.raises(ValueError, match="give target= a callable"):
-        target_scores(torch.zeros(2, 3, 4, 4), None)
+        target_scores(torch.zeros(2, 3, 4), None)

@@ -1,0 +1,130 @@
+"""What the network's output means in a run, and what a map of it explains: the option `target=`, and in words."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_viz.data.batch import Unpack, known_labels, labels_in
+from lightning_viz.data.class_balanced import listed_labels
+from lightning_viz.data.metadata import declared_class_count
+from lightning_viz.data.probe import Probe
+from lightning_viz.methods import Target
+from lightning_viz.methods.model.model_output import KnownLabels, LabelKind, OutputKind, OutputMeaning
+from lightning_viz.methods.model.outputs import logits
+
+from .captions import Predictions
+from .lightning_compat import eval_loaders, pl
+from .network import Forward, find_network
+
+
+class OutputMeanings:
+    """What the outputs mean in a run, by the callbacks' `forward=`; decided once, with the first probe."""
+
+    def __init__(self) -> None:
+        self._known: KnownLabels | None = None
+        self._decided: dict[int, OutputMeaning | None] = {}
+
+    def of(self, forward: Forward | None) -> OutputMeaning | None:
+        """None before it is decided."""
+        return self._decided.get(id(forward))
+
+    def set(self, forward: Forward | None, meaning: OutputMeaning | None) -> None:
+        self._decided[id(forward)] = meaning
+
+    def decide(
+        self, trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, forward: Forward | None, probe: Probe
+    ) -> None:
+        """By what the network returns for a few pictures of the probe, and by what is known of the labels."""
+        if self.of(forward) is not None:
+            return
+        self._known = self._known or known_by(trainer, split, batch, unpack, probe)
+        images = probe.images[:4].detach().clone()
+        with suppress(Exception):  # of the user's network, and said where the output is used
+            if images.is_floating_point():
+                images.requires_grad_()  # the graph tells whether the network ends in a sigmoid
+            output = find_network(trainer.lightning_module, forward)(images)
+            self.set(forward, OutputMeaning.of(output, self._known))
+
+
+def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
+    """What the labels of the batch and of the probe, the dataset and the module tell about the network's output."""
+    known = KnownLabels()
+    with suppress(Exception):
+        known = known_labels(labels_in(batch, unpack), unpack(batch)[0])
+    if probe.labels is not None:
+        own = known_labels(probe.labels, probe.images)
+        kind = known.kind if known.kind in (LabelKind.MULTI_HOT, LabelKind.MASKS) else own.kind
+        known = KnownLabels(kind, max(known.largest, own.largest))
+    loader = next(iter(eval_loaders(trainer, split)), None)
+    listed = None if loader is None else listed_labels(loader.dataset)
+    count = max(len(probe.class_names or ()), 0 if listed is None else int(listed.max(initial=-1)) + 1)
+    if count:
+        count = max(count, known.largest + 1)
+    return replace(known, class_count=count or None, declared=declared_class_count(trainer.lightning_module))
+
+
+def resolve_target(option: Any, probe: Probe, predictions: Predictions) -> Target:
+    """A target for the methods, of the pictures of the probe. Raises ValueError where there is nothing to explain."""
+    kind, has_classes = predictions.meaning.kind, predictions.meaning.has_classes
+    if callable(option):
+        target: Target = option
+        return target
+    if option is None:
+        return _default(predictions)
+    indices = _labels(probe) if option == "label" else torch.as_tensor(option)
+    indices = indices[: len(probe)] if indices.ndim else indices
+    if kind is OutputKind.ONE_LOGIT and has_classes:
+        if not 0 <= int(indices.min()) <= int(indices.max()) <= 1:
+            raise ValueError(f"target={option!r} is outside the 2 classes of a model with one logit; give 0 or 1")
+        return (indices == 1).expand(len(probe)).to(probe.images.device)
+    return indices.tolist() if option != "label" else indices
+
+
+def _default(predictions: Predictions) -> Target:
+    """The predicted class; of several labels the most probable one, of a segmentation the largest region's class."""
+    meaning = predictions.meaning
+    if meaning.kind is OutputKind.ONE_LOGIT:
+        return single_value if predictions.classes is None else predictions.classes.bool()
+    if meaning.kind in (OutputKind.EMBEDDING, OutputKind.DENSE) and not meaning.has_classes:
+        found = f"{meaning.width} numbers for each {'image' if meaning.kind is OutputKind.EMBEDDING else 'position'}"
+        raise ValueError(
+            f"the model's output, {found}, predicts no class that could be explained; give target= a callable from the "
+            "output to one score per image (B,), such as lambda output: output.flatten(1).norm(dim=1)"
+        )
+    return None
+
+
+def _labels(probe: Probe) -> Tensor:
+    if min(probe.label_list) < 0:
+        raise ValueError(
+            "target='label' needs a label for each picture of the probe; give target=None for the predicted class"
+        )
+    return torch.tensor(probe.label_list, device=probe.images.device)
+
+
+def single_value(output: Any) -> Tensor:
+    """The one number that a model returns for each image, (B,)."""
+    return logits(output).flatten()
+
+
+def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
+    """What a map explains, for the line under a panel."""
+    kind = OutputKind.CLASSES if meaning is None else meaning.kind
+    if callable(option):
+        return "the given target"
+    if kind is OutputKind.ONE_LOGIT and meaning is not None and not meaning.has_classes:
+        return "the output"
+    over = ", over the pixels where it is predicted" if kind is OutputKind.DENSE else ""
+    if option is None:
+        default = {
+            OutputKind.SEVERAL_LABELS: "the most probable label",
+            OutputKind.DENSE: "the class of the largest predicted region",
+        }
+        return default.get(kind, "the predicted class") + over
+    if option == "label":
+        return f"the true class{over}"
+    return f"class {option}{over}" if not isinstance(option, Sequence) else f"classes {option}{over}"
