@@ -21,7 +21,7 @@ from lightning_viz.render import Caption, Line, Pictures
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext
-from lightning_viz.runtime.output_meaning import resolve_target
+from lightning_viz.runtime.output_meaning import is_single_value, resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
 from ._options import CommonOptions, check_among
@@ -161,11 +161,15 @@ class ClassSynthesisLogger(VizCallback):
             arguments = {"layer": self.layer, "unit": self.units, "position": self.position and tuple(self.position)}
             names = [f"channel {unit}" for unit in self.units] if self.units else ["all channels"]
             return f"synthesis/{plain_name(self.layer)}", SynthesisGoal(arguments, names)
-        if self.classes is None and callable(self.target):
-            return "synthesis/target", SynthesisGoal({"target": self.target}, ["the given target"])
+        meaning = ctx.predictions.meaning
+        if self.classes is None and (callable(self.target) or is_single_value(meaning)):
+            target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")
+            return "synthesis/target", SynthesisGoal({"target": target}, [name])
+        if not meaning.has_classes and self.classes is None and self.target is None:
+            resolve_target(None, ctx.probe, ctx.predictions)  # raises: there is nothing to synthesise
         classes = self._classes(ctx)
         by_class = ctx.probe.unique_names(classes)
-        names = [by_class[label] for label in classes]
+        names = [by_class[label] if meaning.has_classes else f"output {label}" for label in classes]
         return "synthesis/classes", SynthesisGoal({"target": classes}, names, classes)
 
     def _classes(self, ctx: DrawContext) -> list[int]:
@@ -175,7 +179,6 @@ class ClassSynthesisLogger(VizCallback):
             return [self.target] if isinstance(self.target, int) else list(dict.fromkeys(self.target))
         state = ctx.state(SynthesisState)
         if not state.classes:
-            resolve_target(None, ctx.probe, ctx.predictions)  # raises where there are no classes
             count = self._class_count(ctx)
             known = [label for label in ctx.probe.label_list if 0 <= label < count]
             state.classes = list(dict.fromkeys([*known, *range(count)]))[:CLASSES]

@@ -1,6 +1,7 @@
 """What datasets, datamodules and modules know about the images: class names and normalisation."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,14 @@ def _normalisation_in(transform: Any, channels: int, depth: int) -> tuple[list[f
     return next(filter(None, (_normalisation_in(step, channels, depth - 1) for step in steps)), None)
 
 
-def declared_class_count(module: Any) -> int | None:
-    """The number of classes that a module, its hyperparameters or one of its children says it has; None if none does."""
-    children = list(module.children()) if isinstance(module, nn.Module) else []
-    sources = [module, getattr(module, "hparams", None), *children]
-    sources += [getattr(one, "config", None) for one in [module, *children]]
+def declared_class_counts(module: Any) -> frozenset[int]:
+    """The numbers of classes that a module, its hyperparameters or its parts (metrics, a config) say they have."""
+    parts = list(module.modules()) if isinstance(module, nn.Module) else [module]
+    sources = [getattr(module, "hparams", None), *parts, *(getattr(one, "config", None) for one in parts)]
+    found = set()
     for source in sources:
         for name in ("num_classes", "n_classes", "num_labels"):
-            found = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
-            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
-                return found
-    return None
+            with suppress(Exception):  # of a property
+                count = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+                found |= {count} if isinstance(count, int) and not isinstance(count, bool) else set()
+    return frozenset(found)

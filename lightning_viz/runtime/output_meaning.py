@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_viz.data.batch import Unpack, known_labels, labels_in
 from lightning_viz.data.class_balanced import listed_labels
-from lightning_viz.data.metadata import declared_class_count
+from lightning_viz.data.metadata import declared_class_counts
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.model_output import KnownLabels, LabelKind, OutputKind, OutputMeaning
@@ -61,10 +61,10 @@ def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe:
         known = KnownLabels(kind, max(known.largest, own.largest))
     loader = next(iter(eval_loaders(trainer, split)), None)
     listed = None if loader is None else listed_labels(loader.dataset)
-    count = max(len(probe.class_names or ()), 0 if listed is None else int(listed.max(initial=-1)) + 1)
-    if count:
-        count = max(count, known.largest + 1)
-    return replace(known, class_count=count or None, declared=declared_class_count(trainer.lightning_module))
+    listed_count = 0 if listed is None else int(listed.max(initial=-1)) + 1
+    count = max(len(probe.class_names), known.largest + 1, listed_count) if probe.class_names else None
+    declared = declared_class_counts(trainer.lightning_module)
+    return replace(known, class_count=count, listed_count=listed_count or None, declared=declared)
 
 
 def resolve_target(option: Any, probe: Probe, predictions: Predictions) -> Target:
@@ -106,6 +106,11 @@ def _labels(probe: Probe) -> Tensor:
     return torch.tensor(probe.label_list, device=probe.images.device)
 
 
+def is_single_value(meaning: OutputMeaning) -> bool:
+    """Whether the model returns one number for each image that is no class's score, such as a regression."""
+    return meaning.kind is OutputKind.ONE_LOGIT and not meaning.has_classes
+
+
 def single_value(output: Any) -> Tensor:
     """The one number that a model returns for each image, (B,)."""
     return logits(output).flatten()
@@ -116,7 +121,7 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
     kind = OutputKind.CLASSES if meaning is None else meaning.kind
     if callable(option):
         return "the given target"
-    if kind is OutputKind.ONE_LOGIT and meaning is not None and not meaning.has_classes:
+    if meaning is not None and is_single_value(meaning):
         return "the output"
     over = ", over the pixels where it is predicted" if kind is OutputKind.DENSE else ""
     if option is None:

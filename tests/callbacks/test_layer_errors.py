@@ -73,7 +73,7 @@ def test_of_several_layers_the_wrong_one_is_named(kind):
 
 @pytest.mark.parametrize("option", ["layers"])
 def test_a_layer_without_height_and_width(option):
-    with pytest.raises(ValueError, match=r"^layers='head': an output of shape \(2, 4\) has no height and width"):
+    with pytest.raises(ValueError, match=r"^layers='head': an output of shape \(1, 4\) has no height and width"):
         draw(GradCAMLogger(**{option: "head"}), Network(), PROBE)
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,13 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchvision.transforms import transforms as v1
 from torchvision.transforms import v2
 
-from lightning_viz.data.metadata import dataset_chain, describe_probe, find_class_names, find_normalisation
+from lightning_viz.data.metadata import (
+    dataset_chain,
+    declared_class_counts,
+    describe_probe,
+    find_class_names,
+    find_normalisation,
+)
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.2, 0.1]
 IMAGES = torch.rand(2, 3, 4, 4)
@@ -78,3 +86,21 @@ def test_a_module_is_asked_for_class_names_only():
 def test_names_of_fewer_classes_than_the_labels_are_of_other_classes():
     probe = describe_probe(IMAGES, torch.tensor([1, 5]), "pictures", [Known(classes=["cat", "dog"])], None)
     assert probe.class_names is None
+
+
+class Metric(nn.Module):
+    num_classes = 7
+
+
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        (nn.Linear(1, 1), set()),
+        (nn.Sequential(Metric()), {7}),
+        (SimpleNamespace(num_classes=3, hparams={"num_classes": 4}), {3, 4}),
+        (SimpleNamespace(config=SimpleNamespace(num_labels=5)), {5}),
+        (SimpleNamespace(num_classes=True), set()),
+    ],
+)
+def test_numbers_of_classes_that_a_module_declares(module, counts):
+    assert declared_class_counts(module) == counts

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .outputs import largest_regions, logits
 
+IMAGENET = frozenset((1000, 21_841, 21_843))  # classes of pretrained networks, whose head may be left as it is
 THRESHOLD = 0.5  # probability above which a label, or the positive class, is predicted
 
 #: Operations that pass values on as they are, by the names of their nodes in the graph.
@@ -47,8 +48,9 @@ class KnownLabels:
 
     kind: LabelKind = LabelKind.NONE
     largest: int = -1  #: the largest class index seen
-    class_count: int | None = None  #: of the data: class names, or the labels that a dataset lists
-    declared: int | None = None  #: number of classes that the module says it has
+    class_count: int | None = None  #: class names of the data
+    listed_count: int | None = None  #: classes among the labels that the dataset lists: there may be more
+    declared: frozenset[int] = frozenset()  #: numbers of classes that the module and its parts say they have
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class OutputMeaning:
         Scores (B, K), K >= 2, are classes, except
 
         - several labels, where the labels are multi-hot; where they are one-hot, if the model ends in a sigmoid;
-        - an embedding, where each has length 1, or a label is K or more, or the data have fewer than K - 1 classes and
-          neither does the module declare K classes, nor are the scores probabilities.
+        - an embedding, where each has length 1, or a label is K or more, or the data name fewer than K - 1 classes, or
+          list less than a quarter of K. Not where the scores are probabilities, the module declares K classes, or K is
+          that of a network pretrained on ImageNet.
         """
         known = KnownLabels() if known is None else known
         try:
@@ -85,7 +88,7 @@ class OutputMeaning:
         sigmoid, several = _ends_in(scores, "Sigmoid"), scores.ndim == 2 and width > 1
         activated = sigmoid or _ends_in(scores, "Softmax") or (several and _sum_to_one(scores))
         if scores.ndim > 2:
-            has_classes = known.kind is LabelKind.MASKS or (width > 1 and width in (known.class_count, known.declared))
+            has_classes = known.kind is LabelKind.MASKS or (width > 1 and width in {known.class_count, *known.declared})
             return cls(OutputKind.DENSE, has_classes and scores.ndim == 4, activated, width)
         if not several:
             binary = known.kind is LabelKind.INDICES and known.largest <= 1 and (known.class_count or 2) <= 2
@@ -192,10 +195,12 @@ def _binary_losses(scores: Tensor, labels: Tensor, activated: bool) -> Tensor:
 
 def _is_embedding(scores: Tensor, known: KnownLabels, activated: bool) -> bool:
     width = scores.shape[1]
-    if activated or width == known.declared:
-        return False
+    if activated or width in known.declared | IMAGENET:
+        return known.largest >= width
     unit_length = bool(((scores.detach().float().norm(dim=1) - 1).abs() < 1e-3).all())
     too_wide = known.class_count is not None and width > known.class_count + 1  # one more may be "none of these"
+    if known.class_count is None and known.listed_count is not None:
+        too_wide = width >= max(32, 4 * known.listed_count)  # a part of the data may list few of many classes
     return unit_length or too_wide or known.largest >= width
 
 

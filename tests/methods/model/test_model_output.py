@@ -75,10 +75,14 @@ WIDE = torch.arange(20.0).reshape(2, 10)
         (WIDE, known(class_count=9), OutputKind.CLASSES),  # one more: none of these
         (WIDE, known(class_count=10), OutputKind.CLASSES),
         (WIDE, known(class_count=20), OutputKind.CLASSES),
-        (WIDE, known(class_count=4, declared=10), OutputKind.CLASSES),
+        (WIDE, known(class_count=4, declared=frozenset([10])), OutputKind.CLASSES),
         (WIDE, known(LabelKind.INDICES, largest=9), OutputKind.CLASSES),
         (WIDE, known(LabelKind.INDICES, largest=10), OutputKind.EMBEDDING),
         (WIDE, known(), OutputKind.CLASSES),
+        (WIDE, known(listed_count=4), OutputKind.CLASSES),  # a part of the data
+        (torch.zeros(2, 128), known(listed_count=10), OutputKind.EMBEDDING),
+        (torch.zeros(2, 128), known(listed_count=100), OutputKind.CLASSES),
+        (torch.zeros(2, 1000), known(class_count=10), OutputKind.CLASSES),  # a pretrained network's head
         (WIDE.softmax(dim=1), known(class_count=4), OutputKind.CLASSES),
         (nn.functional.normalize(WIDE + 1, dim=1), known(), OutputKind.EMBEDDING),
         (WIDE[:, :1], known(class_count=2), OutputKind.ONE_LOGIT),

@@ -1,0 +1,126 @@
+"""Every statement on every picture is true, for each meaning of an output; and no training is stopped."""
+
+import re
+import warnings
+
+import pytest
+import torch
+
+from lightning_viz import ClassSynthesisLogger
+from lightning_viz.callbacks.suite import CALLBACKS
+from lightning_viz.render import map_sheet
+from lightning_viz.runtime import writer
+
+from ..cases import MAXIMUM
+from ..support import Events, quick, trainer
+from .trainings import TRAININGS
+
+#: Whose sheets have a picture of the probe in each row: what is below it.
+OF_THE_PROBE = "saliency", "gradcam", "activations", "embedding", "deepdream"
+
+
+#: The classes are those that the output has.
+OWN = {ClassSynthesisLogger: {"classes": None}}
+
+
+class Seen:
+    """What was printed: by title the lines below each tile, the lines below the sheet, and the points that are right."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.captions: dict[str, list[list[str]]] = {}
+        self.notes: dict[str, str] = {}
+        self.spans: dict[str, int] = {}
+        self.correct: list[object] = []
+        render_sheet, render_scatter = writer.render_sheet, writer.render_scatter
+
+        def sheet(cells, title, notes=(), **options):
+            self.captions[title] = [[line.text for line in cell.caption] for cell in cells]
+            self.notes[title] = " ".join(notes)
+            self.spans[title] = sum(options.get("spans", ()))
+            return render_sheet(cells, title, notes, **options)
+
+        def scatter(cloud, *args):
+            self.correct.append(cloud.correct)
+            return render_scatter(cloud, *args)
+
+        for module in (writer, map_sheet):
+            patch.setattr(module, "render_sheet", sheet)
+        patch.setattr(writer, "render_scatter", scatter)
+
+    def below_pictures(self) -> dict[str, list[list[str]]]:
+        """What is said of the pictures of the probe, on the sheets that show them, without the maximum of a map."""
+        found = {}
+        for title, captions in self.captions.items():
+            if title.startswith(OF_THE_PROBE):
+                rows = captions[:: self.spans[title] or 1]
+                found[title] = [[line for line in lines if not re.match(rf"{MAXIMUM}|×", line)] for lines in rows]
+        return found
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    return Seen(monkeypatch)
+
+
+def run(verb, training, folder, **options):
+    """A run with the suite; the module, the callbacks, and the library's warnings."""
+    module, callbacks = training.module(), [quick(one, history=0, **OWN.get(one, {})) for one in CALLBACKS]
+    run = trainer(folder, callbacks, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = (training.loader(),) * (2 if verb == "fit" else 1)
+        getattr(run, verb)(module, *data, **({} if verb == "fit" else {"verbose": False}))
+    return module, callbacks, [text for one in caught if "lightning_viz" in (text := str(one.message))]
+
+
+every_training = pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+
+
+@every_training
+def test_what_stands_below_each_picture_is_true(training, seen, tmp_path):
+    module, callbacks, _ = run("validate", training, tmp_path)
+    probe = callbacks[0].runner.probes["validation"]
+    with torch.no_grad():
+        truth = training.truth(module.eval()(probe.images), probe.labels)
+    found = seen.below_pictures()
+    assert len(found) >= 3
+    for title, lines in found.items():
+        assert lines == truth, title
+
+
+@every_training
+def test_what_is_explained_is_said(training, seen, tmp_path):
+    _, _, said = run("validate", training, tmp_path)
+    maps = {title: note for title, note in seen.notes.items() if title.startswith(("saliency", "gradcam"))}
+    assert len(maps) == (0 if training.explains is None else 2)
+    assert all(training.explains in note for note in maps.values())
+    assert len(said) == (1 if training.explains is None else 0), said
+
+
+@every_training
+def test_a_synthesised_image_has_the_name_of_its_class(training, seen, tmp_path):
+    run("validate", training, tmp_path)
+    named = {title.split(" ")[0]: found for title, found in seen.captions.items()}
+    shown = {tag: [lines[0] for lines in found] for tag, found in named.items() if tag.startswith("synthesis")}
+    assert shown == training.synthesised
+
+
+@every_training
+def test_the_points_that_are_right_are_known(training, seen, tmp_path):
+    module, *_ = run("validate", training, tmp_path)
+    (correct,) = seen.correct
+    assert (correct is not None) is training.correct
+    if training.correct:
+        data = training.loader().dataset
+        images, labels = data.images, torch.stack([torch.as_tensor(label) for _, label in data.items])
+        labels = labels.argmax(dim=1) if labels.shape[1:] == (4,) else labels.flatten().long()
+        with torch.no_grad():
+            lines = training.truth(module.eval()(images), labels)
+        assert correct.tolist() == [line[-1].startswith("✓") for line in lines]
+
+
+@every_training
+def test_the_training_goes_on(training, tmp_path):
+    run("fit", training, tmp_path, max_epochs=1)
+    tags = Events(tmp_path / "run/version_0").image_tags
+    assert {"filters", "activations", "embedding"} <= {tag.partition("/")[0] for tag in tags}
