@@ -57,11 +57,6 @@ class Seen:
         return found
 
 
-@pytest.fixture
-def seen(monkeypatch):
-    return Seen(monkeypatch)
-
-
 def run(verb, training, folder, **options):
     """A run with the suite; the module, the callbacks, and the library's warnings."""
     module, callbacks = training.module(), [quick(one, history=0, **OWN.get(one, {})) for one in CALLBACKS]
@@ -73,12 +68,16 @@ def run(verb, training, folder, **options):
     return module, callbacks, [text for one in caught if "lightning_viz" in (text := str(one.message))]
 
 
-every_training = pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+@pytest.fixture(scope="module", params=TRAININGS.values(), ids=TRAININGS)
+def validated(request, tmp_path_factory):
+    """One recorded validation of each training: the training, what was printed, module, callbacks and warnings."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = Seen(patch)
+        return request.param, seen, *run("validate", request.param, tmp_path_factory.mktemp("run"))
 
 
-@every_training
-def test_what_stands_below_each_picture_is_true(training, seen, tmp_path):
-    module, callbacks, _ = run("validate", training, tmp_path)
+def test_what_stands_below_each_picture_is_true(validated):
+    training, seen, module, callbacks, _ = validated
     probe = callbacks[0].runner.probes["validation"]
     with torch.no_grad():
         truth = training.truth(module.eval()(probe.images), probe.labels)
@@ -88,26 +87,23 @@ def test_what_stands_below_each_picture_is_true(training, seen, tmp_path):
         assert lines == truth, title
 
 
-@every_training
-def test_what_is_explained_is_said(training, seen, tmp_path):
-    _, _, said = run("validate", training, tmp_path)
+def test_what_is_explained_is_said(validated):
+    training, seen, *_, said = validated
     maps = {title: note for title, note in seen.notes.items() if title.startswith(("saliency", "gradcam"))}
     assert len(maps) == (0 if training.explains is None else 2)
     assert all(training.explains in note for note in maps.values())
     assert len(said) == (1 if training.explains is None else 0), said
 
 
-@every_training
-def test_a_synthesised_image_has_the_name_of_its_class(training, seen, tmp_path):
-    run("validate", training, tmp_path)
+def test_a_synthesised_image_has_the_name_of_its_class(validated):
+    training, seen, *_ = validated
     named = {title.split(" ")[0]: found for title, found in seen.captions.items()}
     shown = {tag: [lines[0] for lines in found] for tag, found in named.items() if tag.startswith("synthesis")}
     assert shown == training.synthesised
 
 
-@every_training
-def test_the_points_that_are_right_are_known(training, seen, tmp_path):
-    module, *_ = run("validate", training, tmp_path)
+def test_the_points_that_are_right_are_known(validated):
+    training, seen, module, *_ = validated
     (correct,) = seen.correct
     assert (correct is not None) is training.correct
     if training.correct:
@@ -119,7 +115,7 @@ def test_the_points_that_are_right_are_known(training, seen, tmp_path):
         assert correct.tolist() == [line[-1].startswith("✓") for line in lines]
 
 
-@every_training
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
 def test_the_training_goes_on(training, tmp_path):
     run("fit", training, tmp_path, max_epochs=1)
     tags = Events(tmp_path / "run/version_0").image_tags
