@@ -36,7 +36,8 @@ def as_plain(name: str, value: Any) -> Any:
     try:
         return plain(value)
     except Exception as error:  # OmegaConf's are of many kinds
-        raise ValueError(f"{name}={describe_value(value)} cannot be read: {error}; give a value") from error
+        cause = str(error).partition("\n")[0]
+        raise ValueError(f"{name}={describe_value(value)} cannot be read: {cause}; give a value") from error
 
 
 def check_count(name: str, value: Value, minimum: int, optional: bool = False) -> Value:
