@@ -1,6 +1,7 @@
 """The suite: every callback, in the order in which they are attached."""
 
 import inspect
+from collections import UserList
 from typing import Any, Unpack
 
 from lightning_viz.runtime.lightning_compat import Callback, callbacks_of, pl
@@ -31,11 +32,12 @@ CALLBACKS: tuple[type[VizCallback], ...] = (
 BUDGET = 0.05  # of the fit's time
 
 
-class CallbackList(list[VizCallback]):
-    """A list of callbacks that may also stand where a single callback is meant, as in `Trainer(callbacks=[viz_callbacks()])`.
+class CallbackList(UserList[VizCallback]):
+    """A list of callbacks that may also stand where one callback is meant, as in `Trainer(callbacks=[viz_callbacks()])`.
 
-    Hydra makes one object of a `_target_`, and its users collect these objects in a list. Lightning asks each of them for its
-    hooks: `setup` adds the callbacks to the trainer, behind this list; all other hooks do nothing.
+    Hydra's users make one object of each `_target_` and collect these objects in a list. (Of a `list` within a list, Hydra
+    itself would make its ListConfig.) Lightning calls the hooks of each object: `setup` adds the callbacks to the trainer,
+    behind this list, and all other hooks do nothing.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -17,11 +17,12 @@ def stubs(*tags):
     return CallbackList(Stub(tag=tag) for tag in tags)
 
 
-def test_it_is_a_list_of_callbacks():
-    made = viz_callbacks()
-    assert isinstance(made, list)
+def test_it_is_used_as_a_list():
+    made, other = viz_callbacks(), ModelCheckpoint()
     assert all(isinstance(one, VizCallback) for one in made)
-    assert len([*made, ModelCheckpoint()]) == len(made + [ModelCheckpoint()]) == len(made) + 1  # noqa: RUF005
+    assert [*made, other] == made + [other] == [*(made + [other])]  # noqa: RUF005
+    assert len([other] + made) == len(made) + 1  # noqa: RUF005
+    assert made[:2] == list(made)[:2]
 
 
 def test_as_the_trainers_list_it_takes_others(tmp_path):
