@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .normalisation import find_normalisation
+from .normalisation import attribute_of, find_normalisation
 from .probe import Probe
 
 
@@ -36,14 +36,14 @@ def find_class_names(sources: Sequence[Any], labels: Tensor | None = None) -> li
 
 def _class_names_of(source: Any) -> Iterator[list[str]]:
     """In the attributes of torchvision's, torchgeo's and others' datasets, in the features of Hugging Face's, in a config."""
-    for names in (getattr(source, attribute, None) for attribute in ("class_names", "classes", "categories")):
+    for names in (attribute_of(source, name) for name in ("class_names", "classes", "categories")):
         if isinstance(names, Sequence) and not isinstance(names, str) and names:
             # torchvision's ImageNet has a tuple of synonyms for a name
             yield [str(name[0] if isinstance(name, tuple) and name else name) for name in names]
-    if isinstance(indices := getattr(source, "class_to_idx", None), Mapping):
+    if isinstance(indices := attribute_of(source, "class_to_idx"), Mapping):
         yield from _in_order({index: name for name, index in indices.items()})
-    if isinstance(features := getattr(source, "features", None), Mapping):
-        kinds = (getattr(feature, "names", None) for feature in features.values())
+    if isinstance(features := attribute_of(source, "features"), Mapping):
+        kinds = (attribute_of(feature, "names") for feature in features.values())
         yield from (list(map(str, names)) for names in kinds if isinstance(names, list) and names)
     if isinstance(source, nn.Module):
         yield from _names_in_configs(source)
@@ -54,7 +54,7 @@ def _names_in_configs(module: nn.Module) -> Iterator[list[str]]:
     sizes = [getattr(one, "out_features", getattr(one, "out_channels", None)) for one in module.modules()]
     outputs = next((size for size in reversed(sizes) if size is not None), None)
     for one in module.modules():
-        labels = getattr(getattr(one, "config", None), "id2label", None)
+        labels = attribute_of(attribute_of(one, "config"), "id2label")
         for names in _in_order(labels) if isinstance(labels, Mapping) else []:
             generic = all(name == f"LABEL_{index}" for index, name in enumerate(names))
             if len(names) == outputs and not generic:
@@ -78,9 +78,9 @@ def _fit(names: Sequence[str], labels: Tensor | None) -> bool:
 def find_bands(sources: Sequence[Any], channels: int) -> list[int] | None:
     """The channels of red, green and blue of images with more than three, from torchgeo's `rgb_bands` and names of bands."""
     for source in sources if channels > 3 else []:
-        shown = _listed(getattr(source, "rgb_bands", getattr(source, "rgb_indices", None)))
+        shown = _listed(attribute_of(source, "rgb_bands")) or _listed(attribute_of(source, "rgb_indices"))
         for attribute in ("bands", "all_bands", "all_band_names", "band_names"):
-            names = _listed(getattr(source, attribute, None))
+            names = _listed(attribute_of(source, attribute))
             found = [names.index(one) if one in names else one for one in shown]
             usable = all(isinstance(one, int) and 0 <= one < channels for one in found)
             if len(found) in (1, 3) and usable and len(names) <= channels:

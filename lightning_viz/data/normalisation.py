@@ -53,7 +53,10 @@ def _within(transform: Any, depth: int) -> Iterator[Any]:
     if transform is None or isinstance(transform, str | bytes | int | float | Tensor | np.ndarray | type):
         return
     yield transform
-    for step in _steps(transform) if depth else []:
+    steps = []
+    with suppress(Exception):  # a configuration with a value missing
+        steps = _steps(transform) if depth else []
+    for step in steps:
         yield from _within(step, depth - 1)
 
 
@@ -66,9 +69,9 @@ def _steps(transform: Any) -> list[Any]:
     elif isinstance(transform, partial):
         steps = [transform.func, *transform.args, *transform.keywords.values()]
     elif isinstance(transform, FunctionType):
-        steps = [_get(cell, "cell_contents") for cell in transform.__closure__ or ()]
+        steps = [attribute_of(cell, "cell_contents") for cell in transform.__closure__ or ()]
     else:
-        steps = [*(_get(transform, name) for name in _WITHIN)]
+        steps = [*(attribute_of(transform, name) for name in _WITHIN)]
         steps += transform.children() if isinstance(transform, nn.Module) else []
     return steps if len(steps) <= _MOST_STEPS else []
 
@@ -76,15 +79,17 @@ def _steps(transform: Any) -> list[Any]:
 def _own(transform: Any, channels: int) -> Normalisation | None:
     """What a transform subtracts and divides by; None for one that does something else with such numbers."""
     name = getattr(transform, "__name__", type(transform).__name__).lower()
-    unused = _get(transform, "do_normalize") is False or _get(transform, "nonzero") is True
-    other = _get(transform, "normalization") not in (None, "standard")  # albumentations: by the image's own statistics
-    if unused or other or "noise" in name or "denormal" in name:
+    if attribute_of(transform, "do_normalize") is False or attribute_of(transform, "nonzero") is True:
+        return None  # Hugging Face's is switched off; MONAI's is of a part of the pixels
+    if attribute_of(transform, "normalization") not in (None, "standard"):
+        return None  # albumentations' is by the image's own statistics
+    if "noise" in name or "denormal" in name:
         return None
     # kornia has flags; a partial of torchvision.transforms.functional.normalize, keywords
-    holders = [transform, _get(transform, "flags"), _get(transform, "keywords")]
+    holders = [transform, attribute_of(transform, "flags"), attribute_of(transform, "keywords")]
     for holder in (one for one in holders if one is not None):
         for pair in _NAMES:
-            mean, std = (holder.get(one) if isinstance(holder, Mapping) else _get(holder, one) for one in pair)
+            mean, std = (attribute_of(holder, one) for one in pair)
             means, stds = _numbers(mean), _numbers(std)
             scalar = isinstance(mean, int | float) and "normal" not in name
             if means and len(means) == len(stds) and len(means) in (1, channels) and min(stds) > 0 and not scalar:
@@ -102,8 +107,8 @@ def _numbers(value: Any) -> list[float]:
     return []
 
 
-def _get(holder: Any, name: str) -> Any:
-    """An attribute; None where there is none, or reading it fails."""
+def attribute_of(holder: Any, name: str) -> Any:
+    """An attribute, or the value of a mapping; None where there is none, or reading it fails."""
     with suppress(Exception):
-        return getattr(holder, name, None)
+        return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
     return None

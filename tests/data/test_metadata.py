@@ -118,6 +118,17 @@ def test_no_class_names(known):
     assert find_class_names([Known(**known)]) is None
 
 
+def test_what_cannot_be_read_is_not_known():
+    class Unprepared:
+        @property
+        def classes(self):
+            raise RuntimeError("call setup() first")
+
+        rgb_bands = transform = class_names = classes
+
+    assert describe_probe(IMAGES, None, "pictures", [Unprepared()], Unprepared()).class_names is None
+
+
 def test_the_names_that_fit_the_labels_are_found():
     coarse, fine = Known(classes=["animal"]), Known(classes=["cat", "dog"])
     assert find_class_names([coarse, fine], torch.tensor([0, 1])) == ["cat", "dog"]

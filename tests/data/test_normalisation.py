@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torchvision.transforms import functional, v2
 
@@ -148,6 +149,7 @@ NOT_FOUND = {
     "no numbers": lambda: SimpleNamespace(mean=["a"] * 3, std=["b"] * 3),
     "not to be divided by": lambda: SimpleNamespace(mean=[0.0] * 3, std=[0.0] * 3),
     "methods": lambda: SimpleNamespace(mean=len, std=len),
+    "missing": lambda: OmegaConf.create({"mean": "???", "std": MEAN, "transforms": {"val": "${nowhere}"}}),
 }
 
 
