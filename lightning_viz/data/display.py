@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import as_indices, describe_value
+from .arguments import as_plain, describe_value
 
 TOLERANCE = 0.1  # beyond black and white, as after resampling; of the range from one to the other
 OUTLIERS = 0.05  # the share of values that may lie further out
@@ -26,15 +26,16 @@ class BlackAndWhite(NamedTuple):
 
 def as_bands(given: Any, channels: int) -> list[int] | None:
     """`bands=` as a list: one channel, or three; None stays None. Raises ValueError or TypeError for any other."""
-    given = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
-    whole = isinstance(given, int) and not isinstance(given, bool)
-    bands = as_indices("bands", [given] if whole else given)
-    if bands is None:
+    if given is None:
         return None
+    read = given.tolist() if isinstance(given, Tensor | np.ndarray | np.generic) else as_plain("bands", given)
+    bands: list[Any] = read if isinstance(read, list) else [read]
     text, remedy = f"bands={describe_value(given)}", "give the channels of red, green and blue, or one to show in grey"
+    if not bands or any(not isinstance(one, int) or isinstance(one, bool) for one in bands):
+        raise TypeError(f"{text} is {type(given).__name__}; {remedy}")
     if len(bands) not in (1, 3):
         raise ValueError(f"{text} has {len(bands)} channels; {remedy}")
-    if max(bands) >= channels:
+    if not 0 <= min(bands) <= max(bands) < channels:
         raise ValueError(f"{text}: the images have the channels 0 to {channels - 1}; {remedy}")
     return bands
 

@@ -61,8 +61,7 @@ class Probe:
             raise ValueError(f"{given} belong together; give both or neither")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None:
-                object.__setattr__(self, name, as_plain(name, value))
-                _check_normalisation(name, getattr(self, name), self.images.shape[1])
+                object.__setattr__(self, name, _as_normalisation(name, value, self.images.shape[1]))
         object.__setattr__(self, "bands", as_bands(self.bands, self.images.shape[1]))
         if not isinstance(self.origin, str):
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
@@ -169,17 +168,18 @@ def _names(given: Any) -> tuple[str, ...]:
     return tuple(str(name).encode(errors="replace").decode() for name in given)  # a folder's may be no valid Unicode
 
 
-def _check_normalisation(name: str, value: object, channels: int) -> None:
-    given = f"{name}={describe_value(value)}"
+def _as_normalisation(name: str, value: Any, channels: int) -> Any:
+    plain, given = as_plain(name, value), f"{name}={describe_value(value)}"
     remedy = f"give one number or {channels}, one per channel" + (", above 0" if name == "std" else "")
     try:
-        numbers = torch.as_tensor(value)
+        numbers = torch.as_tensor(plain)
     except Exception as error:
         raise TypeError(f"{given} is {type(value).__name__}; {remedy}") from error
-    flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
+    flags = isinstance(plain, list) and any(isinstance(one, bool) for one in plain)
     if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
         raise TypeError(f"{given} is {type(value).__name__} of {numbers.dtype}; {remedy}")
     if numbers.numel() not in (1, channels):
         raise ValueError(f"{given} has {numbers.numel()} values, and the images {channels} channels; {remedy}")
     if not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
         raise ValueError(f"{given} is not finite{' and positive' if name == 'std' else ''}; {remedy}")
+    return plain
