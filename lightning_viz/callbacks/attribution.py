@@ -7,7 +7,7 @@ from typing import Literal, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.data.arguments import check_choice, describe_value, plain
+from lightning_viz.data.arguments import as_plain, check_choice, describe_value
 from lightning_viz.methods import Target
 from lightning_viz.methods.attribution.trust import FAITHFULNESS_FORWARDS, faithfulness_gain, randomize_weights
 from lightning_viz.methods.features.similarity import cosine, rank_correlation
@@ -59,7 +59,7 @@ class AttributionLogger(VizCallback):
 
     def __init__(self, *, trust: Sequence[Check] | None = None, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        checks = plain(trust)
+        checks = as_plain("trust", trust)
         if checks is not None and not isinstance(checks, list):
             choices = ", ".join(get_args(Check))
             raise TypeError(

@@ -31,6 +31,15 @@ def plain(value: Any) -> Any:
     return value
 
 
+def as_plain(name: str, value: Any) -> Any:
+    """`plain`, for the option of this name. Raises ValueError for what cannot be read, such as Hydra's `???`."""
+    try:
+        return plain(value)
+    except Exception as error:  # OmegaConf's are of many kinds
+        cause = str(error).partition("\n")[0]
+        raise ValueError(f"{name}={describe_value(value)} cannot be read: {cause}; give a value") from error
+
+
 def check_count(name: str, value: Value, minimum: int, optional: bool = False) -> Value:
     """`value`, if it is a whole number of at least `minimum`, or None where that is allowed; raise otherwise."""
     if value is None and optional:
@@ -93,7 +102,7 @@ def check_tag(tag: Value) -> Value:
 
 def as_names(name: str, value: Any) -> str | list[str] | None:
     """`value` if it is None, a name or a sequence of names, the latter as a list; raise TypeError otherwise."""
-    names: str | list[str] | None = plain(value)
+    names: str | list[str] | None = as_plain(name, value)
     listed = names if isinstance(names, list) else [names]
     if value is not None and not (listed and all(isinstance(one, str) for one in listed)):
         raise _wrong_type(name, value, "a dotted name, a list of them, or None")
@@ -104,7 +113,7 @@ def as_indices(name: str, value: Any, count: int | None = None) -> list[int] | N
     """`value` as a list of whole numbers of 0 or more, `count` of them if given; None stays None."""
     if value is None:
         return None
-    indices = plain(value)
+    indices = as_plain(name, value)
     if not isinstance(indices, list) or not indices:
         raise _wrong_type(name, value, "a list of whole numbers of 0 or more, or None")
     if count is not None and len(indices) != count:
@@ -118,7 +127,7 @@ def as_target(target: Any) -> Any:
     """A `target` as it is stored: sequences as lists. Raise ValueError for one that no model could have."""
     if target is None or (isinstance(target, str) and target == "label") or callable(target):
         return target
-    listed = plain(target)
+    listed = as_plain("target", target)
     indices = listed if isinstance(listed, list) else [listed]
     whole = [one for one in indices if isinstance(one, int) and not isinstance(one, bool)]
     if not indices or len(whole) < len(indices):
@@ -134,7 +143,7 @@ def as_options(name: str, value: Any, taker: str, defaults: Mapping[str, object]
     """`value` as a dict of options of `taker`, each of the kind of its default; None stays None."""
     if value is None:
         return None
-    options = plain(value)
+    options = as_plain(name, value)
     if not isinstance(options, dict):
         raise _wrong_type(name, value, f"a dict of options of {taker}, or None")
     if unknown := [one for one in options if one not in defaults]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lightning_viz.methods.model.model_output import class_indices
 
-from .arguments import check_flag, describe_value
+from .arguments import as_plain, check_flag, describe_value
+from .display import BlackAndWhite, as_bands, black_and_white, describe_bands, shown_channels
 
 #: Pictures as a person sees them, (N, H, W, 3).
 Pixels = NDArray[np.uint8]
@@ -43,6 +44,8 @@ class Probe:
     mean: Sequence[float] | float | None = None  #: of the normalisation, per channel or one number for all; where
     std: Sequence[float] | float | None = None  #: None, colours are scaled from the range of the values
     origin: str = "probe given"  #: where the pictures come from, printed under each panel
+    #: The channels shown as red, green and blue, or one shown in grey; by default the first three.
+    bands: Sequence[int] | int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, Tensor) or not self.images.is_floating_point():
@@ -61,7 +64,8 @@ class Probe:
             raise ValueError(f"{given} belong together; give both or neither")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None:
-                _check_normalisation(name, value, self.images.shape[1])
+                object.__setattr__(self, name, _as_normalisation(name, value, self.images.shape[1]))
+        object.__setattr__(self, "bands", as_bands(self.bands, self.images.shape[1]))
         if not isinstance(self.origin, str):
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
@@ -138,57 +142,42 @@ class Probe:
     def to_pixels(self, images: Tensor | NDArray[np.float32]) -> Pixels:
         """Other images (N, C, h, w) of the same data as a person sees them, (N, h, w, 3): denormalised.
 
-        One channel in grey, of two the mean, of more the first three. In NumPy: torch, called by the queue's thread, would
-        start a second set of threads, which slows training down.
+        Three channels in colour, one in grey, of two the mean, see `bands`. In NumPy: torch, called by the queue's thread,
+        would start a second set of threads, which slows training down.
         """
-        mean, std, brightest = self._normalisation
+        channels = self.images.shape[1]
+        shown = shown_channels(self.bands, channels)
+        mean, std = (np.broadcast_to(one.numpy(), (channels, 1, 1))[shown] for one in self.normalisation)
         given = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
-        values = (np.nan_to_num(given) * std.numpy() + mean.numpy()) / np.float32(brightest)
-        values = values[:, :3] if values.shape[1] >= 3 else values.mean(axis=1, keepdims=True)
+        values = np.nan_to_num(given[:, shown]) * std + mean
+        values = values if len(shown) == 3 else values.mean(axis=1, keepdims=True)
         pixels = (values.clip(0, 1) * 255).round().astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:])).transpose(0, 2, 3, 1))
 
-    @staticmethod
-    def to_rgb(pictures: Tensor) -> Tensor:
-        """The three channels shown of pictures with any number of them: (N, C, h, w) -> (N, 3, h, w)."""
-        return pictures[:, :3] if pictures.shape[1] >= 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    def to_rgb(self, pictures: Tensor) -> Tensor:
+        """The three channels shown of pictures with as many channels as the images: (N, C, h, w) -> (N, 3, h, w)."""
+        shown = pictures[:, shown_channels(self.bands, pictures.shape[1])]
+        return shown if shown.shape[1] == 3 else shown.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
 
     @property
     def note(self) -> str:
-        """Where the pictures come from and how their colours are shown, in a line."""
-        if self.mean is not None:
-            return self.origin
-        unit = _in_unit_range(self.images)
-        return f"{self.origin}; {'values 0 to 1 shown as they are' if unit else 'colours scaled from the value range'}"
+        """Where the pictures come from, which channels are shown, and how their colours are scaled, in a line."""
+        parts = self.origin, describe_bands(self.bands, self.images.shape[1]), self._black_and_white.note
+        return "; ".join(filter(None, parts))
 
     @property
     def normalisation(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation with which `images * std + mean` is black at 0 and white at 1, (C or 1, 1, 1)."""
-        mean, std, brightest = self._normalisation
-        return mean / brightest, std / brightest
+        return self._black_and_white[:2]
 
     @cached_property
-    def _normalisation(self) -> tuple[Tensor, Tensor, float]:
-        """Mean, standard deviation, and the value of white after denormalising: 1, or 255 for data in 0 to 255."""
-        images = torch.nan_to_num(self.images.detach().float().cpu())
-        if self.mean is not None and self.std is not None:
-            mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
-        elif _in_unit_range(images):
-            mean, std = torch.zeros(1), torch.ones(1)
-        else:
-            std = 1 / (images.max() - images.min()).clamp_min(1e-12).reshape(1)
-            mean = -images.min() * std
-        mean, std = mean.reshape(-1, 1, 1), std.reshape(-1, 1, 1)
-        return mean, std, 255 if float((images * std + mean).max()) > 2 else 1
-
-
-def _in_unit_range(images: Tensor) -> bool:
-    return bool(images.min() >= -0.001 and images.max() <= 1.001)
+    def _black_and_white(self) -> BlackAndWhite:
+        return black_and_white(self.images, self.mean, self.std)
 
 
 def _names(given: Any) -> tuple[str, ...]:
     listed = isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
-    text = f"class_names={describe_value(given)}"
+    text, given = f"class_names={describe_value(given)}", as_plain("class_names", given)
     if not (listed or (isinstance(given, np.ndarray) and given.ndim == 1)) or not len(given):
         raise TypeError(f"{text} is {type(given).__name__}; give a list of names, one per class")
     if wrong := [name for name in given if not isinstance(name, str | int | np.integer)]:
@@ -196,17 +185,18 @@ def _names(given: Any) -> tuple[str, ...]:
     return tuple(str(name).encode(errors="replace").decode() for name in given)  # a folder's may be no valid Unicode
 
 
-def _check_normalisation(name: str, value: object, channels: int) -> None:
-    given = f"{name}={describe_value(value)}"
+def _as_normalisation(name: str, value: Any, channels: int) -> Any:
+    plain, given = as_plain(name, value), f"{name}={describe_value(value)}"
     remedy = f"give one number or {channels}, one per channel" + (", above 0" if name == "std" else "")
     try:
-        numbers = torch.as_tensor(value)
+        numbers = torch.as_tensor(plain)
     except Exception as error:
         raise TypeError(f"{given} is {type(value).__name__}; {remedy}") from error
-    flags = isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
+    flags = isinstance(plain, list) and any(isinstance(one, bool) for one in plain)
     if flags or numbers.dtype == torch.bool or numbers.is_complex() or numbers.ndim > 1:
         raise TypeError(f"{given} is {type(value).__name__} of {numbers.dtype}; {remedy}")
     if numbers.numel() not in (1, channels):
         raise ValueError(f"{given} has {numbers.numel()} values, and the images {channels} channels; {remedy}")
     if not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
         raise ValueError(f"{given} is not finite{' and positive' if name == 'std' else ''}; {remedy}")
+    return plain

@@ -90,6 +90,8 @@ def why_not_logged(trainer: pl.Trainer) -> str | None:
     """Why no picture can be logged; None for a learning-rate finder's logger, which takes nothing on purpose."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return "fast_dev_run has no logger"
+    if getattr(trainer, "barebones", False):
+        return "Trainer(barebones=True) allows no logger; leave barebones=True out to see pictures"
     if is_sharded(trainer):
         return (
             f"{type(trainer.strategy).__name__} shards weights, and all of them are needed in one process; train on one "

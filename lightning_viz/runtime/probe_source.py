@@ -202,6 +202,7 @@ def describe(
     trainer: pl.Trainer, images: Tensor, labels: Tensor | None, loader: DataLoader[Any] | None, origin: str
 ) -> Probe:
     """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
-    sources = [*(dataset_chain(loader.dataset) if loader is not None else ()), getattr(trainer, "datamodule", None)]
+    of_loader = [] if loader is None else [*dataset_chain(loader.dataset), loader.collate_fn]
+    sources = [*of_loader, getattr(trainer, "datamodule", None)]
     known = [one for one in sources if one is not None]
     return describe_probe(images, labels, origin, known, trainer.lightning_module)

@@ -112,10 +112,112 @@ def test_class_names_may_be_any_sequence(names):
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_three_channels_are_shown(channels):
     pictures = torch.rand(2, channels, 4, 4)
-    shown = Probe.to_rgb(pictures)
+    shown = Probe(pictures).to_rgb(pictures)
     assert shown.shape == (2, 3, 4, 4)
     expected = pictures[:, :3] if channels >= 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     assert torch.equal(shown, expected)
+
+
+# Bands.
+
+
+def bands_of(channels, **options):
+    """A probe whose channel k has the value (k + 1) / 20 everywhere."""
+    values = (torch.arange(channels) + 1) / 20
+    return Probe(values.reshape(1, channels, 1, 1).expand(1, channels, 2, 2) + 0.0, mean=0, std=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("channels", "bands", "shown", "note"),
+    [
+        (13, None, [0, 1, 2], "channels 0, 1, 2 of 13 shown as RGB"),
+        (13, [3, 2, 1], [3, 2, 1], "channels 3, 2, 1 of 13 shown as RGB"),
+        (13, (12, 0, 5), [12, 0, 5], "channels 12, 0, 5 of 13 shown as RGB"),
+        (13, [7], [7, 7, 7], "channel 7 of 13 shown in grey"),
+        (13, 7, [7, 7, 7], "channel 7 of 13 shown in grey"),
+        (4, torch.tensor([2, 1, 0]), [2, 1, 0], "channels 2, 1, 0 of 4 shown as RGB"),
+        (3, [2, 1, 0], [2, 1, 0], "channels 2, 1, 0 of 3 shown as RGB"),
+        (3, None, [0, 1, 2], None),
+        (2, [1], [1, 1, 1], "channel 1 of 2 shown in grey"),
+        (1, None, [0, 0, 0], None),
+    ],
+)
+def test_bands_are_shown_everywhere_and_the_note_says_which(channels, bands, shown, note):
+    probe = bands_of(channels, bands=bands)
+    expected = [round(255 * (channel + 1) / 20) for channel in shown]
+    assert probe.pictures[0, 0, 0].tolist() == expected
+    assert probe.to_pixels(probe.images.numpy())[0, 0, 0].tolist() == expected
+    assert (probe.to_rgb(probe.images)[0, :, 0, 0] * 255).round().tolist() == expected
+    assert probe.note == ("probe given" if note is None else f"probe given; {note}")
+
+
+def test_bands_go_along_with_some_of_the_pictures():
+    assert bands_of(5, bands=(4, 3, 2)).head(1).to(torch.device("cpu")).bands == [4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("bands", "error", "message"),
+    [
+        ([3, 2, 13], ValueError, r"bands=\[3, 2, 13\]: the images have the channels 0 to 12; give the channels of red"),
+        ([3, 2], ValueError, r"bands=\[3, 2\] has 2 channels; give the channels of red, green and blue, or one"),
+        ([0, 1, 2, 3], ValueError, "has 4 channels"),
+        ([3, 2, -1], ValueError, r"bands=\[3, 2, -1\]: the images have the channels 0 to 12"),
+        ([3, 2, 1.0], TypeError, r"bands=\[3, 2, 1.0\] is list; give the channels of red"),
+        (True, TypeError, "bands=True is bool"),
+        ("321", TypeError, "bands='321' is str"),
+        ([], TypeError, r"bands=\[\] is list"),
+    ],
+)
+def test_wrong_bands(bands, error, message):
+    with pytest.raises(error, match=message):
+        bands_of(13, bands=bands)
+
+
+# Values.
+
+
+def reflectances(channels=13):
+    """Like Sentinel-2's: each band with a range of its own, far below the 10,000 that a few clouds reach."""
+    pictures = torch.rand(4, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = 200 + pictures * torch.linspace(300, 2500, channels).reshape(channels, 1, 1)
+    images[:, :, 0, 0] = 10_000.0
+    return images
+
+
+@pytest.mark.parametrize("scale", [1, 1e-4], ids=["counts", "reflectances of 0 to 1"])
+def test_bands_of_satellites_are_neither_black_nor_white(scale):
+    probe = Probe(reflectances() * scale, bands=[3, 2, 1])
+    for channel in range(3):
+        assert 100 < probe.pictures[..., channel].mean() < 155
+    assert probe.note.endswith(
+        "channels 3, 2, 1 of 13 shown as RGB; each channel scaled from its 2% to its 98% quantile"
+    )
+
+
+def test_one_band_of_large_counts_is_not_black():
+    assert 100 < Probe(reflectances(1)).pictures.mean() < 155
+
+
+def test_a_normalisation_that_leads_to_counts_does_not_whiten_the_pictures():
+    """As that of a satellite's datamodule: the mean and the standard deviation of counts."""
+    images = reflectances()
+    mean, std = images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3))
+    probe = Probe((images - mean.reshape(13, 1, 1)) / std.reshape(13, 1, 1), mean=mean, std=std)
+    assert 100 < probe.pictures.mean() < 155
+    assert "each channel scaled" in probe.note
+
+
+def test_a_few_outliers_do_not_blacken_a_normalised_picture():
+    pictures = torch.rand(2, 3, 40, 40)
+    pictures[0, 0, 0, 0] = 9.0  # as of added noise
+    shown = Probe(normalised(pictures), mean=MEAN, std=STD).pictures
+    assert np.abs(shown.astype(int) - (pictures.clamp(max=1) * 255).permute(0, 2, 3, 1).numpy()).max() <= 1
+
+
+def test_infinite_values_do_not_change_the_colours_of_the_others():
+    images = torch.rand(1, 3, 4, 4)
+    images[0, 0, 0, 0] = torch.inf
+    assert (Probe(images).pictures[0, 1:] == (images[0, :, 1:] * 255).round().byte().permute(1, 2, 0).numpy()).all()
 
 
 @pytest.mark.parametrize(

@@ -364,6 +364,12 @@ def array(value):
     return isinstance(value, torch.Tensor | np.ndarray | np.number)
 
 
+def bands(value):
+    many = value.tolist() if array(value) else list(value) if listed(value) else value
+    many = many if isinstance(many, list) else [many]
+    return value is None or (len(many) in (1, 3) and all(type(one) is int and 0 <= one < 3 for one in many))
+
+
 PROBE = {
     "images": images,
     "labels": labels,
@@ -373,6 +379,7 @@ PROBE = {
     "mean": colours(-math.inf),
     "std": colours(0),
     "origin": text,
+    "bands": bands,
 }
 TENSORS = [
     lambda: torch.rand(2, 3, 4, 4), lambda: torch.rand(2, 3, 4), lambda: torch.rand(0, 3, 4, 4), lambda: torch.ones(2).long(),
@@ -380,6 +387,7 @@ TENSORS = [
     lambda: torch.tensor([True, False]), lambda: torch.tensor([-1, 0]), lambda: [0, 1], lambda: (3, 2), lambda: [0.5, 0.4, 0.3],
     lambda: [0.5, math.nan, 0.3], lambda: (0.1, 0.0, 1.0), lambda: np.array([0.5, 0.5, 0.2]), lambda: ["cat", 3],
     lambda: [None, "cat"], lambda: ("a", "b", "c", "d"), lambda: {"cat": 1}, lambda: torch.rand(3), lambda: 0.5, lambda: -0.5,
+    lambda: [2, 1, 0], lambda: torch.tensor([2, 0, 0]), lambda: np.array(2), lambda: [3, 2, 1],
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateFinder, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_viz import VizCallback
 from lightning_viz.runtime.runner import CallbackRunner
@@ -235,6 +236,17 @@ def test_where_nothing_can_be_drawn_one_warning_says_so_and_the_run_goes_on(opti
     assert words in warning
     assert module.losses
     assert [one.steps for one in stubs] == [[], []]
+
+
+def test_a_barebones_trainer_is_not_advised_to_take_a_logger_which_it_forbids(tmp_path, our_warnings):
+    stub, options = Stub(), {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": tmp_path}
+    pl.Trainer(barebones=True, callbacks=[stub], **options).fit(tiny(), *data())
+    (warning,) = our_warnings()
+    assert warning == (
+        "lightning_viz draws nothing: Trainer(barebones=True) allows no logger; leave barebones=True out to see pictures"
+    )
+    with pytest.raises(ValueError, match="barebones"):
+        pl.Trainer(barebones=True, logger=TensorBoardLogger(tmp_path))
 
 
 def test_a_network_whose_probe_is_of_another_size_than_its_batches(tmp_path):
