@@ -132,6 +132,7 @@ class DrawContext:
 class VizCallbackProtocol(Protocol):
     """What the runtime needs of a callback: its options, and what it draws."""
 
+    NEEDS_IMAGES: ClassVar[bool]
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
     probe: Probe | Hardest | None

@@ -19,7 +19,7 @@ from lightning_viz.data.probe import Hardest, Probe
 
 from .guard import guard
 from .lightning_compat import eval_loaders, not_training, pl
-from .network import check_target, runs
+from .network import NetworkError, check_target, explained_gradients, runs
 
 if TYPE_CHECKING:
     from .runner import CallbackRunner
@@ -168,11 +168,14 @@ class PinnedProbes(dict[str, Probe]):
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe) -> None:
         """Raise for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
         runner = self._runner
-        ctx = runner.context(trainer, module, split, -1, probe)
+        ctx, forward = runner.context(trainer, module, split, -1, probe), runner.callback.forward
         try:
-            if runner.callback.target is not None:
-                check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
-            runner.callback.check_images(ctx)
+            with explained_gradients(module, ctx.network, forward, probe.images):
+                if runner.callback.target is not None:
+                    check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
+                runner.callback.check_images(ctx)
+        except NetworkError as error:
+            runner.failures.append(error)
         except Exception as error:
             if isinstance(error, ValueError | TypeError) and runs(ctx.network, probe.images[:1]):
                 raise
