@@ -142,6 +142,11 @@ class PinnedProbes(dict[str, Probe]):
         if not trainer.is_global_zero:
             return
         if (hardest := selector.ranked()) is None:
+            if (recording := self._runner.recording) is not None and not recording.scored:
+                raise ValueError(
+                    f"probe=Probe.hardest() found no loss: the loop over the {split} data does not run the watched network "
+                    f"({sum(recording.batches.values())} batches seen, no scores recorded); run it there, or give a probe"
+                )
             raise ValueError(
                 "probe=Probe.hardest() found no loss in the validation loop: it needs class indices in the batch and scores "
                 "(B, classes) from the network, not all of them NaN; give unpack=, or a probe"

@@ -295,9 +295,9 @@ def test_a_stream_is_recorded():
 
 def test_a_stream_that_was_not_recorded_is_reported():
     warnings, drawings = [], Drawings()
-    assert drawings.draw(stream(), recorded=False, warn=warnings.append) == {}
+    assert drawings.draw(stream(), recorded=False, warn=lambda text, cause: warnings.append(text)) == {}
     (warning,) = warnings
-    assert warning.startswith("lightning_viz has no samples for EmbeddingProjectorLogger: the data are a stream")
+    assert "no validation loop has been recorded yet, and the data are a stream" in warning
 
 
 def test_the_same_samples_are_chosen_each_time():
