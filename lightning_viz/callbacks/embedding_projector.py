@@ -54,6 +54,8 @@ class EmbeddingProjectorLogger(VizCallback):
     - `embedding/not_finite`, how many samples were left out because a feature is NaN or infinite, if any;
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start.
 
+    Of test data nothing is compared over time: neither of the last two is logged.
+
     Features are recorded in the validation loop, with no extra forward pass. Where there is none at that moment (at the
     start, without validation data, with `every_n_train_steps`, or if the loader shuffles or has a custom order), 500 of the
     samples are read by index; the panels say so. Scalars and film strips are about these 500 at every step.
@@ -189,14 +191,15 @@ class EmbeddingProjectorLogger(VizCallback):
             ctx.warn(f"lightning_viz cannot embed the features of {layers}: all are NaN or infinite; look at the loss")
             return
         notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
-        state, scalars = ctx.state(EmbeddingState), EmbeddingScalars(ctx.probe, self.neighbours, self.per_class)
+        state, scalars = ctx.state(EmbeddingState), self._scalars(ctx)
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
             features = samples.features[layer].to(ctx.probe.images.device)
-            key = tag if ctx.has_history else f"{ctx.split}/{tag}"  # other splits have other samples
-            space = track_space(state.spaces.get(key), positions, present, features, self.neighbours)
-            state.spaces[key] = space.tracked
+            previous = state.spaces.get(tag) if ctx.has_history else None  # other splits have other samples
+            space = track_space(previous, positions, present, features, self.neighbours)
+            if ctx.has_history:
+                state.spaces[tag] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
             yield self._scatter(ctx, tag, space, samples, labels, notes)
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
@@ -205,6 +208,10 @@ class EmbeddingProjectorLogger(VizCallback):
         yield from scalars.accuracy(tag, pixels[there], samples.at(there), state.pixel_votes)
         name, thumbnails = f"projector{suffix.replace('/', '-')}", partial(ctx.probe.to_pixels, samples.images)
         yield Embedding(name, points, samples.metadata(ctx.probe), thumbnails, self.max_snapshots)
+
+    def _scalars(self, ctx: DrawContext) -> EmbeddingScalars:
+        at_start = ctx.has_history and ctx.global_step == 0
+        return EmbeddingScalars(ctx.probe, self.neighbours, self.per_class, at_start)
 
     def _tracked_rows(self, samples: Samples) -> Ints:
         """The rows of the samples that are compared over time: the first choice, whatever their features are."""
@@ -220,7 +227,8 @@ class EmbeddingProjectorLogger(VizCallback):
         known = (samples.labels >= 0) & (samples.predicted >= 0)
         correct = samples.labels == samples.predicted if known.all() else None
         shares = float(space.pca.explained[0]), float(space.pca.explained[1])
-        notes = "principal components, Procrustes-aligned to the previous snapshot", *notes
+        aligned = "" if space.is_new else ", Procrustes-aligned to the previous snapshot"
+        notes = [f"principal components{aligned}", *notes]
         points, name = space.coordinates[:, :2], ctx.probe.class_name
         return Scatter(
             f"{tag}/pca", points, shares, labels, correct, name, notes, space.film, film_labels, space.is_new
