@@ -121,7 +121,11 @@ class DrawContext:
             except UnreadableError as error:
                 unread = str(error)
             if recorded(accumulator):
-                cause = ", since the loop does not run the layer" if found is None and recording.batches[loader] else ""
+                cause = (
+                    ", since the loop recorded nothing of the layer"
+                    if found is None and recording.batches[loader]
+                    else ""
+                )
                 return Collected(accumulator, f"{data}, read by index for this drawing{cause}")
         if found is not None:
             return Collected(found, f"{data}, those recorded so far")
