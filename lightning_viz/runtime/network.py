@@ -1,5 +1,6 @@
 """The network inside a LightningModule, and whether arguments fit it."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,11 +31,8 @@ from .lightning_compat import pl
 Forward = Callable[[pl.LightningModule, Tensor], Any]
 
 #: What is said where a part of the network ran without gradients: by torch, and by `synthesize`.
-_WITHOUT_GRADIENT = (
-    "does not require grad",
-    "not have been used in the graph",
-    "Inference tensors cannot be saved",
-    "none that can be differentiated",
+_WITHOUT_GRADIENT = re.compile(
+    "does not require grad|not have been used in the graph|Inference tensors cannot be saved|none that can be differentiated"
 )
 
 
@@ -63,7 +61,7 @@ class Networks:
     """The network of a LightningModule for each `forward=`, tried once in a run."""
 
     def __init__(self) -> None:
-        self._trials: WeakKeyDictionary[nn.Module, dict[int, _Trial]] = WeakKeyDictionary()
+        self._trials: WeakKeyDictionary[nn.Module, dict[int | str, _Trial]] = WeakKeyDictionary()
 
     def begin_run(self) -> None:
         self._trials.clear()
@@ -71,21 +69,33 @@ class Networks:
     def of(self, module: pl.LightningModule, forward: Forward | None, images: Tensor | None) -> nn.Module:
         """`find_network`, as it can be called with images; the first time, the first of these is run. Call under the guard.
 
-        Where it cannot run with images alone, running it raises NetworkError; its weights can be read nevertheless.
-        Without images, for who reads weights only, nothing is tried.
+        Where none is found, or it cannot run with images alone, running it raises NetworkError; its weights can be read
+        nevertheless. Without images, for who reads weights only, nothing is tried.
         """
-        network, trials = find_network(module, forward), self._trials.setdefault(module, {})
+        trials = self._trials.setdefault(module, {})
+        try:
+            network = find_network(module, forward)
+        except ValueError as error:
+            return self._not_found(str(error), module, images).apply(module)
         if images is None:
             return network
         if id(forward) not in trials:
             trials[id(forward)] = _try(module, network, forward, images[:1])
         return trials[id(forward)].apply(network)
 
+    def _not_found(self, why: str, module: pl.LightningModule, images: Tensor | None) -> _Trial:
+        trials = self._trials[module]
+        if images is not None and why not in trials:
+            call = call_with_scores(module, images[:1])
+            example = "" if call is None else f"; give forward=lambda module, images: {call}"
+            trials[why] = _Trial(failure=f"{why}{example}", fits_no_images=True)
+        return trials.get(why, _Trial(failure=why))
+
     def check_probe(self, module: pl.LightningModule, forward: Forward | None, probe: Probe) -> None:
         """Raise ValueError for a given probe that does not fit, unless no images would."""
-        network = self.of(module, forward, probe.images)
-        trial = self._trials[module][id(forward)]
-        if not trial.fits_no_images:
+        network, trials = self.of(module, forward, probe.images), self._trials[module]
+        trial = trials.get(id(forward))
+        if trial is not None and not trial.fits_no_images:
             check_probe(network if trial.failure is None else find_network(module, forward), probe)
 
 
@@ -199,7 +209,7 @@ def explained_gradients(
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        if not any(text in str(error) for text in _WITHOUT_GRADIENT) or not _lacks_gradient(network, images[:1]):
+        if not _WITHOUT_GRADIENT.search(str(error)) or not _lacks_gradient(network, images[:1]):
             raise
         call = call_with_gradient(module, network, images[:1])
         remedy = "call its parts outside of torch.no_grad(), and without detach(), in a forward= of your own"

@@ -18,7 +18,7 @@ from .context import DrawContext, VizCallbackProtocol
 from .data_access import DataAccess
 from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import explained_gradients, find_network
+from .network import explained_gradients
 from .probe_source import PinnedProbes, convert
 from .writer import Writer, clean_tag
 
@@ -96,7 +96,7 @@ class CallbackRunner:
         self.session.check_loggers(trainer)
         if is_sharded(trainer):
             return  # its weights are not complete
-        self.callback.check(find_network(module, self.callback.forward))
+        self.callback.check(self.session.networks.of(module, self.callback.forward, None))
         if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
             with guard(module, trainer.precision_plugin):
                 probe = convert(self.callback.probe.head(1), trainer)

@@ -370,3 +370,23 @@ def test_a_layer_that_is_missing_is_no_matter_of_gradients(tmp_path, our_warning
     fit(tmp_path, FilterLogger(), module=module)
     (warning,) = our_warnings()
     assert "Decorated has no nn.Conv2d" in warning
+
+
+class TwoNetworks(Gan):
+    """Without a forward of its own, and two networks to choose from."""
+
+    forward = pl.LightningModule.forward
+
+
+def test_a_module_with_two_networks_stops_no_run(tmp_path, our_warnings):
+    assert firsts(fit(tmp_path / "first", *suite(), module=TwoNetworks())) == {"filters"}
+    (warning,) = our_warnings()
+    assert "2 submodules with weights (generator, discriminator)" in warning
+    forward = eval(GIVEN.search(warning)[1])
+    assert firsts(fit(tmp_path / "second", *suite(forward=forward), module=TwoNetworks())) == SUITE
+    assert our_warnings() == [warning]
+
+
+def test_an_unknown_layer_of_a_module_with_two_networks(tmp_path):
+    with pytest.raises(ValueError, match=r"layers='discriminator.99' is not in TwoNetworks"):
+        fit(tmp_path, FilterLogger("discriminator.99"), module=TwoNetworks())
