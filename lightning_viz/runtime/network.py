@@ -213,11 +213,9 @@ def explained_gradients(
             raise
         call = call_with_gradient(module, network, images[:1])
         remedy = "call its parts outside of torch.no_grad(), and without detach(), in a forward= of your own"
-        described = describe_forward(network) if forward is None else "forward="
-        raise NetworkError(
-            f"no gradient of the scores reaches the images: {described} runs all or a part of the network under "
-            f"torch.no_grad(), as for a frozen backbone; {remedy if call is None else _remedy(call)}"
-        ) from error
+        what = f"{describe_forward(network) if forward is None else 'forward='} runs all or a part of the network under"
+        why = f"no gradient of the scores reaches the images: {what} torch.no_grad(), as for a frozen backbone"
+        raise NetworkError(f"{why}; {remedy if call is None else _remedy(call)}") from error
 
 
 @torch.no_grad()
@@ -248,5 +246,5 @@ def check_probe(network: nn.Module, probe: Probe) -> None:
         ) from error
     classes = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else 0
     if probe.class_names is not None and len(probe.class_names) < classes:
-        names = f"class_names has {len(probe.class_names)} names"
-        raise ValueError(f"{names}, and the model has {classes} classes; give a name for each")
+        names = len(probe.class_names)
+        raise ValueError(f"class_names has {names} names, and the model has {classes} classes; give a name for each")
