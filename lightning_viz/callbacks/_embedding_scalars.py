@@ -29,6 +29,7 @@ class EmbeddingScalars:
     probe: Probe  #: names the classes
     neighbours: int  #: k of the kNN accuracy
     per_class: bool  #: whether to log it for each class as well
+    at_start: bool  #: whether the network is untrained, so that its features are those at the start
 
     def of_space(self, tag: str, space: SpaceSnapshot, samples: Samples) -> Iterator[Scalar]:
         """Of the tracked samples of a space."""
@@ -36,7 +37,8 @@ class EmbeddingScalars:
         components = space.pca if len(space.rows) == len(samples) else pca(space.followed)
         yield Scalar(f"{tag}/explained_variance", float(components.explained[:2].sum()))
         yield Scalar(f"{tag}/effective_dimension", effective_dimension(space.followed))
-        yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
+        if self.at_start or not space.is_new:  # or these features would be compared with themselves
+            yield Scalar(f"{tag}/cka_with_start", space.cka_with_start)
         if space.neighbours_kept is not None:
             yield Scalar(f"{tag}/neighbours_kept", space.neighbours_kept)
 

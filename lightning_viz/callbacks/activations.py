@@ -8,7 +8,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.collect.channel_statistics import ChannelStatistics, ChannelStatisticsAccumulator
+from lightning_viz.collect.channel_statistics import ChannelStatistics
+from lightning_viz.collect.channel_statistics import ChannelStatisticsAccumulator as Statistics
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.activations import LayerActivation, layer_activations
@@ -24,6 +25,7 @@ from .base import VizCallback
 
 RANKINGS = {"active": "the most active at first", "varying": "those that varied most between the pictures at first"}
 SIGNED_ENDS = "-largest", "largest magnitude of each channel, over these pictures"
+READ = 500  # samples that are read where the loop does not run a layer
 ENDS = "0", "maximum of each channel, over these pictures"
 
 
@@ -51,7 +53,8 @@ class ActivationLogger(VizCallback):
 
     The scalars are recorded in the validation loop, with no extra forward pass, over all its dataloaders. They are logged
     where a complete loop has ended at this step: at the start only if the sanity check covers all validation data, and not
-    with `every_n_train_steps`.
+    with `every_n_train_steps`. Of a layer that the loop does not run (it may run another network) they are those of 500
+    samples, read by index, which the panel says.
 
     Args:
         layers: dotted names of layers, one or several; by default four over the depth of the network, the ends of stages.
@@ -94,19 +97,34 @@ class ActivationLogger(VizCallback):
         for layer, found in self._activations(ctx, layers).items():
             self._choose(state, layer, found.maps)
 
-    def accumulators(self, data: DataAccess, state: ActivationState) -> list[ChannelStatisticsAccumulator]:
-        return [ChannelStatisticsAccumulator(partial(self._layers, state))]
+    def accumulators(self, data: DataAccess, state: ActivationState) -> list[Statistics]:
+        return [Statistics(partial(self._layers, state))]
 
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(ActivationState)
         layers = self._layers(state, ctx.network, ctx.probe.images)
-        recorded = [one.compute() for one in ctx.fresh(ChannelStatisticsAccumulator)]
+        recorded = {layer: one for each in ctx.fresh(Statistics) for layer, one in each.compute().items()}
+        read, origin = self._read(ctx, layers)
         for layer, found in self._activations(ctx, layers).items():
-            statistics = next((one[layer] for one in recorded if layer in one), None)
-            yield self._grid(ctx, layer, found, statistics)
+            statistics = recorded.get(layer) or read.get(layer)
+            note = [] if statistics is None else [f"{statistics}{origin if layer in read else ''}"]
+            yield self._grid(ctx, layer, found, note)
             if statistics is not None:
                 yield Scalar(f"activations/{layer}/dead", statistics.dead)
                 yield Scalar(f"activations/{layer}/sparsity", statistics.sparsity)
+
+    def _read(self, ctx: DrawContext, layers: Sequence[str]) -> tuple[dict[str, ChannelStatistics], str]:
+        """The statistics of layers that the recorded loop does not run, of samples read by index; and what these are."""
+        ran = {layer for one in ctx.recording.accumulators if isinstance(one, Statistics) for layer in one.compute()}
+        missing = [layer for layer in layers if layer not in ran]
+        if not missing or not ctx.recording.batches:
+            return {}, ""
+        collected = ctx.collect(
+            lambda one: isinstance(one, Statistics) and not {*missing}.isdisjoint(one.compute()),
+            lambda: Statistics(lambda network, images: missing),
+            lambda reader: reader.choose(READ),
+        )
+        return ({}, "") if collected is None else (collected.accumulator.compute(), f" of the {collected.origin}")
 
     def _activations(self, ctx: DrawContext, layers: Sequence[str]) -> dict[str, LayerActivation]:
         """Of all pictures, with one forward pass."""
@@ -117,9 +135,7 @@ class ActivationLogger(VizCallback):
             for layer in layers
         }
 
-    def _grid(
-        self, ctx: DrawContext, layer: str, found: LayerActivation, statistics: ChannelStatistics | None
-    ) -> TileGrid:
+    def _grid(self, ctx: DrawContext, layer: str, found: LayerActivation, statistics: Sequence[str]) -> TileGrid:
         state, maps = ctx.state(ActivationState), found.maps
         channels = self._choose(state, layer, maps)
         state.signed[layer] = state.signed.get(layer, False) or bool((maps < 0).any())  # a film strip keeps its colours
@@ -133,9 +149,9 @@ class ActivationLogger(VizCallback):
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
         cells = partial(channel_cells, ctx.probe.pictures, captions, values.numpy(), painter)
         headings, spans = ["picture", *(f"channel {channel}" for channel in channels)], [1, len(channels)]
-        film, ends = self._film(ctx, layer, channels, values, painter, notes), SIGNED_ENDS if painter.signed else ENDS
-        notes = notes if statistics is None else [str(statistics), *notes]
-        return TileGrid(f"activations/{layer}", cells, headings, spans, notes, painter, ends, film)
+        film = self._film(ctx, layer, channels, values, painter, notes) if ctx.has_history else None
+        ends = SIGNED_ENDS if painter.signed else ENDS
+        return TileGrid(f"activations/{layer}", cells, headings, spans, [*statistics, *notes], painter, ends, film)
 
     def _film(
         self, ctx: DrawContext, layer: str, channels: list[int], values: Tensor, painter: Heatmap, notes: list[str]

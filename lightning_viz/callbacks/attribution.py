@@ -46,7 +46,8 @@ class AttributionLogger(VizCallback):
         trust: which checks to log as scalars, means over the pictures, and to print under the panel:
 
             - "change": `trust/change_since_last` and `trust/change_since_start`, 1 minus the cosine similarity of the maps,
-              and `trust/rank_since_start`, their rank correlation. It costs nothing.
+              and `trust/rank_since_start`, their rank correlation. It costs nothing. Not of test data, which are other
+              pictures.
             - "faithfulness": `trust/over_random` and `trust/over_blob`, by how much the insertion minus deletion area
               (Petsiuk et al. 2018) of the map exceeds that of a noise map, and of a centred blob; at 0 the map is no
               better. It costs 57 forward passes of the probe.
@@ -88,7 +89,7 @@ class AttributionLogger(VizCallback):
         found: dict[str, Tensor] = {}
         state, wanted = ctx.state(AttributionState), self.trust or []
         magnitudes = torch.nan_to_num(maps.float()).clamp(min=0)
-        if "change" in wanted:
+        if "change" in wanted and ctx.has_history:  # of other pictures there are no earlier maps
             found |= _change(state, tag, magnitudes)
         if "faithfulness" in wanted:
             target, meaning = self.target_of(ctx), ctx.predictions.meaning
@@ -96,7 +97,8 @@ class AttributionLogger(VizCallback):
         if "sanity" in wanted and tag not in state.sanity:
             random = map_again(randomize_weights(ctx.network)).float()
             found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(random))
-            state.sanity[tag] = float(found["sanity"].mean())
+            if ctx.has_history:  # a test run before the fit is not its first drawing
+                state.sanity[tag] = float(found["sanity"].mean())
         finite = maps.isfinite().flatten(1).all(dim=1).cpu()  # of none, the mean is NaN
         return [Scalar(f"{tag}/trust/{name}", float(values.cpu()[finite].mean())) for name, values in found.items()]
 

@@ -65,6 +65,8 @@ class VizCallback(Callback):
     Raises ValueError or TypeError for an invalid argument, at once.
     """
 
+    #: Whether it looks at images; False for one that reads weights alone and draws whatever the data are: it has no probe.
+    NEEDS_IMAGES: ClassVar[bool] = True
     #: What survives a resume. A callback that remembers more derives its own dataclass.
     State: ClassVar[type[CallbackState]] = CallbackState
     #: The arguments by which two callbacks of one class are told apart in a checkpoint, next to `tag=`.

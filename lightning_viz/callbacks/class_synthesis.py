@@ -21,6 +21,7 @@ from lightning_viz.render import Caption, Line, Pictures
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.network import NetworkError
 from lightning_viz.runtime.output_meaning import is_single_value, resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
@@ -134,12 +135,10 @@ class ClassSynthesisLogger(VizCallback):
         try:
             self._synthesize(ctx, self._goal(ctx)[1], None, 1)
         except Exception as error:
-            if self.size is None or isinstance(error, ValueError | torch.OutOfMemoryError):
+            if self.size is None or isinstance(error, ValueError | NetworkError | torch.OutOfMemoryError):
                 raise  # the size is not to blame
-            raise ValueError(
-                f"size={self.size}: {type(network).__name__} does not run on images of this size: {error}; give "
-                "another size, or None for the probe's"
-            ) from error
+            what = f"size={self.size}: {type(network).__name__} does not run on images of this size: {error}"
+            raise ValueError(f"{what}; give another size, or None for the probe's") from error
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         state, (tag, goal) = ctx.state(SynthesisState), self._goal(ctx)

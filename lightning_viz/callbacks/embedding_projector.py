@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_viz.collect.accumulator import HookPoint
+from lightning_viz.collect.accumulator import Accumulator, HookPoint
 from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
@@ -53,6 +53,8 @@ class EmbeddingProjectorLogger(VizCallback):
     - `neighbours_kept`, the share of the nearest neighbours that were nearest at the last snapshot, too;
     - `embedding/not_finite`, how many samples were left out because a feature is NaN or infinite, if any;
     - `cka_with_start`, the similarity (debiased linear CKA) to the features at the start.
+
+    Of test data nothing is compared over time: neither of the last two is logged.
 
     Features are recorded in the validation loop, with no extra forward pass. Where there is none at that moment (at the
     start, without validation data, with `every_n_train_steps`, or if the loader shuffles or has a custom order), 500 of the
@@ -155,17 +157,21 @@ class EmbeddingProjectorLogger(VizCallback):
     def _collect(self, ctx: DrawContext, state: EmbeddingState, loader: int) -> tuple[Samples, str] | None:
         """The samples of a loader, and what they are."""
         size = min(self.max_points, TRACKED)
+
+        def recorded(one: Accumulator) -> bool:
+            is_choice = isinstance(one, SampleSelector) and one.key is not by_loss and one.loader == loader
+            return is_choice and one.compute() is not None
+
         collected = ctx.collect(
-            lambda one: isinstance(one, SampleSelector) and one.key is not by_loss and one.loader == loader,
+            recorded,
             lambda: self._selector(state, loader, size),
             lambda reader: reader.choose(size, self.seed, self.class_balanced),
             loader,
             same_order=True,
         )
-        samples = collected.accumulator.compute() if collected else None
-        if collected is None or samples is None:
-            ctx.warn_nothing_collected(type(self).__name__, "samples")
+        if collected is None:
             return None
+        samples: Samples = collected.accumulator.compute()
         return samples, f"{len(samples)} of the {collected.origin}"
 
     # What is drawn of them.
@@ -185,14 +191,15 @@ class EmbeddingProjectorLogger(VizCallback):
             ctx.warn(f"lightning_viz cannot embed the features of {layers}: all are NaN or infinite; look at the loss")
             return
         notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
-        state, scalars = ctx.state(EmbeddingState), EmbeddingScalars(ctx.probe, self.neighbours, self.per_class)
+        state, scalars = ctx.state(EmbeddingState), self._scalars(ctx)
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
             features = samples.features[layer].to(ctx.probe.images.device)
-            key = tag if ctx.has_history else f"{ctx.split}/{tag}"  # other splits have other samples
-            space = track_space(state.spaces.get(key), positions, present, features, self.neighbours)
-            state.spaces[key] = space.tracked
+            previous = state.spaces.get(tag) if ctx.has_history else None  # other splits have other samples
+            space = track_space(previous, positions, present, features, self.neighbours)
+            if ctx.has_history:
+                state.spaces[tag] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
             yield self._scatter(ctx, tag, space, samples, labels, notes)
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
@@ -201,6 +208,10 @@ class EmbeddingProjectorLogger(VizCallback):
         yield from scalars.accuracy(tag, pixels[there], samples.at(there), state.pixel_votes)
         name, thumbnails = f"projector{suffix.replace('/', '-')}", partial(ctx.probe.to_pixels, samples.images)
         yield Embedding(name, points, samples.metadata(ctx.probe), thumbnails, self.max_snapshots)
+
+    def _scalars(self, ctx: DrawContext) -> EmbeddingScalars:
+        at_start = ctx.has_history and ctx.global_step == 0
+        return EmbeddingScalars(ctx.probe, self.neighbours, self.per_class, at_start)
 
     def _tracked_rows(self, samples: Samples) -> Ints:
         """The rows of the samples that are compared over time: the first choice, whatever their features are."""
@@ -216,7 +227,8 @@ class EmbeddingProjectorLogger(VizCallback):
         known = (samples.labels >= 0) & (samples.predicted >= 0)
         correct = samples.labels == samples.predicted if known.all() else None
         shares = float(space.pca.explained[0]), float(space.pca.explained[1])
-        notes = "principal components, Procrustes-aligned to the previous snapshot", *notes
+        aligned = "" if space.is_new else ", Procrustes-aligned to the previous snapshot"
+        notes = [f"principal components{aligned}", *notes]
         points, name = space.coordinates[:, :2], ctx.probe.class_name
         return Scatter(
             f"{tag}/pca", points, shares, labels, correct, name, notes, space.film, film_labels, space.is_new

@@ -48,6 +48,7 @@ class FilterLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
+    NEEDS_IMAGES = False
     State = FilterState
     TAG_FIELDS = ("layers",)
 
@@ -68,20 +69,26 @@ class FilterLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         if self.layers is None and not any(isinstance(module, nn.Conv2d) for module in ctx.network.modules()):
             return  # reported when it is drawn
-        for layer in self._layers(ctx.network):
+        for layer in self._layers(ctx.network) if ctx.has_history else []:
             ctx.state(FilterState).start_of(ctx.network, layer)
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
+        state = ctx.state(FilterState)
         for layer in self._layers(ctx.network):
-            start = ctx.state(FilterState).start_of(ctx.network, layer)
             weights = filters(ctx.network, layer).float().cpu()
-            change = weights - start
-            shape, largest = "×".join(map(str, weights.shape)), start.abs().max()
-            note = f"weights now minus weights at the start, whose largest magnitude was {largest:.3g}"
-            single = weights[0, 0].numel() == 1  # a single weight on its own scale is black or white
+            knows_start = ctx.has_history or layer in state.start  # a test run alone has none
+            start = state.start_of(ctx.network, layer) if knows_start else weights
+            shape, single = "×".join(map(str, weights.shape)), weights[0, 0].numel() == 1
+            # A single weight on its own scale is black or white.
             yield self._panel(f"filters/{layer}", weights, start, f"weights {shape}, zero in mid-grey", single)
-            yield self._panel(f"filters/{layer}/change", change, start, note, True)
-            yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
+            if knows_start:
+                yield from self._change(layer, weights - start, start)
+
+    def _change(self, layer: str, change: Tensor, start: Tensor) -> Iterator[Panel | Scalar]:
+        largest = start.abs().max()
+        note = f"weights now minus weights at the start, whose largest magnitude was {largest:.3g}"
+        yield self._panel(f"filters/{layer}/change", change, start, note, True)
+        yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
 
     def _layers(self, network: nn.Module) -> list[str]:
         return as_list(self.layers) or [find_layer(network, "first_conv")]

@@ -16,7 +16,7 @@ from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.render import patch_cells
 from lightning_viz.runtime.artifacts import Scalar, TileGrid
-from lightning_viz.runtime.context import DrawContext
+from lightning_viz.runtime.context import Collected, DrawContext
 from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
@@ -95,33 +95,48 @@ class TopPatchesLogger(VizCallback):
 
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(PatchesState)
-        collected = ctx.collect(
-            lambda one: isinstance(one, TopActivations) and bool(one.channels),
-            lambda: self._accumulator(state),
-            lambda reader: reader.choose(READ),
-        )
-        found = collected.accumulator.compute() if collected else {}
-        if collected is None or not found:
-            ctx.warn_nothing_collected(type(self).__name__, "patches")
-            return
-        accumulator: TopActivations = collected.accumulator
-        chosen = {
-            layer: top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
-            for layer, top in found.items()
-        }
+        collected = self._collect(ctx, state)
+        chosen = {}
+        for layer, one in collected.items():
+            top = one.accumulator.compute()[layer]
+            chosen[layer] = top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
         keeps = ctx.has_history and ctx.global_step > 0 and self.units is None
-        notes = {layer: self._describe_choice(state, accumulator, layer, keeps) for layer in chosen}
+        notes = {layer: self._describe_choice(state, collected[layer].accumulator, layer, keeps) for layer in chosen}
         if keeps:
             state.units |= {plain_name(layer): top.channels for layer, top in chosen.items()}
-        images = accumulator.images or self._read(ctx, chosen)
+        kept = {layer: one.accumulator.images for layer, one in collected.items()}
+        images = self._read(ctx, {layer: top for layer, top in chosen.items() if not kept[layer]})
         for layer, top in chosen.items():
-            yield from self._sheet(ctx, layer, top, images, [notes[layer], f"{top.count:,} of the {collected.origin}"])
+            origin = f"{top.count:,} of the {collected[layer].origin}"
+            yield from self._sheet(ctx, layer, top, kept[layer] or images, [notes[layer], origin])
 
     # Where the patches come from, and which units are shown.
 
-    def _accumulator(self, state: PatchesState, keep_images: bool = False) -> TopActivations:
+    def _collect(self, ctx: DrawContext, state: PatchesState) -> dict[str, Collected]:
+        """What the loop recorded, by layer; of the layers that it does not run, what is read by index."""
+        found: dict[str, Collected] = {}
+        layers = self._layers(ctx.network, ctx.probe.images[:1])
+
+        def missing() -> list[str]:
+            return [layer for layer in layers if layer not in found]
+
+        while missing():
+            collected = ctx.collect(
+                lambda one: isinstance(one, TopActivations) and not one.recorded_layers.isdisjoint(missing()),
+                lambda: self._accumulator(state, layers=missing()),
+                lambda reader: reader.choose(READ),
+            )
+            if collected is None:
+                break
+            found |= {layer: collected for layer in missing() if layer in collected.accumulator.recorded_layers}
+        return {layer: found[layer] for layer in layers if layer in found}
+
+    def _accumulator(
+        self, state: PatchesState, keep_images: bool = False, layers: Sequence[str] | None = None
+    ) -> TopActivations:
         keep_images = keep_images or bool(self.units or state.units)
-        return TopActivations(self.patches, self._layers, partial(self._known_units, state), keep_images)
+        layers_of = self._layers if layers is None else lambda network, images: layers
+        return TopActivations(self.patches, layers_of, partial(self._known_units, state), keep_images)
 
     def _layers(self, network: nn.Module, images: Tensor) -> list[str]:
         layers = as_list(self.layers) or layers_over_depth(network, images, 2)
@@ -129,7 +144,7 @@ class TopPatchesLogger(VizCallback):
 
     def _read(self, ctx: DrawContext, chosen: Mapping[str, LayerTopActivations]) -> dict[int, Tensor]:
         """The pictures to show, by position, read by index."""
-        if (reader := ctx.data.reader(0)) is None:
+        if not chosen or (reader := ctx.data.reader(0)) is None:
             return {}
         positions = np.unique(torch.cat([one.top.positions.flatten() for one in chosen.values()]).numpy())
         return {

@@ -1,6 +1,7 @@
 """ForwardRecorder: hooks on the network for one loop, which feed accumulators from the loop's own forward passes."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Recording:
     error: Exception | None = None
     complete: bool = True  #: whether the loop sees every batch that it ever sees
     global_step: int | None = None  #: of the weights that were recorded, once the loop is over
+    batches: Counter[int] = field(default_factory=Counter)  #: seen by this process, by loader, whatever was recorded
+    scored: bool = False  #: whether the network's scores were recorded in any of them
     _points: dict[str, HookPoint] = field(default_factory=dict)
     _values: dict[str, Any] = field(default_factory=dict)  #: of the current batch
 
@@ -109,6 +112,8 @@ class ForwardRecorder:
                 for accumulator in recording.accumulators:
                     recording.attempt(accumulator.update, seen)
                 recording._values = {}
+                recording.batches[loader] += 1
+                recording.scored = recording.scored or self._scores is not None
             self._images, self._scores = None, None
 
     def close(self) -> None:

@@ -117,6 +117,11 @@ class TopActivations:
         if self.keep_images:
             self._keep_images(dict(zip(batch.positions.tolist(), batch.images, strict=True)))
 
+    @property
+    def recorded_layers(self) -> set[str]:
+        """Those that ran."""
+        return {*self._tops}
+
     def state(self) -> State:
         return self.compute(), self.images, self.channel_counts
 

@@ -1,7 +1,6 @@
 """DrawContext: all that a drawing needs, handed to `draw(ctx)`; and the protocol of what draws with it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -50,7 +49,7 @@ class DrawContext:
     schedule: Schedule  #: of the callback
     data: DataAccess  #: the evaluation data, readable by index
     auto_batch: AutoBatch  #: halves the batch where memory does not suffice
-    warn: Callable[[str], None]  #: once for each message in a run
+    warn: Callable[..., None]  #: once for each message, or for each cause if one is given as well
     cache: dict[Any, Any]  #: what the callback computes once for a run, such as receptive fields
     _state: CallbackState
     _recording: Recording | None
@@ -88,12 +87,16 @@ class DrawContext:
             lambda part: method(self.network, images[part], slice_target(target, part), **options), len(images)
         )
 
+    @property
+    def recording(self) -> Recording:
+        """Of the last loop before this drawing; an empty one where none was recorded, or it failed."""
+        return self._recording if self._recording and self._recording.error is None else Recording()
+
     def fresh(self, kind: type[Kind]) -> list[Kind]:
         """The callback's accumulators of this kind, if a complete loop with the weights of this step has filled them."""
-        recording = self._recording
-        if recording is None or not recording.is_fresh(self.global_step):
+        if not self.recording.is_fresh(self.global_step):
             return []
-        return [one for one in recording.accumulators if isinstance(one, kind)]
+        return [one for one in self.recording.accumulators if isinstance(one, kind)]
 
     def collect(
         self,
@@ -105,38 +108,60 @@ class DrawContext:
     ) -> Collected | None:
         """The accumulator that the loop has filled; else one filled from samples read by index; else what there is.
 
-        `recorded` says whether an accumulator of the loop is the one wanted, and holds something; `make` makes an empty one
-        for samples that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks
-        for loops in which a position always means the same sample. None where there is nothing.
+        `recorded` says whether an accumulator is the one wanted, and holds something; `make` makes an empty one for samples
+        that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks for loops in
+        which a position always means the same sample. None where there is nothing, which is warned of.
         """
-        recording = self._recording if self._recording and self._recording.error is None else Recording()
+        recording, data = self.recording, f"{self.data.name} data"
         found = next((one for one in recording.accumulators if recorded(one)), None)
         fresh = found is not None and recording.is_fresh(self.global_step)
         if fresh and (not same_order or self.data.has_fixed_order(loader)):
-            return Collected(found, f"{self.data.name} data, recorded in the validation loop")
+            return Collected(found, f"{data}, recorded in the validation loop")
+        unread = "the data are a stream, which cannot be read by index"
         if (reader := self.data.reader(loader)) is not None:
             accumulator = make()
-            with suppress(UnreadableError):
+            try:
                 reader.run(self.network, accumulator, choose(reader), loader)
-                return Collected(accumulator, f"{self.data.name} data, read by index for this drawing")
+                unread = "the network does not run it for samples read by index either"
+            except UnreadableError as error:
+                unread = str(error)
+            if recorded(accumulator):
+                cause = (
+                    ", since the loop recorded nothing of the layer"
+                    if found is None and recording.batches[loader]
+                    else ""
+                )
+                return Collected(accumulator, f"{data}, read by index for this drawing{cause}")
         if found is not None:
-            return Collected(found, f"{self.data.name} data, those recorded so far")
+            return Collected(found, f"{data}, those recorded so far")
+        self._warn_nothing_collected(recording.batches[loader], unread)
         return None
 
-    def warn_nothing_collected(self, name: str, what: str) -> None:
-        """The data can be neither recorded nor read at this moment."""
-        when = "it draws at the end of the next epoch that has a validation loop"
+    def _warn_nothing_collected(self, batches: int, unread: str) -> None:
+        """`batches` of the loop were seen. One warning for each cause, however many callbacks it stops and how often."""
+        seen, loop = "", f"{'test' if self.split == 'test' else 'validation'} loop"
         if self.schedule.in_steps:
-            when = "draw at the end of epochs (every_n_epochs) instead of steps"
-        self.warn(
-            f"lightning_viz has no {what} for {name}: the data are a stream, or cannot be read by index, and are recorded "
-            f"in the validation loop only; {when}"
-        )
+            unrecorded = f"no {loop} is recorded for a schedule in steps"
+            remedy = "draw at the end of epochs (every_n_epochs) instead of steps"
+        elif self.data.name == "training":
+            unrecorded, remedy = f"there is no {loop} to record", "add validation data"
+        elif batches:
+            unrecorded, seen = (
+                f"the {loop} does not run the layer",
+                f" ({batches} batches seen, no activation recorded)",
+            )
+            remedy = "run it there, or give forward= a callable from (module, images) to the output of what runs there"
+        else:
+            unrecorded = f"no {loop} has been recorded yet"
+            remedy = f"it draws at the end of the next epoch that has a {loop}"
+        cause = f"lightning_viz has no samples of the {self.data.name} data to look at: {unrecorded}"
+        self.warn(f"{cause}{seen}, and {unread}; {remedy}", cause + unread)
 
 
 class VizCallbackProtocol(Protocol):
     """What the runtime needs of a callback: its options, and what it draws."""
 
+    NEEDS_IMAGES: ClassVar[bool]
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
     probe: Probe | Hardest | None

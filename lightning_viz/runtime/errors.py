@@ -19,10 +19,10 @@ class ErrorReporter:
         """What failed before may fail again, and is warned of again."""
         self._causes.clear()
 
-    def warn(self, message: str) -> None:
-        """Warn, unless this message was given before."""
-        if message not in self._seen:
-            self._seen.add(message)
+    def warn(self, message: str, cause: str | None = None) -> None:
+        """Warn, unless this message, or another one of the same cause, was given before."""
+        if (key := cause or message) not in self._seen:
+            self._seen.add(key)
             self._warn(message)
 
     def callback_failed(self, name: str, error: Exception) -> None:

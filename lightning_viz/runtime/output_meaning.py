@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_viz.data.batch import Unpack, known_labels, labels_in
 from lightning_viz.data.class_balanced import listed_labels
@@ -18,7 +18,7 @@ from lightning_viz.methods.model.outputs import logits
 
 from .captions import Predictions
 from .lightning_compat import eval_loaders, pl
-from .network import Forward, find_network
+from .network import Forward
 
 
 class OutputMeanings:
@@ -35,19 +35,14 @@ class OutputMeanings:
     def set(self, forward: Forward | None, meaning: OutputMeaning | None) -> None:
         self._decided[id(forward)] = meaning
 
-    def decide(
-        self, trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, forward: Forward | None, probe: Probe
-    ) -> None:
+    def decide(self, network: nn.Module, forward: Forward | None, probe: Probe, known: KnownLabels) -> None:
         """By what the network returns for a few pictures of the probe, and by what is known of the labels."""
-        if self.of(forward) is not None:
-            return
-        self._known = self._known or known_by(trainer, split, batch, unpack, probe)
+        self._known = self._known or known
         images = probe.images[:4].detach().clone()
         with suppress(Exception):  # of the user's network, and said where the output is used
             if images.is_floating_point():
                 images.requires_grad_()  # the graph tells whether the network ends in a sigmoid
-            output = find_network(trainer.lightning_module, forward)(images)
-            self.set(forward, OutputMeaning.of(output, self._known))
+            self.set(forward, OutputMeaning.of(network(images), self._known))
 
 
 def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
@@ -109,6 +104,15 @@ def _labels(probe: Probe) -> Tensor:
 def is_single_value(meaning: OutputMeaning) -> bool:
     """Whether the model returns one number for each image that is no class's score, such as a regression."""
     return meaning.kind is OutputKind.ONE_LOGIT and not meaning.has_classes
+
+
+def check_class_names(probe: Probe, meaning: OutputMeaning | None) -> None:
+    """Raise ValueError for a probe that names fewer classes than the network has."""
+    if probe.class_names is None or meaning is None or meaning.kind is not OutputKind.CLASSES:
+        return
+    if len(probe.class_names) < meaning.width:
+        names = f"class_names has {len(probe.class_names)} names"
+        raise ValueError(f"{names}, and the model has {meaning.width} classes; give a name for each")
 
 
 def single_value(output: Any) -> Tensor:

@@ -19,7 +19,8 @@ from lightning_viz.data.probe import Hardest, Probe
 
 from .guard import guard
 from .lightning_compat import eval_loaders, not_training, pl
-from .network import check_class_names, check_target, runs
+from .network import NetworkError, check_target, explained_gradients, runs
+from .output_meaning import check_class_names, known_by
 
 if TYPE_CHECKING:
     from .runner import CallbackRunner
@@ -127,7 +128,7 @@ class PinnedProbes(dict[str, Probe]):
         with runner.session.budget.spending():
             probe = self._choose(trainer, split, batch, source)
             with guard(module, trainer.precision_plugin):
-                runner.session.meanings.decide(trainer, split, batch, runner.unpack, runner.callback.forward, probe)
+                self._decide_meaning(trainer, module, split, batch, probe)
                 self._check(trainer, module, split, probe)
             runner.settle()
             if not isinstance(runner.callback.probe, Hardest):
@@ -144,6 +145,11 @@ class PinnedProbes(dict[str, Probe]):
         if not trainer.is_global_zero:
             return
         if (hardest := selector.ranked()) is None:
+            if (recording := self._runner.recording) is not None and not recording.scored:
+                raise ValueError(
+                    f"probe=Probe.hardest() found no loss: the loop over the {split} data does not run the watched network "
+                    f"({sum(recording.batches.values())} batches seen, no scores recorded); run it there, or give a probe"
+                )
             raise ValueError(
                 "probe=Probe.hardest() found no loss in the validation loop: it needs class indices in the batch and scores "
                 "(B, classes) from the network, not all of them NaN; give unpack=, or a probe"
@@ -171,17 +177,29 @@ class PinnedProbes(dict[str, Probe]):
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe) -> None:
         """Raise for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
         runner = self._runner
-        ctx = runner.context(trainer, module, split, -1, probe)
+        ctx, forward = runner.context(trainer, module, split, -1, probe), runner.callback.forward
         try:
             if isinstance(runner.callback.probe, Probe):
-                check_class_names(probe, runner.session.meanings.of(runner.callback.forward))
-            if runner.callback.target is not None:
-                check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
-            runner.callback.check_images(ctx)
+                check_class_names(probe, runner.session.meanings.of(forward))
+            with explained_gradients(module, ctx.network, forward, probe.images):
+                if runner.callback.target is not None:
+                    check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
+                runner.callback.check_images(ctx)
+        except NetworkError as error:
+            runner.failures.append(error)
         except Exception as error:
             if isinstance(error, ValueError | TypeError) and runs(ctx.network, probe.images[:1]):
                 raise
             runner.failures.append(error)
+
+    def _decide_meaning(
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, probe: Probe
+    ) -> None:
+        session, forward = self._runner.session, self._runner.callback.forward
+        if session.meanings.of(forward) is None:
+            network = session.networks.of(module, forward, probe.images)
+            known = known_by(trainer, split, batch, self._runner.unpack, probe)
+            session.meanings.decide(network, forward, probe, known)
 
     def _follow(self, split: str, probe: Probe) -> None:
         self[split] = probe

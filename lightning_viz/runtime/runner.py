@@ -5,6 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from torch import nn
+
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.collect.sample_selector import SampleSelector, by_loss
@@ -16,7 +18,7 @@ from .context import DrawContext, VizCallbackProtocol
 from .data_access import DataAccess
 from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import check_probe, find_network
+from .network import explained_gradients
 from .probe_source import PinnedProbes, convert
 from .writer import Writer, clean_tag
 
@@ -94,11 +96,11 @@ class CallbackRunner:
         self.session.check_loggers(trainer)
         if is_sharded(trainer):
             return  # its weights are not complete
-        network = find_network(module, self.callback.forward)
-        self.callback.check(network)
+        self.callback.check(self.session.networks.of(module, self.callback.forward, None))
         if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
             with guard(module, trainer.precision_plugin):
-                check_probe(network, convert(self.callback.probe.head(1), trainer))
+                probe = convert(self.callback.probe.head(1), trainer)
+                self.session.networks.check_probe(module, self.callback.forward, probe)
 
     def start_training(self, trainer: pl.Trainer) -> None:
         self._started = False
@@ -184,8 +186,9 @@ class CallbackRunner:
                     ctx = self.context(trainer, module, split, step, self.probes[split])
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
-                    for artifact in callback.draw(ctx):
-                        writer.write(artifact)
+                    with explained_gradients(module, ctx.network, callback.forward, ctx.probe.images):
+                        for artifact in callback.draw(ctx):
+                            writer.write(artifact)
                 if trainer.state.fn == "fit":
                     self.session.budget.record(name, step, seconds())
                     queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
@@ -199,13 +202,17 @@ class CallbackRunner:
         if self.callback.max_overhead is None or self.session.budget.knows(name):
             return 0.0
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            network = find_network(module, self.callback.forward)
+            network = self._network(module, self.probes[split])
             return self.callback.estimated_passes(network, self.probes[split].images)
+
+    def _network(self, module: pl.LightningModule, probe: Probe) -> nn.Module:
+        images = probe.images if self.callback.NEEDS_IMAGES else None
+        return self.session.networks.of(module, self.callback.forward, images)
 
     def context(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
     ) -> DrawContext:
-        network = find_network(module, self.callback.forward)
+        network = self._network(module, probe)
         return DrawContext(
             network=network,
             probe=probe,

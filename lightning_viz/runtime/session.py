@@ -20,7 +20,7 @@ from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
 from .lightning_compat import callbacks_of, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
-from .network import find_network
+from .network import Networks
 from .output_meaning import OutputMeanings
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
@@ -33,7 +33,7 @@ class VizSession:
         self.budget = Budget()
         self.errors = ErrorReporter()
         self.warn = self.errors.warn
-        self.probes = ProbeSource(self.warn)
+        self.probes, self.networks = ProbeSource(self.warn), Networks()
         self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
         self._runners: dict[str, CallbackRunner] = {}
         self._recorders: list[ForwardRecorder] = []
@@ -54,6 +54,7 @@ class VizSession:
         if self.leads(trainer, callback):
             self.errors.begin_run()
             self.meanings = OutputMeanings()
+            self.networks.begin_run()
             if stage == "fit":
                 before = self._queue_seconds()
                 self.budget = Budget(lambda: self._queue_seconds() - before)
@@ -239,8 +240,8 @@ class VizSession:
             recorder.meaning = self.meanings.of(group[0].callback.forward)
             recorders.append(recorder)
             try:
-                recorder.network = find_network(module, group[0].callback.forward)
                 with protection():
+                    recorder.network = self.networks.of(module, group[0].callback.forward, recorder.unpack(batch)[0])
                     recorder.open(batch)
             except Exception as error:
                 for recording in recordings:

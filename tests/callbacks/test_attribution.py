@@ -34,6 +34,13 @@ def test_change_is_none_at_first_and_then_that_of_the_maps(kind):
     assert again["change_since_start"] == pytest.approx(changed["change_since_start"])
 
 
+def test_the_pictures_of_a_test_run_are_compared_with_no_others():
+    network, callback = small_network(), SaliencyLogger(trust=["change", "sanity"], target=1)
+    test = {tag.rpartition("/")[2] for tag in scalars(draw(callback, network, PROBE, split="test"))}
+    assert test == {"sanity"}
+    assert callback.runner.state.start_maps == callback.runner.state.sanity == {}
+
+
 def test_maps_of_another_size_start_again():
     network, callback = small_network(), SaliencyLogger(trust=["change"], target=1)
     checks(callback, network)

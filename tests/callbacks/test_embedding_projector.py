@@ -295,9 +295,9 @@ def test_a_stream_is_recorded():
 
 def test_a_stream_that_was_not_recorded_is_reported():
     warnings, drawings = [], Drawings()
-    assert drawings.draw(stream(), recorded=False, warn=warnings.append) == {}
+    assert drawings.draw(stream(), recorded=False, warn=lambda text, cause: warnings.append(text)) == {}
     (warning,) = warnings
-    assert warning.startswith("lightning_viz has no samples for EmbeddingProjectorLogger: the data are a stream")
+    assert "no validation loop has been recorded yet, and the data are a stream" in warning
 
 
 def test_the_same_samples_are_chosen_each_time():
@@ -351,13 +351,27 @@ def test_a_network_that_does_not_learn_stays_where_it_is():
     assert points[1] == pytest.approx(points[2], abs=1e-5)
 
 
-def test_test_data_are_not_compared_with_validation_data():
-    """Their positions may be the same."""
+def test_test_data_are_compared_with_nothing():
+    """Not with validation data, whose positions may be the same, nor with an earlier test run: there is no start."""
     drawings = Drawings()
     drawings.draw()
-    drawings.draw(loader(TensorDataset(1 - IMAGES, LABELS)), split="test")
+    kept = {**drawings.callback.runner.state.spaces}
+    for _ in range(2):
+        drawings.draw(loader(TensorDataset(1 - IMAGES, LABELS)), split="test")
+        names = {tag.rpartition("/")[2] for tag in drawings.scalars}
+        assert "knn_accuracy" in names
+        assert not names & {"cka_with_start", "neighbours_kept"}
+        assert "principal components" in drawings.scatter.notes
+    assert drawings.callback.runner.state.spaces == kept
+
+
+def test_features_that_are_first_seen_after_the_start_are_not_those_at_the_start():
+    drawings = Drawings()
+    drawings.step = 3
+    drawings.draw()
+    assert f"embedding/{POINTS}/cka_with_start" not in drawings.scalars
+    drawings.draw()
     assert drawings.scalars[f"embedding/{POINTS}/cka_with_start"] == pytest.approx(1, abs=1e-3)
-    assert f"embedding/{POINTS}/neighbours_kept" not in drawings.scalars
 
 
 def test_pictures_that_stay_vote_once(monkeypatch):

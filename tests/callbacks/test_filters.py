@@ -56,6 +56,23 @@ def test_several_layers(layers):
     }
 
 
+def test_a_test_run_alone_shows_no_change():
+    """There is no start: and none is made up for a fit that follows."""
+    network, callback = small_network(), FilterLogger()
+    items = by_tag(draw(callback, network, PROBE, split="test"))
+    assert set(items) == {"filters/0"}
+    assert callback.runner.state.start == {}
+
+
+def test_a_test_run_after_a_fit_shows_the_change_since_the_start():
+    network, callback = small_network(), FilterLogger()
+    drawn(callback, network)
+    with torch.no_grad():
+        network[0].weight.mul_(2)
+    items = by_tag(draw(callback, network, PROBE, split="test"))
+    assert items["filters/0/relative_change"].value == pytest.approx(1)
+
+
 def test_change_is_against_the_first_drawing():
     network, callback = small_network(), FilterLogger()
     start = filters(network)

@@ -309,12 +309,12 @@ def test_before_the_first_loop_only_the_samplers_part_is_read():
 )
 def test_a_stream_that_was_not_recorded_is_reported(schedule, remedy):
     callback, warnings, data = Spied(), [], DataLoader(Stream(), batch_size=6)
-    _, items = drawn(callback, small_network(), data, recorded=False, warn=warnings.append, schedule=schedule)
+    options = {"warn": lambda text, cause: warnings.append(text), "schedule": schedule}
+    _, items = drawn(callback, small_network(), data, recorded=False, **options)
     assert items == []
     (warning,) = warnings
-    assert warning.startswith(
-        "lightning_viz has no patches for Spied: the data are a stream, or cannot be read by index"
-    )
+    assert "lightning_viz has no samples of the validation data to look at: no validation loop" in warning
+    assert "and the data are a stream" in warning
     assert warning.endswith(remedy)
 
 

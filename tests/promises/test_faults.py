@@ -101,7 +101,10 @@ def test_a_model_that_raises_in_evaluation_mode(error, tmp_path, our_warnings):
     found = went_on(tmp_path, [filters, *callbacks], Lit(NotInEvaluation(error)), loader())
     ours = our_warnings()
     (warning,) = failed(ours)
-    assert f"Cause: {error.__name__}: this network only trains" in warning
+    assert (
+        f"Lit.forward(images) does not run with images of 3×12×12 alone: {error.__name__}: this network only" in warning
+    )
+    assert "give forward=" in warning
     assert "on_error='raise'" in warning
     assert disabled([filters, *callbacks]) == callbacks
     assert len(ours) == 2  # that these are training pictures

@@ -3,7 +3,7 @@ import pytest
 from lightning_viz.runtime.errors import ErrorReporter
 from lightning_viz.sinks import DiskError
 
-from ..stub import TAGS, Stub, fit, tiny
+from ..stub import Stub, fit, tiny
 
 
 @pytest.fixture
@@ -81,18 +81,7 @@ def test_on_error_raise_raises(tmp_path):
         fit(tmp_path, Stub(RuntimeError("no paint left"), on_error="raise"))
 
 
-def test_warnings_without_a_step_in_their_text_appear_once_over_several_drawings(tmp_path, our_warnings):
-    stub = Stub(lambda ctx: ctx.warn_nothing_collected("Stub", "samples"))
-    assert fit(tmp_path, stub, max_epochs=3).image_tags == TAGS
-    assert stub.steps == [0, 3, 7, 11]
-    (warning,) = our_warnings()
-    assert "lightning_viz has no samples for Stub" in warning
-    assert "next epoch that has a validation loop" in warning
-
-
-def test_no_epochs_end_is_promised_to_a_schedule_of_steps(tmp_path, our_warnings):
-    stub = Stub(lambda ctx: ctx.warn_nothing_collected("Stub", "samples"), every_n_train_steps=2)
-    fit(tmp_path, stub)
-    (warning,) = our_warnings()
-    assert "next epoch" not in warning
-    assert "every_n_epochs" in warning
+def test_a_message_of_a_cause_that_was_told_is_not_told_again(reporter):
+    for message, cause in (("2 batches", "loop"), ("4 batches", "loop"), ("no batches", None)):
+        reporter.warn(message, cause)
+    assert reporter.said == ["2 batches", "no batches"]
