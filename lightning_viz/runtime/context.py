@@ -146,10 +146,8 @@ class DrawContext:
         elif self.data.name == "training":
             unrecorded, remedy = f"there is no {loop} to record", "add validation data"
         elif batches:
-            unrecorded, seen = (
-                f"the {loop} does not run the layer",
-                f" ({batches} batches seen, no activation recorded)",
-            )
+            unrecorded = f"the {loop} does not run the watched layer, or not on each batch of images by itself"
+            seen = f" ({batches} batches seen, no activation recorded)"
             remedy = "run it there, or give forward= a callable from (module, images) to the output of what runs there"
         else:
             unrecorded = f"no {loop} has been recorded yet"
