@@ -6,7 +6,6 @@ from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
     TensorDataset,
@@ -17,7 +16,7 @@ from lightning_viz.callbacks._patch_sheet import PatchExtractor
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.runtime.schedule import Schedule
 
-from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+from ..support import CLASSES, Events, Lit, Stream, dataset, loader, small_network, trainer
 from .context import count_forwards, data_of, draw, make_context, record, scalars
 
 PROBE = Probe(*(tensor[:4] for tensor in dataset().tensors))
@@ -50,11 +49,6 @@ def drawn(callback, network, data, recorded=True, probe=PROBE, step=0, **options
 def brute_force(maps, count=6):
     """Of maps (N, U, h, w) the largest values of each unit, (U, count)."""
     return maps.flatten(2).amax(dim=2).T.sort(descending=True).values[:, :count]
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(dataset())
 
 
 # What is drawn is what a brute-force pass finds.
