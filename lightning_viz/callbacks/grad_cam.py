@@ -14,7 +14,7 @@ from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
 from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
-from lightning_viz.render import Overlay
+from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import describe_target
 from lightning_viz.runtime.context import DrawContext
