@@ -17,9 +17,7 @@ class RedirectedReLU(TorchFunctionMode):
     2017), of a score that is maximised. The gradient that would push a unit further below its threshold stays zero.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.redirected = False  #: whether a backward pass has reached a dead ReLU
+    redirected = False  #: whether a backward pass has reached a dead ReLU
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
