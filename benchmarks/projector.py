@@ -24,7 +24,8 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from torch.utils.tensorboard import SummaryWriter
 from werkzeug.test import Client
 
-from lightning_viz.sinks import ProjectorSink, Snapshot
+from lightning_viz.sinks.projector_sink import ProjectorSink
+from lightning_viz.sinks.snapshot import Snapshot
 
 COUNT, DIMENSIONS, SIDE = 2_000, 512, 64
 WRITTEN = 4

@@ -15,12 +15,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.timing import by_turns
 from lightning_viz.data.probe import Probe
-from lightning_viz.render import Overlay
+from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState
 from lightning_viz.runtime.writer import Writer
-from lightning_viz.sinks import SinkQueue, TensorBoardSink
+from lightning_viz.sinks.sink_queue import SinkQueue
+from lightning_viz.sinks.tensorboard_sink import TensorBoardSink
 
 COUNT, SIDE = 16, 224
 

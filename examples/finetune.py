@@ -139,7 +139,6 @@ def main() -> None:
     parser.add_argument("--limit-batches", type=int, default=None, help="batches per epoch, for a short run")
     parser.add_argument(
         "--synthesis",
-        "--imagine",
         action="store_true",
         help="also run class synthesis and DeepDream: some minutes more on a CPU",
     )

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_viz import DrawContext, Panel, Scalar, VizCallback
 from lightning_viz.collect.accumulator import Accumulator
-from lightning_viz.render import SignedPixels
+from lightning_viz.render.colour import SignedPixels
 from lightning_viz.runtime.state import CallbackState
 
 from .support import CLASSES, Events, Lit, dataset, loader, trainer

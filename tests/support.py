@@ -1,7 +1,7 @@
 """Small real models, data and runs that many tests share."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lightning_viz import VizCallback
 from lightning_viz.callbacks.suite import CALLBACKS as CALLBACKS  # the registry
@@ -98,6 +98,23 @@ def dataset(count: int = 24, channels: int = 3, size: int = 12) -> TensorDataset
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(count, channels, size, size, generator=generator)
     return TensorDataset(images, torch.arange(count) % CLASSES)
+
+
+class Stream(IterableDataset):
+    """The samples of `dataset()` without an index."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(dataset())
+
+
+class Backwards:
+    """A custom sampler: the loop's first sample is the last of the data."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(23, -1, -1))
+
+    def __len__(self) -> int:
+        return 24
 
 
 def loader(data: Dataset | None = None, **options: Any) -> DataLoader:

@@ -1,7 +1,6 @@
 """The nearest neighbours of the probe's pictures, by features and by pixels, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,11 +11,11 @@ from torch import Tensor
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import nearest
-from lightning_viz.methods.features.activations import recorded_output
 from lightning_viz.methods.features.downscale import downscale
-from lightning_viz.methods.features.embeddings import EmbeddingSource, pool_embedding, record_embedding
+from lightning_viz.methods.features.embeddings import EmbeddingSource, read_embeddings
 from lightning_viz.methods.features.points import finite_rows
-from lightning_viz.render import INK, RIGHT, WRONG, Caption, Cell, Line, fit_tile
+from lightning_viz.render.sheet import Cell, fit_tile
+from lightning_viz.render.text import INK, RIGHT, WRONG, Caption, Line
 from lightning_viz.runtime.artifacts import TileGrid
 from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext
@@ -37,7 +36,8 @@ class NeighbourQueries:
     @classmethod
     def of(cls, ctx: DrawContext, sources: Mapping[str, EmbeddingSource]) -> "NeighbourQueries":
         """With one forward pass."""
-        parts = ctx.auto_batch.map(lambda part: read_embeddings(ctx, sources, ctx.probe.images[part]), len(ctx.probe))
+        images = ctx.probe.images
+        parts = ctx.auto_batch.map(lambda part: read_embeddings(ctx.network, images[part], sources), len(images))
         features = {name: torch.cat([part[name] for part in parts]) for name in sources}
         captions = [(*true, *said) for true, said in zip(label_captions(ctx.probe), ctx.captions, strict=True)]
         return cls(ctx.probe, features, captions)
@@ -77,15 +77,3 @@ class NeighbourQueries:
                 caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
                 cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
         return cells
-
-
-@torch.no_grad()
-def read_embeddings(ctx: DrawContext, sources: Mapping[str, EmbeddingSource], images: Tensor) -> dict[str, Tensor]:
-    """The embeddings of images by layer, (B, D) each. Raises ValueError for a layer that has none."""
-    with ExitStack() as stack:
-        found = {name: stack.enter_context(record_embedding(ctx.network, one)) for name, one in sources.items()}
-        ctx.network(images.clone())
-    return {
-        name: pool_embedding(recorded_output(every[-1] if every else None, name, "layers"), images)
-        for name, every in found.items()
-    }

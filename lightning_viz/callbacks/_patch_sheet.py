@@ -1,11 +1,12 @@
 """PatchExtractor: the receptive fields of units in the pictures that activate them most, with the unit's gradient."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_viz.collect.top_activations import LayerTopActivations
 from lightning_viz.collect.top_samples import TopSamples
@@ -13,8 +14,8 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import ReceptiveField, guided_backprop, receptive_field, saliency
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.render import WRONG, Caption, Line, Patch, UnitRow, crop
-from lightning_viz.render.text import GREY
+from lightning_viz.render.patch_sheet import Patch, UnitRow, crop
+from lightning_viz.render.text import GREY, WRONG, Line
 
 OUTSIDE = 205  # the grey of what lies outside a picture
 
@@ -23,16 +24,11 @@ OUTSIDE = 205  # the grey of what lies outside a picture
 class PatchExtractor:
     """Cuts the top samples of the units of one layer to the units' receptive fields."""
 
-    network: nn.Module  #: up to whose layer images are run
-    layer: str
+    maps: FeatureMaps  #: of the network at the layer
     images: Mapping[int, Tensor]  #: by position in the data
     fields: dict[tuple[str, int, int], ReceptiveField | None]  #: found so far, by layer and image size
     auto_batch: AutoBatch
     guided: bool = True  #: False once the network turned out to have no ReLU up to the layer: gradients are plain ones
-    _maps: FeatureMaps = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._maps = FeatureMaps(self.network, self.layer)
 
     def rows(self, found: LayerTopActivations, probe: Probe) -> list[UnitRow]:
         """A row for each unit."""
@@ -65,10 +61,10 @@ class PatchExtractor:
 
     def receptive_field(self, images: Tensor) -> ReceptiveField | None:
         """The receptive fields of the layer for images of this size; None where they cannot be found."""
-        key = (self.layer, *images.shape[-2:])
+        key = (self.maps.layer, *images.shape[-2:])
         if key not in self.fields:
             try:
-                self.fields[key] = receptive_field(self.network, self.layer, images)
+                self.fields[key] = receptive_field(self.maps.model, self.maps.layer, images)
             except ValueError:  # NaN does not pass through the network, or these weights are NaN
                 self.fields[key] = None
         return self.fields[key]
@@ -82,37 +78,29 @@ class PatchExtractor:
             for value, label in zip(top.values[0, present].tolist(), top.labels[0, present].tolist(), strict=True)
         ]
         same_size = len({image.shape for image in images}) == 1
-        parts = [slice(None)] if same_size else [slice(one, one + 1) for one in range(len(images))]
-        found = []
-        for part in parts:
-            batch = torch.stack(images[part]).to(probe.images)
-            found += self._patches_of(batch, channel, positions[part], captions[part], probe)
-        return found
-
-    def _patches_of(
-        self, images: Tensor, channel: int, positions: Tensor, captions: Sequence[Caption], probe: Probe
-    ) -> list[Patch]:
-        """The patches in images of one size, with the unit's position in each."""
-        gradients = self.auto_batch.cat(
-            lambda part: self._gradients(images[part], channel, positions[part].to(images.device)), len(images)
-        )
-        found, patches = self.receptive_field(images), []
-        parts = zip(probe.to_pixels(images), gradients.cpu().numpy(), positions.tolist(), captions, strict=True)
-        for picture, gradient, (row, column), caption in parts:
-            box = None if found is None else found.box(row, column)
-            cut = crop(np.moveaxis(gradient, 0, -1), box, 0)
-            patches.append(Patch(crop(picture, box, OUTSIDE), np.moveaxis(cut, -1, 0), caption))
+        patches = []
+        for part in [slice(None)] if same_size else [slice(one, one + 1) for one in range(len(images))]:
+            batch, where = torch.stack(images[part]).to(probe.images), positions[part].to(probe.images.device)
+            gradients = self.auto_batch.cat(partial(self._gradients, batch, channel, where), len(batch)).cpu().numpy()
+            found = self.receptive_field(batch)
+            boxes = [None if found is None else found.box(*position) for position in where.tolist()]
+            for picture, gradient, box, caption in zip(
+                probe.to_pixels(batch), gradients, boxes, captions[part], strict=True
+            ):
+                cut = crop(np.moveaxis(gradient, 0, -1), box, 0)
+                patches.append(Patch(crop(picture, box, OUTSIDE), np.moveaxis(cut, -1, 0), caption))
         return patches
 
-    def _gradients(self, images: Tensor, channel: int, positions: Tensor) -> Tensor:
+    def _gradients(self, images: Tensor, channel: int, positions: Tensor, part: slice) -> Tensor:
         """Signed gradients (B, C, H, W) of the unit's activation at each image's position, guided where possible."""
+        rows, columns = positions[part].T
 
         def target(maps: Tensor) -> Tensor:
-            return maps[torch.arange(len(maps), device=maps.device), channel, positions[:, 0], positions[:, 1]]
+            return maps[torch.arange(len(maps), device=maps.device), channel, rows, columns]
 
         if self.guided:
             try:
-                return guided_backprop(self._maps, images, target, reduce=None)
+                return guided_backprop(self.maps, images[part], target, reduce=None)
             except ValueError:  # no ReLU; or another reason, which the plain gradient raises again
                 self.guided = False
-        return saliency(self._maps, images, target, reduce=None)
+        return saliency(self.maps, images[part], target, reduce=None)

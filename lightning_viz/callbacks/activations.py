@@ -13,7 +13,9 @@ from lightning_viz.collect.channel_statistics import ChannelStatisticsAccumulato
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.activations import LayerActivation, layer_activations
-from lightning_viz.render import Heatmap, Line, channel_cells, channel_line
+from lightning_viz.render.channel_sheet import channel_cells, channel_line
+from lightning_viz.render.colour import Heatmap
+from lightning_viz.render.text import Line
 from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
 from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext

@@ -17,7 +17,8 @@ from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
 from lightning_viz.methods.synthesis.synthesize import synthesis_passes
-from lightning_viz.render import Caption, Line, Pictures
+from lightning_viz.render.colour import Pictures
+from lightning_viz.render.text import Caption, Line
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext

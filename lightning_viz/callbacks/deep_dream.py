@@ -11,8 +11,8 @@ from lightning_viz.data.arguments import as_options, check_count, check_name
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.synthesis.deep_dream import DEEP_DREAM_OPTIONS, deep_dream_objective, deep_dream_passes
-from lightning_viz.render import WRONG, Line, Pictures
-from lightning_viz.render.text import GREY
+from lightning_viz.render.colour import Pictures
+from lightning_viz.render.text import GREY, WRONG, Line
 from lightning_viz.runtime.artifacts import Panel
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState

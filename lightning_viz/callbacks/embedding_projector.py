@@ -14,7 +14,12 @@ from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
 from lightning_viz.data.class_balanced import choose_rows, hash_uniform
 from lightning_viz.methods.features.downscale import downscale
-from lightning_viz.methods.features.embeddings import EmbeddingSource, find_embedding_source, pool_embedding
+from lightning_viz.methods.features.embeddings import (
+    EmbeddingSource,
+    find_embedding_source,
+    pool_embedding,
+    read_embeddings,
+)
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
 from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
@@ -24,7 +29,7 @@ from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
 from ._embedding_scalars import EmbeddingScalars, PixelVote
-from ._neighbour_sheet import PIXELS, THUMBNAIL, NeighbourQueries, read_embeddings
+from ._neighbour_sheet import PIXELS, THUMBNAIL, NeighbourQueries
 from ._options import CommonOptions
 from .base import VizCallback
 
@@ -108,7 +113,7 @@ class EmbeddingProjectorLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]
         for layer in as_list(self.layers):
-            read_embeddings(ctx, {layer: find_embedding_source(ctx.network, images, layer)}, images)
+            read_embeddings(ctx.network, images, {layer: find_embedding_source(ctx.network, images, layer)})
 
     def accumulators(self, data: DataAccess, state: EmbeddingState) -> list[SampleSelector]:
         counts = dict(enumerate(data.counts))

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_list, as_names, check_count
 from lightning_viz.methods import filters, find_layer
 from lightning_viz.methods.features.filters import layer_filters
-from lightning_viz.render import Caption, Line, SignedPixels
+from lightning_viz.render.colour import SignedPixels
+from lightning_viz.render.text import Caption, Line
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState

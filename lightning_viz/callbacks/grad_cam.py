@@ -15,7 +15,7 @@ from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_la
 from lightning_viz.methods.model.model_output import OutputKind
 from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
-from lightning_viz.render import Overlay
+from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.output_meaning import describe_target

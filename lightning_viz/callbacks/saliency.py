@@ -9,7 +9,7 @@ from lightning_viz.data.arguments import as_options, check_choice, check_flag
 from lightning_viz.methods import Target
 from lightning_viz.methods.attribution.registry import PIXEL_METHODS, PixelMethod
 from lightning_viz.methods.model.outputs import slice_target
-from lightning_viz.render import Overlay
+from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.output_meaning import describe_target

@@ -14,7 +14,7 @@ from lightning_viz.data.arguments import as_indices, as_list, as_names, check_co
 from lightning_viz.methods import layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
-from lightning_viz.render import patch_cells
+from lightning_viz.render.patch_sheet import patch_cells
 from lightning_viz.runtime.artifacts import Scalar, TileGrid
 from lightning_viz.runtime.context import Collected, DrawContext
 from lightning_viz.runtime.data_access import DataAccess
@@ -173,7 +173,7 @@ class TopPatchesLogger(VizCallback):
     def _sheet(
         self, ctx: DrawContext, layer: str, top: LayerTopActivations, images: dict[int, Tensor], origin: Sequence[str]
     ) -> Iterator[TileGrid | Scalar]:
-        extractor = PatchExtractor(ctx.network, layer, images, ctx.cache, ctx.auto_batch)
+        extractor = PatchExtractor(FeatureMaps(ctx.network, layer), images, ctx.cache, ctx.auto_batch)
         rows = extractor.rows(top, ctx.probe)
         notes = [
             *extractor.describe(ctx.probe.images),

@@ -20,20 +20,13 @@ NOT_FINITE = (255, 0, 255)  # magenta, for NaN and infinity: no colormap here co
 class Painter(ABC):
     """Colours raw values. `scale` is the value that gets the strongest colour; None scales each item by itself."""
 
+    signed: bool = False  #: whether the colours range from -scale to scale, rather than from 0 to scale
+    quantile: float = 1.0  #: of an item's magnitudes, gets the strongest colour
+
     @property
     @abstractmethod
     def bar(self) -> Pixels:
         """The colours of the colour bar from the lowest value to the highest, (n, 3); (0, 3) draws no bar."""
-
-    @property
-    def signed(self) -> bool:
-        """Whether the colours range from -scale to scale, rather than from 0 to scale."""
-        return False
-
-    @property
-    def quantile(self) -> float:
-        """The quantile of an item's magnitudes that gets the strongest colour."""
-        return 1.0
 
     @property
     def scale_name(self) -> str:
@@ -116,7 +109,7 @@ class Heatmap(Painter):
 class SignedPixels(Painter):
     """Weights as pixels: negative is dark, 0 is mid-grey, positive is bright. One channel is grey, three are RGB."""
 
-    signed: ClassVar[bool] = True
+    signed = True
     bar: ClassVar[Pixels] = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
     def __call__(self, values: Values, scale: float | None = None) -> Pixels:

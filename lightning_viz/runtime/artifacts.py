@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_viz.render import Caption, Cell, Painter, Pixels
+from lightning_viz.render.colour import Painter, Pixels
+from lightning_viz.render.sheet import Cell
+from lightning_viz.render.text import Caption
 
 
 @dataclass(frozen=True, eq=False)

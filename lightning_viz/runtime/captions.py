@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.model_output import THRESHOLD, ModelOutput, OutputKind, OutputMeaning
-from lightning_viz.render import INK, RIGHT, WRONG, Caption, Line, prediction_line
-from lightning_viz.render.text import GREY
+from lightning_viz.render.text import GREY, INK, RIGHT, WRONG, Caption, Line, prediction_line
 
 NOT_FINITE = Line("output is not finite", WRONG)
 

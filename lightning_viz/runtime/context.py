@@ -16,7 +16,7 @@ from lightning_viz.data.samplers import Positions
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.outputs import slice_target
-from lightning_viz.render import Caption
+from lightning_viz.render.text import Caption
 
 from .artifacts import Artifact
 from .captions import Predictions, describe_meaning

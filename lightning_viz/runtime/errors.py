@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lightning_viz.sinks import DiskError
+from lightning_viz.sinks.disk_space import DiskError
 
 from .lightning_compat import rank_zero_warn
 

@@ -12,7 +12,8 @@ from lightning_viz.data.dataloaders import first_loader
 from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
 from lightning_viz.methods.model.modes import is_compiled
-from lightning_viz.sinks import SinkQueue, sinks_of
+from lightning_viz.sinks.logger_sinks import sinks_of
+from lightning_viz.sinks.sink_queue import SinkQueue
 
 from .budget import Budget
 from .captions import Predictions, predict, weights_version

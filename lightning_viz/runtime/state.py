@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_viz.data.probe import Probe
-from lightning_viz.render import Frame
+from lightning_viz.render.film_strip import Frame
 
 FORMAT = 2  # of what is stored in checkpoints
 

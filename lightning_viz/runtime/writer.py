@@ -8,23 +8,14 @@ from hashlib import sha256
 from torch import Tensor
 
 from lightning_viz.methods.features.downscale import downscale
-from lightning_viz.render import (
-    Frame,
-    MapSheet,
-    Pixels,
-    ScatterFrame,
-    Values,
-    render_film_strip,
-    render_map_film,
-    render_map_sheet,
-    render_scatter,
-    render_scatter_film,
-    render_sheet,
-    thin,
-)
-from lightning_viz.render.film_strip import TILE
+from lightning_viz.render.colour import Pixels, Values
+from lightning_viz.render.film_strip import TILE, Frame, render_film_strip, thin
+from lightning_viz.render.map_sheet import MapSheet, render_map_film, render_map_sheet
+from lightning_viz.render.scatter import ScatterFrame, render_scatter, render_scatter_film
+from lightning_viz.render.sheet import render_sheet
 from lightning_viz.render.text import one_line
-from lightning_viz.sinks import SinkQueue, Snapshot
+from lightning_viz.sinks.sink_queue import SinkQueue
+from lightning_viz.sinks.snapshot import Snapshot
 
 from .artifacts import Artifact, Embedding, Panel, Scalar, Scatter, TileGrid
 from .captions import label_captions

@@ -13,10 +13,7 @@ def safe_name(text: str) -> str:
 
 def digest(*parts: bytes) -> str:
     """The first 24 hexadecimal digits of the SHA-256 of these bytes."""
-    checksum = hashlib.sha256()
-    for part in parts:
-        checksum.update(part)
-    return checksum.hexdigest()[:24]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:24]
 
 
 def local_path(folder: str | Path) -> Path | None:

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import fsspec
 
 from .file_names import safe_name
-from .png_encoder import encode_png
-from .sink import Picture, Sink
+from .sink import Picture, Sink, encode_png
 
 
 class FileSink(Sink):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .png_encoder import encode_png
+from .sink import encode_png
 
 LARGEST_SPRITE = 8192  #: pixels a side: the Projector refuses larger ones
 LARGEST_THUMBNAIL = 64  #: pixels a side: larger ones are downscaled, since the Projector draws them smaller than that

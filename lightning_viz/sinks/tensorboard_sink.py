@@ -6,8 +6,7 @@ from typing import Any
 
 from .disk_space import check_disk_space
 from .file_names import local_path
-from .png_encoder import encode_png
-from .sink import Picture, Sink
+from .sink import Picture, Sink, encode_png
 
 
 class TensorBoardSink(Sink):

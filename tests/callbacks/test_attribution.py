@@ -8,6 +8,7 @@ from lightning_viz import GradCAMLogger, Probe, SaliencyLogger
 from lightning_viz.callbacks import grad_cam as module
 from lightning_viz.methods import saliency
 from lightning_viz.methods.attribution.trust import faithfulness_gain
+from lightning_viz.methods.model.batching import AutoBatch
 
 from ..support import Events, Lit, loader, small_network, trainer
 from .context import count_forwards, draw, make_context, scalars
@@ -71,7 +72,7 @@ def test_sanity_compares_maps_of_the_same_class(monkeypatch):
 def test_faithfulness_is_that_of_the_maps(kind):
     network = small_network()
     (panel, *_), found = draw(kind(target=1), network, PROBE), checks(kind(trust=["faithfulness"], target=1), network)
-    expected = faithfulness_gain(network, PROBE.images, panel.values, 1)
+    expected = faithfulness_gain(network, PROBE.images, panel.values, 1, AutoBatch())
     assert found == pytest.approx({name: float(values.mean()) for name, values in expected.items()}, abs=1e-5)
 
 
@@ -83,7 +84,7 @@ def test_noise_is_no_better_than_noise():
             bright = images[:, :, :4, :4].mean(dim=(1, 2, 3)) - 1
             return 8 * torch.stack([-bright, bright], dim=1)
 
-    found = faithfulness_gain(Corner(), torch.rand(8, 3, 32, 32) + 0.5, torch.rand(8, 32, 32), 1)
+    found = faithfulness_gain(Corner(), torch.rand(8, 3, 32, 32) + 0.5, torch.rand(8, 32, 32), 1, AutoBatch())
     assert found["over_random"].mean().abs() < 0.1
 
 

@@ -10,14 +10,14 @@ from pytorch_lightning.utilities import CombinedLoader
 from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from lightning_viz import EmbeddingProjectorLogger, Probe
 from lightning_viz.callbacks import _embedding_scalars
 from lightning_viz.callbacks.embedding_projector import TRACKED
 from lightning_viz.runtime.artifacts import Embedding, Scatter
 
-from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+from ..support import CLASSES, Backwards, Events, Lit, Stream, dataset, loader, small_network, trainer
 from .context import by_tag, data_of, draw, make_context, record, scalars
 
 IMAGES, LABELS = dataset().tensors
@@ -84,21 +84,6 @@ class Drawings:
     def scatter(self):
         (found,) = [one for one in self.items if isinstance(one, Scatter)]
         return found
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(dataset())
-
-
-class Backwards:
-    """A custom sampler: the loop's first sample is the last of the data."""
-
-    def __iter__(self):
-        return iter(range(23, -1, -1))
-
-    def __len__(self):
-        return 24
 
 
 def stream():

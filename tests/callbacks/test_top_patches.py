@@ -6,7 +6,6 @@ from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
     TensorDataset,
@@ -15,9 +14,10 @@ from torch.utils.data import (
 from lightning_viz import Probe, TopPatchesLogger
 from lightning_viz.callbacks._patch_sheet import PatchExtractor
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.runtime.schedule import Schedule
 
-from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
+from ..support import CLASSES, Events, Lit, Stream, dataset, loader, small_network, trainer
 from .context import count_forwards, data_of, draw, make_context, record, scalars
 
 PROBE = Probe(*(tensor[:4] for tensor in dataset().tensors))
@@ -50,11 +50,6 @@ def drawn(callback, network, data, recorded=True, probe=PROBE, step=0, **options
 def brute_force(maps, count=6):
     """Of maps (N, U, h, w) the largest values of each unit, (U, count)."""
     return maps.flatten(2).amax(dim=2).T.sort(descending=True).values[:, :count]
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(dataset())
 
 
 # What is drawn is what a brute-force pass finds.
@@ -139,7 +134,7 @@ def test_the_units_that_detect_a_class_are_chosen(detected):
 
 def test_the_patches_are_where_the_shapes_are(detected):
     network, images, inside, top, kept, _ = detected
-    field = PatchExtractor(network, "1", kept, {}, AutoBatch()).receptive_field(images)
+    field = PatchExtractor(FeatureMaps(network, "1"), kept, {}, AutoBatch()).receptive_field(images)
     shares = [
         inside[n, max(upper, 0) : lower, max(left, 0) : right].float().sum() / 64
         for unit in range(4)
@@ -339,13 +334,13 @@ def test_a_network_that_is_not_finite_is_drawn_and_marked():
 
 
 def extractor(network, layer):
-    return PatchExtractor(network, layer, dict(enumerate(dataset().tensors[0])), {}, AutoBatch())
+    return PatchExtractor(FeatureMaps(network, layer), dict(enumerate(dataset().tensors[0])), {}, AutoBatch())
 
 
 def test_outside_the_patch_the_gradient_is_zero():
     images, made = dataset().tensors[0], extractor(small_network().eval(), "3")
     positions = torch.tensor([[0, 0], [2, 3], [5, 5]])
-    gradients = made._gradients(images[:3], 4, positions)
+    gradients = made._gradients(images[:3], 4, positions, slice(None))
     assert made.guided
     assert gradients.abs().sum() > 0
     for gradient, position in zip(gradients, positions.tolist(), strict=True):
@@ -356,7 +351,7 @@ def test_outside_the_patch_the_gradient_is_zero():
 
 def test_without_relu_the_gradient_is_plain_and_the_note_says_so():
     images, made = dataset().tensors[0], extractor(nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()), "1")
-    assert made._gradients(images[:1], 0, torch.tensor([[1, 1]])).abs().sum() > 0
+    assert made._gradients(images[:1], 0, torch.tensor([[1, 1]]), slice(None)).abs().sum() > 0
     assert not made.guided
     assert "gradient (no ReLU before the layer to guide it) of the unit" in made.describe(images)[0]
 

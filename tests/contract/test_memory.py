@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_viz.runtime.session import session_of
-from lightning_viz.sinks import SinkQueue, tensorboard_sink
+from lightning_viz.sinks import tensorboard_sink
+from lightning_viz.sinks.sink_queue import SinkQueue
 
 from ..stub import Stub, data, tiny
 from ..support import Lit, dataset, loader, quick_suite, trainer

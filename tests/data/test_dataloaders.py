@@ -1,17 +1,12 @@
 import pytest
 from pytorch_lightning.utilities import CombinedLoader
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_viz.data.dataloaders import count_samples, first_loader, loaders_in
 
-from ..support import dataset
+from ..support import Stream, dataset
 
 ONE, TWO = DataLoader(dataset(), batch_size=6), DataLoader(dataset(8), batch_size=4)
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(dataset())
 
 
 @pytest.mark.parametrize(

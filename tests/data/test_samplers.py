@@ -2,7 +2,6 @@ import pytest
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    IterableDataset,
     RandomSampler,
     SequentialSampler,
     Subset,
@@ -20,22 +19,7 @@ from lightning_viz.data.samplers import (
     sampler_of,
 )
 
-from ..support import dataset
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(dataset())
-
-
-class Backwards:
-    """A custom sampler."""
-
-    def __iter__(self):
-        return iter(range(23, -1, -1))
-
-    def __len__(self):
-        return 24
+from ..support import Backwards, Stream, dataset
 
 
 def test_positions_count_on():

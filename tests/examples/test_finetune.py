@@ -172,7 +172,7 @@ def test_fashion_mnist(tmp_path, run_example):
     for packed in Path("/usr/share/datasets/fashion-mnist").glob("*.gz"):
         (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     small = ["--model", "mobilenet_v3_small", "--size", "32", "--limit-batches", "2", *SMALL]
-    events = run_example("finetune.py", "--data", "fashion_mnist", "--imagine", *small)
+    events = run_example("finetune.py", "--data", "fashion_mnist", "--synthesis", *small)
     assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
 
 

@@ -1,7 +1,8 @@
 """Networks, images and comparisons that the tests of several methods share."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
@@ -14,6 +15,8 @@ from torchvision.models.vgg import make_layers
 
 from lightning_viz.methods import grad_cam
 from lightning_viz.methods.attribution.registry import CAM_METHODS, PIXEL_METHODS
+
+from ..support import small_network
 
 #: Options that make a method quick, and its maps those of each image alone (occlusion's default colour is the batch's).
 QUICK = {
@@ -89,6 +92,34 @@ def _calibrated(name: str) -> nn.Module:
     with torch.no_grad():
         model.train()(torch.randn(4, 3, 64, 64))
     return model.eval().double()  # so that the order of sums does not decide which side of a kink a unit is on
+
+
+def network_with_statistics(size: int) -> nn.Sequential:
+    """`small_network` in training mode, with batch statistics that are not those of the images of a test."""
+    model = small_network().double()  # so that the order of sums does not decide which side of a kink a unit is on
+    with torch.no_grad():
+        for _ in range(4):
+            model(2 * torch.randn(16, 3, size, size).double())
+    return model
+
+
+@contextmanager
+def unchanged(model: nn.Sequential, images: Tensor) -> Iterator[None]:
+    """Asserts that weights, gradients, train flags and hooks of `network_with_statistics`, and images, stay as they are."""
+
+    def state_and_gradients() -> list[Tensor]:
+        return [*map(torch.clone, model.state_dict().values()), *(weight.grad.clone() for weight in model.parameters())]
+
+    model[4].eval()  # a BatchNorm frozen for good
+    model(images).sum().backward()
+    before, seen = state_and_gradients(), images.clone()
+    yield
+    assert all(torch.equal(one, other) for one, other in zip(before, state_and_gradients(), strict=True))
+    assert [module.training for module in model] == [True] * 4 + [False] + [True] * 5
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert torch.equal(images, seen)
+    assert images.grad is None
+    assert not images.requires_grad
 
 
 def images_of(size: int, count: int = 4) -> Tensor:

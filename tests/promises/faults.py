@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
 from lightning_viz import EmbeddingProjectorLogger, FilterLogger, Panel, SaliencyLogger, VizCallback
-from lightning_viz.render import SignedPixels
+from lightning_viz.render.colour import SignedPixels
 from lightning_viz.runtime.session import session_of
 
 from ..processes import make_read_only, small_disk

@@ -27,7 +27,7 @@ from lightning_viz import (
     TopPatchesLogger,
     VizCallback,
 )
-from lightning_viz.render import SignedPixels
+from lightning_viz.render.colour import SignedPixels
 
 from ..processes import finished, forking
 from ..sinks.projector_backend import ProjectorBackend

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lightning_viz.render import Colour, Pixels
-from lightning_viz.render.text import INK, font
+from lightning_viz.render.colour import Pixels
+from lightning_viz.render.text import INK, Colour, font
 
 
 def holds(page: Pixels, text: str, colour: Colour = INK) -> bool:

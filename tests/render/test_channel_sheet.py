@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Heatmap, Line, channel_cells, channel_line
+from lightning_viz.render.channel_sheet import channel_cells, channel_line
+from lightning_viz.render.colour import Heatmap
+from lightning_viz.render.text import Line
 
 PICTURES = np.zeros((2, 30, 30, 3), np.uint8)
 CAPTIONS = [(Line("first"),), (Line("second"),)]

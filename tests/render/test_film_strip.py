@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Frame, Line, Overlay, Pictures, render_film_strip, thin
-from lightning_viz.render.film_strip import TILE
+from lightning_viz.render.colour import Overlay, Pictures
+from lightning_viz.render.film_strip import TILE, Frame, render_film_strip, thin
+from lightning_viz.render.text import Line
 
 PICTURES = np.full((2, 16, 16, 3), 100, np.uint8)
 

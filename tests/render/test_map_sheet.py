@@ -1,18 +1,10 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import (
-    Frame,
-    Heatmap,
-    Line,
-    MapSheet,
-    Overlay,
-    maximum_text,
-    render_map_film,
-    render_map_sheet,
-)
-from lightning_viz.render.colour import NOT_FINITE
-from lightning_viz.render.text import GREY
+from lightning_viz.render.colour import NOT_FINITE, Heatmap, Overlay
+from lightning_viz.render.film_strip import Frame
+from lightning_viz.render.map_sheet import MapSheet, maximum_text, render_map_film, render_map_sheet
+from lightning_viz.render.text import GREY, Line
 
 from .reading import holds
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import Line, Patch, UnitRow, crop, patch_cells
 from lightning_viz.render.colour import NOT_FINITE
+from lightning_viz.render.patch_sheet import Patch, UnitRow, crop, patch_cells
 from lightning_viz.render.sheet import fit_tile
+from lightning_viz.render.text import Line
 
 
 def patch(gradient, shade=100, text="tench"):

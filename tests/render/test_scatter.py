@@ -5,9 +5,9 @@ import matplotlib.style
 import numpy as np
 import pytest
 
-from lightning_viz.render import ScatterFrame, render_scatter, render_scatter_film, thin
+from lightning_viz.render.film_strip import thin
 from lightning_viz.render.legend import COLOURS, UNKNOWN, UNLABELLED
-from lightning_viz.render.scatter import COLUMN, SIDE, Window
+from lightning_viz.render.scatter import COLUMN, SIDE, ScatterFrame, Window, render_scatter, render_scatter_film
 from lightning_viz.render.text import GREY
 
 from .reading import holds

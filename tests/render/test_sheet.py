@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lightning_viz.render import RIGHT, WRONG, Cell, Heatmap, Line, Overlay, Pictures, fit_tile, render_sheet
-from lightning_viz.render.sheet import BORDER, OUTLINE, TITLE_SIZE
-from lightning_viz.render.text import FONT_SIZE, GREY, LINE_HEIGHT, font, shorten, wrap
+from lightning_viz.render.colour import Heatmap, Overlay, Pictures
+from lightning_viz.render.sheet import BORDER, OUTLINE, TITLE_SIZE, Cell, fit_tile, render_sheet
+from lightning_viz.render.text import FONT_SIZE, GREY, LINE_HEIGHT, RIGHT, WRONG, Line, font, shorten, wrap
 
 from .reading import holds
 

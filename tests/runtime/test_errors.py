@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_viz.runtime.errors import ErrorReporter
-from lightning_viz.sinks import DiskError
+from lightning_viz.sinks.disk_space import DiskError
 
 from ..stub import Stub, fit, tiny
 

@@ -13,7 +13,7 @@ from lightning_viz.collect.accumulator import HookPoint
 from lightning_viz.collect.recorder import ForwardRecorder
 from lightning_viz.runtime import session as session_module
 from lightning_viz.runtime.session import VizSession, session_of
-from lightning_viz.sinks import SinkQueue
+from lightning_viz.sinks.sink_queue import SinkQueue
 
 from ..stub import BATCHES, Stub, data, fit, tiny, tiny_network
 from ..support import Events, Lit, loader, quick_suite, trainer

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_viz import Probe
-from lightning_viz.render import Frame
+from lightning_viz.render.film_strip import Frame
 from lightning_viz.render.text import RIGHT, Line
 from lightning_viz.runtime.state import FORMAT, CallbackState
 

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from lightning_viz import GradCAMLogger, Panel, Probe, SaliencyLogger, Scalar
-from lightning_viz.render import Cell, Heatmap, Line
-from lightning_viz.render.colour import NOT_FINITE
-from lightning_viz.render.text import LINE_HEIGHT, draw_lines, font
+from lightning_viz.render.colour import NOT_FINITE, Heatmap
+from lightning_viz.render.sheet import Cell
+from lightning_viz.render.text import LINE_HEIGHT, Line, draw_lines, font
 from lightning_viz.runtime import writer as writer_module
 from lightning_viz.runtime.artifacts import Embedding, FilmColumn, Scatter, TileGrid
 from lightning_viz.runtime.state import CallbackState

@@ -1,7 +1,6 @@
 import pytest
 
-from lightning_viz.sinks import DiskError
-from lightning_viz.sinks.disk_space import check_disk_space
+from lightning_viz.sinks.disk_space import DiskError, check_disk_space
 from lightning_viz.sinks.projector_sink import _replace
 
 

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from lightning_viz.sinks import FileSink
+from lightning_viz.sinks.file_sink import FileSink
 
 
 def test_pictures_are_files_by_tag_and_step_and_scalars_go_to_the_logger(tmp_path):

@@ -5,7 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from lightning_viz.sinks import ProjectorSink, Snapshot
+from lightning_viz.sinks.projector_sink import ProjectorSink
+from lightning_viz.sinks.snapshot import Snapshot
 
 from ..browser import chromium, tensorboard
 

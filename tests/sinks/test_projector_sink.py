@@ -11,8 +11,9 @@ import pytest
 import tensorboard.summary.writer.event_file_writer  # noqa: F401 - before processes are forked
 from PIL import Image
 
-from lightning_viz.render import thin
-from lightning_viz.sinks import ProjectorSink, Snapshot
+from lightning_viz.render.film_strip import thin
+from lightning_viz.sinks.projector_sink import ProjectorSink
+from lightning_viz.sinks.snapshot import Snapshot
 
 from .projector_backend import ProjectorBackend
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from lightning_viz.sinks import SinkQueue
+from lightning_viz.sinks.sink_queue import SinkQueue
 
 
 class MemorySink:

@@ -5,7 +5,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_viz.sinks import SinkQueue, TensorBoardSink
+from lightning_viz.sinks.sink_queue import SinkQueue
+from lightning_viz.sinks.tensorboard_sink import TensorBoardSink
 
 from ..support import Events
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_viz.methods.model.batching import group_variants
-from lightning_viz.methods.model.modes import evaluating, leaf
+from lightning_viz.methods.model.modes import RELUS, evaluating, leaf
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
 
 #: Of signed attributions (B, C, H, W): "abs_max" is the maximum magnitude over channels (B, H, W), None keeps them.
@@ -118,11 +118,7 @@ def reduce_channels(attributions: Tensor, reduce: Reduce) -> Tensor:
     return attributions if reduce is None else attributions.abs().amax(dim=1)  # M_ij = max_c |w_ijc|
 
 
-_RELUS: set[Callable[..., Any]] = {
-    nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
-    nn.functional.hardtanh, nn.functional.hardtanh_, nn.functional.relu6,
-    nn.functional.leaky_relu, nn.functional.leaky_relu_,
-}  # fmt: skip
+_GUIDED = RELUS | {nn.functional.leaky_relu, nn.functional.leaky_relu_}
 
 
 class _GuidedReLUs(TorchFunctionMode):
@@ -134,7 +130,7 @@ class _GuidedReLUs(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in _RELUS and isinstance(result, Tensor) and result.requires_grad:
+        if func in _GUIDED and isinstance(result, Tensor) and result.requires_grad:
             self.found = True
             result.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
         return result

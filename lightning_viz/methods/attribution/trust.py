@@ -102,7 +102,7 @@ def faithfulness_gain(
     images: Tensor,
     maps: Tensor,
     target: Target,
-    batches: AutoBatch | None = None,
+    batches: AutoBatch,
     meaning: OutputMeaning | None = None,
 ) -> dict[str, Tensor]:
     """Insertion minus deletion area of maps (B, h, w), beyond that of simple maps: (B,) each, 0 is no better.
@@ -114,7 +114,6 @@ def faithfulness_gain(
     noise = torch.rand(images[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(maps)
     rows, columns = (torch.linspace(-1, 1, size, device=maps.device) for size in (height, width))
     blob = torch.exp(-2 * (rows[:, None] ** 2 + columns**2)).expand_as(maps)
-    batches = batches or AutoBatch()
     fill = images.mean(dim=(0, 2, 3))  # of all images, whatever the batches
 
     def area_difference(part: slice, attribution: Tensor) -> Tensor:

@@ -64,11 +64,6 @@ def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -
     return result
 
 
-def recorded_output(output: Tensor | None, layer: str, argument: str = "layer") -> Tensor:
-    """The recorded output. Raises ValueError where there is none; `argument` is where the caller gave the layer's name."""
-    return captured_output({} if output is None else {layer: output}, layer, f"{argument}={layer!r}")
-
-
 def choose_channels(maps: Tensor, count: int, by: Ranking = "active") -> Tensor:
     """The `count` channels of feature maps (B, C, h, w) that rank highest, highest first: (count,), int64.
 

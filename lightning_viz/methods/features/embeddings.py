@@ -1,7 +1,7 @@
 """The embedding of each image: the vector that the head of the model reads, or a layer's pooled output."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import evaluating
-
-from .activations import recorded_output
+from lightning_viz.methods.model.modes import captured_output, evaluating
 
 
 class EmbeddingSource(NamedTuple):
@@ -30,13 +28,11 @@ def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
     source = find_embedding_source(model, images, layer)
-    with evaluating(model), torch.no_grad(), record_embedding(model, source) as recorded:
-        model(images.clone())
-    return pool_embedding(recorded_output(recorded[-1] if recorded else None, source.layer), images)
+    return read_embeddings(model, images, {source.layer: source}, "layer")[source.layer]
 
 
 def find_embedding_source(model: nn.Module, images: Tensor | None = None, layer: str | None = None) -> EmbeddingSource:
-    """Where `embeddings` reads, for a caller who records with `record_embedding` while the model runs anyway.
+    """Where `embeddings` reads, for `read_embeddings`, or a caller who records while the model runs anyway.
 
     `images` as in `find_layer`. Raises ValueError for an unknown layer, or a model without a suitable one.
     """
@@ -46,22 +42,29 @@ def find_embedding_source(model: nn.Module, images: Tensor | None = None, layer:
     return EmbeddingSource(name, "input" if isinstance(module, nn.Linear) else "output")
 
 
-@contextmanager
-def record_embedding(model: nn.Module, source: EmbeddingSource) -> Iterator[list[Tensor]]:
-    """Records the source's tensor each time that its layer runs inside the context: detached copies."""
-    recorded: list[Tensor] = []
+def read_embeddings(
+    model: nn.Module, images: Tensor, sources: Mapping[str, EmbeddingSource], argument: str = "layers"
+) -> dict[str, Tensor]:
+    """The embeddings of images (B, C, H, W) by the names of their sources, (B, D) each, from one forward pass.
 
-    def record(value: Any) -> None:
+    Raises ValueError as `embeddings`; `argument` is where the caller gave the names.
+    """
+    recorded: dict[str, Tensor] = {}
+
+    def record(name: str, value: Any) -> None:
         if isinstance(value, Tensor):
-            recorded.append(value.detach().clone())  # the model may overwrite it
+            recorded[name] = value.detach().clone()  # the model may overwrite it
 
-    _, module = resolve_layer(model, source.layer)
-    if source.side == "input":
-        hook = module.register_forward_pre_hook(lambda _module, inputs: record(inputs[0] if inputs else None))
-    else:
-        hook = module.register_forward_hook(lambda _module, _inputs, output: record(output))
-    with hook:
-        yield recorded
+    with evaluating(model), torch.no_grad(), ExitStack() as hooks:
+        for name, source in sources.items():
+            _, module = resolve_layer(model, source.layer)
+            if source.side == "input":
+                hook = module.register_forward_pre_hook(lambda _m, inputs, name=name: record(name, *inputs[:1]))
+            else:
+                hook = module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
+            hooks.enter_context(hook)
+        model(images.clone())
+    return {name: pool_embedding(captured_output(recorded, name, f"{argument}={name!r}"), images) for name in sources}
 
 
 def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:

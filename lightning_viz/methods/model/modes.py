@@ -1,6 +1,6 @@
 """Running a model without changing it: its mode, its gradients, the outputs of its layers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from .layers import resolve_layer
+
+#: The functions that ReLU, ReLU6 and Hardtanh are, however a model calls them.
+RELUS: set[Callable[..., Any]] = {
+    nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+    nn.functional.hardtanh, nn.functional.hardtanh_, nn.functional.relu6,
+}  # fmt: skip
 
 
 @contextmanager

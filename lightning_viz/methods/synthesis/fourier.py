@@ -60,16 +60,13 @@ class FourierImage:
     def decode(self, coefficients: Tensor) -> Tensor:
         scaled = torch.view_as_complex(coefficients) * self.spectrum
         decorrelated = torch.fft.irfft2(scaled, s=self.size, norm="ortho")
-        return torch.sigmoid(_mix_channels(self.root, decorrelated) + self.mean)
+        return torch.sigmoid(torch.einsum("dc,nchw->ndhw", self.root, decorrelated) + self.mean)
 
     def encode(self, images: Tensor) -> Tensor:
         """The coefficients of these images, clamped to 0.001 to 0.999: a sigmoid does not reach black and white."""
-        decorrelated = _mix_channels(torch.linalg.inv(self.root), torch.logit(images, eps=1e-3) - self.mean)
+        colours = torch.logit(images, eps=1e-3) - self.mean
+        decorrelated = torch.einsum("dc,nchw->ndhw", torch.linalg.inv(self.root), colours)
         return torch.view_as_real(torch.fft.rfft2(decorrelated, norm="ortho") / self.spectrum).clone()
-
-
-def _mix_channels(matrix: Tensor, images: Tensor) -> Tensor:
-    return torch.einsum("dc,nchw->ndhw", matrix, images)
 
 
 class FourierOptimizer:

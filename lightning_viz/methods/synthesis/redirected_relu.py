@@ -4,13 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_RELUS: set[Callable[..., Any]] = {
-    nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
-    nn.functional.hardtanh, nn.functional.hardtanh_, nn.functional.relu6,
-}  # fmt: skip
+from lightning_viz.methods.model.modes import RELUS
 
 
 class RedirectedReLU(TorchFunctionMode):
@@ -20,14 +17,12 @@ class RedirectedReLU(TorchFunctionMode):
     2017), of a score that is maximised. The gradient that would push a unit further below its threshold stays zero.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.redirected = False  #: whether a backward pass has reached a dead ReLU
+    redirected = False  #: whether a backward pass has reached a dead ReLU
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in _RELUS or not args or not args[0].requires_grad:
+        if func not in RELUS or not args or not args[0].requires_grad:
             return func(*args, **(kwargs or {}))
         inputs, copy = args[0], args[0].detach().clone()
         outputs = func(copy, *args[1:], **(kwargs or {}))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.attribution.registry import CAM_METHODS
 
-from ...support import CLASSES, small_network
-from ..references import METHODS, assert_close
+from ...support import CLASSES
+from ..references import METHODS, assert_close, network_with_statistics, unchanged
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
@@ -18,12 +18,7 @@ TARGETS = torch.arange(8) % CLASSES
 
 @pytest.fixture
 def model() -> nn.Module:
-    """A network in training mode, with dropout, and with batch statistics that are not those of other data."""
-    model = small_network().double()  # so that the order of sums does not decide which side of a kink a unit is on
-    with torch.no_grad():
-        for _ in range(4):
-            model(2 * torch.randn(16, 3, 12, 12).double())
-    return model
+    return network_with_statistics(12)
 
 
 @pytest.fixture
@@ -44,21 +39,8 @@ def test_does_not_depend_on_the_train_flag(method, model, images):
 
 @every_method
 def test_model_and_images_are_unchanged(method, model, images):
-    model[4].eval()  # a BatchNorm frozen for good
-    model(images).sum().backward()
-    before = traces(model)
-    seen = images.clone()
-    method(model, images)
-    assert all(torch.equal(one, other) for one, other in zip(before, traces(model), strict=True))
-    assert [module.training for module in model] == [True] * 4 + [False] + [True] * 5
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert torch.equal(images, seen)
-    assert images.grad is None
-    assert not images.requires_grad
-
-
-def traces(model: nn.Module) -> list[Tensor]:
-    return [*map(torch.clone, model.state_dict().values()), *(weight.grad.clone() for weight in model.parameters())]
+    with unchanged(model, images):
+        method(model, images)
 
 
 @every_method

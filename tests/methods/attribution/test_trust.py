@@ -14,7 +14,7 @@ def test_gain_of_the_best_map_is_positive_and_of_the_worst_negative():
     images = torch.ones(2, 1, 8, 8)
     images[:, :, :, 4:] = 0  # the mean colour is grey: bright pixels count
     for value in (1.0, -1.0):
-        gain = faithfulness_gain(Brightness(), images, left(value), None)
+        gain = faithfulness_gain(Brightness(), images, left(value), None, AutoBatch())
         assert (value * gain["over_random"] > 0.1).all()
         assert (value * gain["over_blob"] > 0.1).all()
 
@@ -25,13 +25,13 @@ def test_gain_is_the_difference_of_the_areas():
     blob = torch.exp(-2 * (rows[:, None] ** 2 + rows**2)).expand(3, 8, 8)
     areas = [insertion_deletion(model, images, each, 1, steps=STEPS) for each in (maps, blob)]
     own, centred = (each.insertion_area - each.deletion_area for each in areas)
-    assert torch.allclose(faithfulness_gain(model, images, maps, 1)["over_blob"], own - centred, atol=1e-6)
+    assert torch.allclose(faithfulness_gain(model, images, maps, 1, AutoBatch())["over_blob"], own - centred, atol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2])
 def test_batches_change_nothing_and_the_cost_is_stated(limit):
     model, images, maps, seen = small_network(), torch.rand(3, 3, 8, 8), torch.rand(3, 8, 8), []
-    expected = faithfulness_gain(model, images, maps, [0, 1, 2])
+    expected = faithfulness_gain(model, images, maps, [0, 1, 2], AutoBatch())
     model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     gain = faithfulness_gain(model, images, maps, [0, 1, 2], AutoBatch(limit))
     assert all(torch.allclose(gain[name], expected[name], atol=1e-6) for name in expected)

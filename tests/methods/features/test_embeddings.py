@@ -12,7 +12,7 @@ from lightning_viz.methods.features.embeddings import (
     EmbeddingSource,
     find_embedding_source,
     pool_embedding,
-    record_embedding,
+    read_embeddings,
 )
 
 from ...support import small_network
@@ -187,8 +187,8 @@ def test_no_hook_or_gradient_stays_behind():
     model = small_network()
     embeddings(model, IMAGES)
     embeddings(model, IMAGES, "3")
-    with pytest.raises(KeyboardInterrupt), record_embedding(model, EmbeddingSource("3", "output")):
-        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError):
+        read_embeddings(model, IMAGES[:, :2], {"3": EmbeddingSource("3", "output"), "9": EmbeddingSource("9", "input")})
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -200,15 +200,17 @@ def test_the_source_of_an_embedding():
     assert find_embedding_source(model[:7], IMAGES) == EmbeddingSource("6", "output")
 
 
-def test_recording_gives_the_same():
-    """As in the forward passes of a validation loop."""
-    model = small_network().eval()
-    with torch.inference_mode(), record_embedding(model, find_embedding_source(model, IMAGES)) as activations:
-        for image in IMAGES:
-            model(image[None])
-    assert torch.allclose(
-        torch.cat([pool_embedding(each, each) for each in activations]), embeddings(model, IMAGES), atol=1e-6
-    )
+def test_several_layers_are_read_in_one_pass():
+    """Also in inference mode, as in a validation loop."""
+    model, passes = small_network(), []
+    sources = {"head": find_embedding_source(model, IMAGES), "5": EmbeddingSource("5", "output")}
+    model.register_forward_pre_hook(lambda *_: passes.append(None))
+    with torch.inference_mode():
+        found = read_embeddings(model, IMAGES, sources)
+    assert len(passes) == 1
+    assert found.keys() == sources.keys()
+    assert torch.equal(found["head"], embeddings(model, IMAGES))
+    assert torch.equal(found["5"], embeddings(model, IMAGES, "5"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.synthesis.deep_dream import deep_dream_objective, deep_dream_passes
 
 from ...support import small_network
-from ..references import assert_close
+from ..references import assert_close, network_with_statistics, unchanged
 
 LAYER = "5"  # the last ReLU of `small_network`
 PLAIN = {"octaves": 1, "steps": 1, "jitter": 0.0}
@@ -22,12 +22,7 @@ PLAIN = {"octaves": 1, "steps": 1, "jitter": 0.0}
 
 @pytest.fixture
 def model() -> nn.Module:
-    """In training mode, with batch statistics of other data."""
-    model = small_network().double()  # so that the order of sums does not decide which side of a kink a unit is on
-    with torch.no_grad():
-        for _ in range(4):
-            model(2 * torch.randn(16, 3, 16, 16).double())
-    return model
+    return network_with_statistics(16)
 
 
 @pytest.fixture
@@ -215,21 +210,10 @@ def test_a_batch_equals_its_images_one_by_one(model, images):
 
 
 def test_model_images_and_random_states_do_not_change(model, images):
-    model[4].eval()  # a BatchNorm frozen for good
-    model(images).sum().backward()
-    before, seen = state_and_gradients(model), images.clone()
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    deep_dream(model, images, layer=LAYER)
-    assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
-    assert all(torch.equal(one, other) for one, other in zip(before, state_and_gradients(model), strict=True))
-    assert [module.training for module in model] == [True] * 4 + [False] + [True] * 5
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert torch.equal(images, seen)
-    assert not images.requires_grad
-
-
-def state_and_gradients(model: nn.Module) -> list[Tensor]:
-    return [*map(torch.clone, model.state_dict().values()), *(weight.grad.clone() for weight in model.parameters())]
+    with unchanged(model, images):
+        states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        deep_dream(model, images, layer=LAYER)
+        assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
 def test_no_gradient_of_weights_is_computed(model, images):
