@@ -73,6 +73,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     State = EmbeddingState
     TAG_FIELDS = ("layers", "dataloaders")
+    CHEAPER = "fewer points (max_points=)"
 
     def __init__(
         self,

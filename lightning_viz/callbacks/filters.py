@@ -49,6 +49,7 @@ class FilterLogger(VizCallback):
     """
 
     State = FilterState
+    CHEAPER = "fewer filters (max_filters=)"
     TAG_FIELDS = ("layers",)
 
     def __init__(

@@ -134,6 +134,7 @@ class VizCallbackProtocol(Protocol):
 
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
+    CHEAPER: ClassVar[str]
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None

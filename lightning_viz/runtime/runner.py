@@ -18,6 +18,7 @@ from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
 from .network import check_probe, find_network
 from .probe_source import PinnedProbes, convert
+from .progress import Progress
 from .writer import Writer, clean_tag
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class CallbackRunner:
         self.auto_batch = AutoBatch()
         self.probes = PinnedProbes(self)
         self.cache: dict[Any, Any] = {}  #: what the callback computes once for a run
+        self.progress = Progress(callback, lambda text: self.session.warn(text))
         self.recording: Recording | None = None  #: of the last loop, until it is drawn
         self.failures: list[Exception] = []  #: also of the queue's thread
         self.disabled = False
@@ -178,14 +180,16 @@ class CallbackRunner:
             return
         callback, name = self.callback, self._name(trainer)
         try:
-            if self.session.may_draw(trainer, name, callback.max_overhead, self._passes(trainer, module, name, split)):
+            passes = self._passes(trainer, module, split)
+            if self.session.may_draw(trainer, name, callback.max_overhead, passes):
                 self.state.last_steps[split] = step
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
                     ctx = self.context(trainer, module, split, step, self.probes[split])
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
-                    for artifact in callback.draw(ctx):
-                        writer.write(artifact)
+                    with self.progress.following(trainer, name, ctx, passes, self.session.budget):
+                        for artifact in callback.draw(ctx):
+                            writer.write(artifact)
                 if trainer.state.fn == "fit":
                     self.session.budget.record(name, step, seconds())
                     queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
@@ -194,10 +198,10 @@ class CallbackRunner:
         self.recording = None  # it holds the network
         self.settle()
 
-    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> float:
-        """What the first drawing is estimated to cost; nothing is estimated without a budget, or from then on."""
-        if self.callback.max_overhead is None or self.session.budget.knows(name):
-            return 0.0
+    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> float:
+        """What a drawing costs: as much as the last one did, or, before the first, as is estimated."""
+        if self.progress.passes is not None:
+            return self.progress.passes
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
             network = find_network(module, self.callback.forward)
             return self.callback.estimated_passes(network, self.probes[split].images)
