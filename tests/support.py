@@ -38,6 +38,15 @@ def quick_suite(**common: Any) -> list[VizCallback]:
 SUITE = {case.tag for case in CASES}
 
 
+class Notes:
+    """What a module notes of its forward passes: the guard restores a list in an attribute, but not this."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: list[Any] = []
+
+
 class Restless(nn.Module):
     """Draws from every random state and counts its calls, in evaluation mode too: what the guard has to undo."""
 

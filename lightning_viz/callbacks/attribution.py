@@ -57,6 +57,7 @@ class AttributionLogger(VizCallback):
     """
 
     State = AttributionState
+    CHEAPER = "fewer pictures (max_images=), a cheaper method (method=, method_options=), or no checks (trust=)"
 
     def __init__(self, *, trust: Sequence[Check] | None = None, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)

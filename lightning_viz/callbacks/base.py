@@ -73,6 +73,8 @@ class VizCallback(Callback):
     TAG_FIELDS: ClassVar[Sequence[str]] = ()
     #: The fields of the state that the first process shares with the others before a loop is recorded.
     PINNED: ClassVar[Sequence[str]] = ()
+    #: How to make a drawing cheaper, which is said before one that takes long: a few words that name arguments.
+    CHEAPER: ClassVar[str] = "fewer pictures (max_images=)"
 
     def __init__(
         self,

@@ -49,9 +49,8 @@ class ClassSynthesisLogger(VizCallback):
     is another; the scalar `synthesis/classes/probability` is the mean. Near 1 the search succeeded; what the network
     responds to, only the image shows.
 
-    At the defaults a drawing that begins with noise, at the start and after the first epoch, takes 96 steps of ten images,
-    each a forward and a backward pass. Later drawings are warm-started from the previous images, whose features may remain
-    as long as they do not lower the score, and take 32.
+    The first two drawings begin with noise and take 96 forward and backward passes of ten images. Later ones take 32: they are
+    warm-started from the previous images, whose features may remain while they do not lower the score.
 
     Args:
         classes: their indices; by default those in `target=`, or else the first ten, those of the probe before the others.
@@ -74,6 +73,7 @@ class ClassSynthesisLogger(VizCallback):
 
     State = SynthesisState
     TAG_FIELDS = ("classes", "layer", "units", "position")
+    CHEAPER = "fewer steps (steps=), classes (classes=) or copies (copies=), or smaller images (size=)"
 
     def __init__(
         self,

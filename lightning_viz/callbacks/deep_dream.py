@@ -42,6 +42,7 @@ class DeepDreamLogger(VizCallback):
     """
 
     TAG_FIELDS = ("layer", "channel")
+    CHEAPER = 'fewer pictures (max_images=), steps or octaves (method_options={"steps": ..., "octaves": ...})'
 
     def __init__(
         self,

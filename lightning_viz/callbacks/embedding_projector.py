@@ -80,6 +80,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     State = EmbeddingState
     TAG_FIELDS = ("layers", "dataloaders")
+    CHEAPER = "fewer points (max_points=)"
 
     def __init__(
         self,

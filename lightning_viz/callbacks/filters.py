@@ -51,6 +51,7 @@ class FilterLogger(VizCallback):
 
     NEEDS_IMAGES = False
     State = FilterState
+    CHEAPER = "fewer filters (max_filters=)"
     TAG_FIELDS = ("layers",)
 
     def __init__(

@@ -63,6 +63,7 @@ class TopPatchesLogger(VizCallback):
 
     State = PatchesState
     TAG_FIELDS = ("layers", "units")
+    CHEAPER = "fewer units (max_units=, units=), patches (patches=) or layers (layers=)"
     PINNED = ("units",)
 
     def __init__(

@@ -73,17 +73,16 @@ class ForwardRecorder:
     _scores: Tensor | None = None
     _outputs: list[nn.Module] = field(default_factory=list)
     _hooks: ExitStack = field(default_factory=ExitStack)
+    _attached: bool = False
     _done: dict[int, int] = field(default_factory=dict)  #: samples so far, by loader
 
     def open(self, batch: Any) -> None:
-        """Attach the hooks. Runs the first image of the batch to find which modules return the scores."""
+        """Run the first image of the batch, to find which modules return the scores; the guard around it undoes all else."""
         with self._working():
             image = self.unpack(batch)[0][:1]
             self._outputs = modules_returning_scores(self.network, image)
             for recording in self._active:
                 recording.attempt(recording.find_points, self.network, image)
-            if self.rerun is None:
-                self._attach()
 
     def start(self, batch: Any) -> None:
         """Before a batch goes through the network."""
@@ -96,6 +95,8 @@ class ForwardRecorder:
                     self._attach()
                     self.network(self._images.clone())
                 self.close()
+            elif not self._attached:
+                self._attach()
 
     def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, positions: Positions | None = None) -> None:
         """After it has. `positions` are its samples' in the data, where it is not the loader's next batch."""
@@ -157,6 +158,7 @@ class ForwardRecorder:
             self.seconds = before + time.perf_counter() - start  # instead of what inner calls have added
 
     def _attach(self) -> None:
+        self._attached = True
         for module in self._outputs:
             self._hooks.enter_context(module.register_forward_hook(self._keep_scores))
         for recording in self._active:

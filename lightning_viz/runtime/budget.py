@@ -16,6 +16,7 @@ class Budget:
     blocked: float = 0.0  #: seconds that training waited
     planned: float = math.inf  #: images that the fit will train on, counted in every epoch, where that is known
     trained: float = 0.0  #: of these so far
+    pass_seconds: float | None = None  #: that an image takes forward and backward, once that is measured
     _start_passes: float = 0.0  #: image passes claimed before the first step
     _refused: dict[str, None] = field(default_factory=dict)  #: callbacks that were once refused, in order
     _costs: dict[str, float] = field(default_factory=dict)  #: seconds of the last drawing, by callback

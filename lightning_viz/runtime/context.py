@@ -162,6 +162,7 @@ class VizCallbackProtocol(Protocol):
     NEEDS_IMAGES: ClassVar[bool]
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
+    CHEAPER: ClassVar[str]
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None

@@ -10,16 +10,18 @@ import torch
 from torch import nn
 
 from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.snapshot import preserved
 
 
 @contextmanager
 def guard(module: nn.Module, precision: Any = None) -> Iterator[None]:
-    """Evaluation mode, gradients possible, autocast as in training; afterwards random states, buffers and flags restored.
+    """Evaluation mode, gradients possible, autocast as in training; afterwards random states and module restored.
 
-    `precision` is the trainer's precision plugin: its autocast is active inside the training step only.
+    `preserved` says what of the module is restored. `precision` is the trainer's precision plugin: its autocast is active
+    inside the training step only.
     """
     autocast = nullcontext() if precision is None else precision.forward_context()
-    with preserved_random_states(), preserved_buffers(module), muted_logging(module), evaluating(module), autocast:
+    with preserved_random_states(), preserved(module), muted_logging(module), evaluating(module), autocast:
         yield
 
 
@@ -34,28 +36,6 @@ def preserved_random_states() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-
-
-@contextmanager
-def preserved_buffers(module: nn.Module) -> Iterator[None]:
-    """Restores the buffers, the same tensors with the same values.
-
-    A forward pass may change them in evaluation mode too, in place or by assignment: call counters, statistics.
-    """
-    saved = [
-        (part, name, buffer, buffer.detach().clone())
-        for part in module.modules()
-        for name, buffer in part._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for part, name, buffer, value in saved:
-                part._buffers[name] = buffer
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
 from .network import explained_gradients
 from .probe_source import PinnedProbes, convert
+from .progress import Progress
 from .writer import Writer, clean_tag
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CallbackRunner:
         self.auto_batch = AutoBatch()
         self.probes = PinnedProbes(self)
         self.cache: dict[Any, Any] = {}  #: what the callback computes once for a run
+        self.progress = Progress(callback, lambda text: self.session.warn(text))
         self.recording: Recording | None = None  #: of the last loop, until it is drawn
         self.failures: list[Exception] = []  #: also of the queue's thread
         self.disabled = False
@@ -180,13 +182,15 @@ class CallbackRunner:
             return
         callback, name = self.callback, self._name(trainer)
         try:
-            if self.session.may_draw(trainer, name, callback.max_overhead, self._passes(trainer, module, name, split)):
+            passes = self._passes(trainer, module, split)
+            if self.session.may_draw(trainer, name, callback.max_overhead, passes):
                 self.state.last_steps[split] = step
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
                     ctx = self.context(trainer, module, split, step, self.probes[split])
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
-                    with explained_gradients(module, ctx.network, callback.forward, ctx.probe.images):
+                    follow = self.progress.following(trainer, name, ctx, passes, self.session.budget)
+                    with follow, explained_gradients(module, ctx.network, callback.forward, ctx.probe.images):
                         for artifact in callback.draw(ctx):
                             writer.write(artifact)
                 if trainer.state.fn == "fit":
@@ -197,10 +201,10 @@ class CallbackRunner:
         self.recording = None  # it holds the network
         self.settle()
 
-    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> float:
-        """What the first drawing is estimated to cost; nothing is estimated without a budget, or from then on."""
-        if self.callback.max_overhead is None or self.session.budget.knows(name):
-            return 0.0
+    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> float:
+        """What a drawing costs: as much as the last one did, or, before the first, as is estimated."""
+        if self.progress.passes is not None:
+            return self.progress.passes
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
             network = self._network(module, self.probes[split])
             return self.callback.estimated_passes(network, self.probes[split].images)

@@ -14,8 +14,28 @@ from pytorch_lightning.callbacks import (
     WeightAveraging,
 )
 
-from ..careful import Careful, Frozen, Manual, differences, loaders, train_carefully
+from lightning_viz import DeepDreamLogger
+
+from ..careful import Caching, Careful, Frozen, Images, Manual, differences, loaders, train_carefully
 from ..support import SUITE, Events, quick_suite
+
+
+def swin():
+    """Hugging Face's: each layer reduces its own window and shift to a smaller input. Shifted at 32 pixels, not at 21."""
+    transformers = pytest.importorskip("transformers")
+    stages = {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": 6}
+    config = transformers.SwinConfig(image_size=32, patch_size=2, num_labels=4, **stages)
+    return transformers.SwinForImageClassification(config)
+
+
+def levit():
+    """timm's: in evaluation mode each attention keeps its biases."""
+    models = pytest.importorskip("timm.models.levit")
+    return models.Levit(img_size=32, num_classes=4, embed_dim=(16, 24), key_dim=8, depth=(1, 1), num_heads=(2, 3))
+
+
+#: Networks that change their own attributes in a forward pass.
+CHANGING = {"swin": swin, "levit": levit, "one that caches": Caching}
 
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -69,6 +89,19 @@ def check(undisturbed, watched, folder):
 def test_training_is_bit_identical(options, tmp_path):
     undisturbed = train(tmp_path / "without", False, **options)
     check(undisturbed, train(tmp_path / "with", True, **options), tmp_path / "with")
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_training_of_a_network_that_changes_itself_is_bit_identical(name, tmp_path):
+    def run(folder, *callbacks):
+        options = {"module": partial(Images, CHANGING[name]), "data": partial(loaders, 32), "num_sanity_val_steps": 0}
+        return train_carefully(folder, callbacks, max_epochs=1, limit_train_batches=3, limit_val_batches=2, **options)
+
+    common = {"every_n_train_steps": 2, "history": 0, "max_images": 2, "on_error": "raise"}
+    octaves = DeepDreamLogger(tag="octaves", method_options={"steps": 1, "octaves": 2}, **common)
+    undisturbed = run(tmp_path / "without")
+    assert differences(undisturbed, run(tmp_path / "with", *quick_suite(**common), octaves)) == []
+    assert {tag.split("/")[0] for tag in Events(tmp_path / "with/run/version_0").image_tags} == SUITE | {"octaves"}
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from lightning_viz.render.colour import SignedPixels
 
 from ..processes import finished, forking
 from ..sinks.projector_backend import ProjectorBackend
-from ..support import CALLBACKS, QUICK, Events, Lit, dataset, loader, quick_suite, small_network, trainer
+from ..support import CALLBACKS, QUICK, Events, Lit, Notes, dataset, loader, quick_suite, small_network, trainer
 from . import faults
 
 
@@ -210,11 +210,11 @@ class LittleMemory(nn.Module):
 
     def __init__(self, most):
         super().__init__()
-        self.inner, self.most, self.refused = small_network(), most, []
+        self.inner, self.most, self.refused = small_network(), most, Notes()
 
     def forward(self, images):
         if not self.training and len(images) > self.most:
-            self.refused.append(len(images))
+            self.refused.entries.append(len(images))
             raise torch.OutOfMemoryError(f"CUDA out of memory: {len(images)} pictures")
         return self.inner(images)
 
@@ -245,7 +245,7 @@ def drawn(most, folder):
     network = LittleMemory(most)
     data = loader(dataset(6), batch_size=1)
     trainer(folder, hungry_callbacks(), max_steps=2, limit_val_batches=0).fit(Lit(network), data)
-    return Events(folder / "run/version_0"), network.refused
+    return Events(folder / "run/version_0"), network.refused.entries
 
 
 @pytest.fixture(scope="module")
@@ -299,10 +299,10 @@ def test_a_gpu_that_is_full_draws_the_same(tmp_path, our_warnings):
         def __init__(self):
             super().__init__()
             self.inner = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.head, self.sizes = nn.Linear(64, 4), []
+            self.head, self.notes = nn.Linear(64, 4), Notes()
 
         def forward(self, images):
-            self.sizes += [] if self.training else [len(images)]
+            self.notes.entries += [] if self.training else [len(images)]
             return self.head(self.inner(images))
 
     pictures, sizes = [], []
@@ -321,7 +321,7 @@ def test_a_gpu_that_is_full_draws_the_same(tmp_path, our_warnings):
         run.fit(Lit(network), loader(batch_size=2))
         found = Events(tmp_path / str(limit) / "run/version_0").pictures("saliency/gradient")[0]
         pictures.append(np.asarray(Image.open(io.BytesIO(found))).astype(int))
-        sizes.append(max(network.sizes[-2:]))
+        sizes.append(max(network.notes.entries[-2:]))
     torch.cuda.set_per_process_memory_fraction(1.0)
     assert failed(our_warnings()) == []
     assert sizes[0] == 8 > sizes[1]

@@ -1,13 +1,17 @@
 import random
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 
 from lightning_viz.runtime.guard import guard
 
+from ..changing import CHANGES, Changing, everything
 from ..support import Restless, small_network
 
 
@@ -38,6 +42,39 @@ def test_everything_comes_back(error):
     assert all(part.training for part in module.modules())
     # The same tensors: DDP and CUDA graphs hold these objects.
     assert all(buffer is buffers[name] for name, buffer in module.named_buffers())
+
+
+class Mutating(Changing):
+    """Changes itself in its forward pass, in these ways; may fail in the middle."""
+
+    def __init__(self, changes, error):
+        super().__init__()
+        self.changes, self.error = changes, error
+
+    def forward(self, images):
+        for change in self.changes:
+            with suppress(Exception):  # what another change has removed
+                CHANGES[change](self)
+        if self.error is not None:
+            raise self.error
+        return images
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    changes=st.lists(st.lists(st.sampled_from(sorted(CHANGES)), max_size=8), min_size=1, max_size=3),
+    error=st.sampled_from([None, RuntimeError(), KeyboardInterrupt()]),
+    passes=st.integers(1, 2),
+)
+def test_a_module_that_changes_itself_in_whatever_way_is_as_it_was(changes, error, passes):
+    last = Mutating(changes[-1], error)
+    model = nn.Sequential(*(Mutating(one, None) for one in changes[:-1]), nn.Sequential(last))
+    before = everything(model), states()
+    for _ in range(2):
+        with suppress(RuntimeError, KeyboardInterrupt), guard(model):
+            for _ in range(passes):
+                model(torch.rand(2, 3))
+        assert (everything(model), states()) == before
 
 
 def test_a_log_of_the_modules_own_is_muted_inside_only():

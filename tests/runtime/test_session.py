@@ -16,7 +16,7 @@ from lightning_viz.runtime.session import VizSession, session_of
 from lightning_viz.sinks.sink_queue import SinkQueue
 
 from ..stub import BATCHES, Stub, data, fit, tiny, tiny_network
-from ..support import Events, Lit, loader, quick_suite, trainer
+from ..support import Events, Lit, Notes, loader, quick_suite, trainer
 
 
 class Passes(nn.Sequential):
@@ -24,15 +24,15 @@ class Passes(nn.Sequential):
 
     def __init__(self):
         super().__init__(*tiny_network())
-        self.sizes = []
+        self.notes = Notes()
 
     def forward(self, images):
-        self.sizes.append((len(images), self.training))
+        self.notes.entries.append((len(images), self.training))
         return super().forward(images)
 
     def count(self, size):
         """In evaluation mode."""
-        return self.sizes.count((size, False))
+        return self.notes.entries.count((size, False))
 
 
 class Means:
