@@ -64,6 +64,8 @@ class VizCallback(Callback):
     Raises ValueError or TypeError for an invalid argument, at once.
     """
 
+    #: Whether it looks at images; False for one that reads weights alone and draws whatever the data are: it has no probe.
+    NEEDS_IMAGES: ClassVar[bool] = True
     #: What survives a resume. A callback that remembers more derives its own dataclass.
     State: ClassVar[type[CallbackState]] = CallbackState
     #: The arguments by which two callbacks of one class are told apart in a checkpoint, next to `tag=`.
@@ -199,7 +201,7 @@ class VizCallback(Callback):
         self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer, batch, dataloader_idx)
+            session_of(trainer).after_eval_batch(trainer, dataloader_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._leads(trainer):

@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_viz.collect.accumulator import HookPoint
+from lightning_viz.collect.accumulator import Accumulator, HookPoint
 from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
@@ -155,8 +155,13 @@ class EmbeddingProjectorLogger(VizCallback):
     def _collect(self, ctx: DrawContext, state: EmbeddingState, loader: int) -> tuple[Samples, str] | None:
         """The samples of a loader, and what they are."""
         size = min(self.max_points, TRACKED)
+
+        def recorded(one: Accumulator) -> bool:
+            is_choice = isinstance(one, SampleSelector) and one.key is not by_loss and one.loader == loader
+            return is_choice and one.compute() is not None
+
         collected = ctx.collect(
-            lambda one: isinstance(one, SampleSelector) and one.key is not by_loss and one.loader == loader,
+            recorded,
             lambda: self._selector(state, loader, size),
             lambda reader: reader.choose(size, self.seed, self.class_balanced),
             loader,

@@ -48,6 +48,7 @@ class FilterLogger(VizCallback):
         common: the options of every callback, see `VizCallback`.
     """
 
+    NEEDS_IMAGES = False
     State = FilterState
     TAG_FIELDS = ("layers",)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from .probe import Probe
@@ -11,7 +12,8 @@ from .probe import Probe
 
 def describe_probe(images: Tensor, labels: Tensor | None, origin: str, sources: Sequence[Any], module: Any) -> Probe:
     """A probe of these images, with what the sources (datasets, datamodule) and the module know of them."""
-    mean, std = find_normalisation(sources, images.shape[1]) or (None, None)
+    is_raw = images.dtype == torch.uint8  # a Normalize that is found is applied by the model itself
+    mean, std = (None if is_raw else find_normalisation(sources, images.shape[1])) or (None, None)
     names = find_class_names([*sources, module])  # no normalisation: the module's own may be part of its forward
     if names is not None and labels is not None and len(labels) and len(names) <= int(labels.max()):
         names = None  # they name other classes

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_viz.methods.model.modes import plain_tensor
+
 from .arguments import check_flag, describe_value
 
 #: Pictures as a person sees them, (N, H, W, 3).
@@ -34,20 +36,18 @@ class Probe:
     Raises TypeError or ValueError where images, labels, class names or normalisation do not fit each other.
     """
 
-    images: Tensor  #: (B, C, H, W), floating point, as the model expects them, normalised
+    images: (
+        Tensor  #: (B, C, H, W), as the model expects them, normalised; uint8 becomes floats of 0 to 255, see `in_bytes`
+    )
     labels: Tensor | None = None  #: true class indices (B,), negative for an unlabelled picture
     class_names: Sequence[str] | None = None  #: a name per class
     mean: Sequence[float] | float | None = None  #: of the normalisation, per channel or one number for all; where
     std: Sequence[float] | float | None = None  #: None, colours are scaled from the range of the values
     origin: str = "probe given"  #: where the pictures come from, printed under each panel
+    in_bytes: bool = False  #: whether the model is given uint8 images, which it scales itself; found by itself
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, Tensor) or not self.images.is_floating_point():
-            kind = f"a tensor of {self.images.dtype}" if isinstance(self.images, Tensor) else type(self.images).__name__
-            remedy = "give a floating-point tensor (B, C, H, W), as the model expects it"
-            raise TypeError(f"probe images are {kind}; {remedy}")
-        if self.images.ndim != 4 or 0 in self.images.shape:
-            raise ValueError(f"probe images have the shape {tuple(self.images.shape)}; give (B, C, H, W)")
+        self._check_images()
         if self.class_names is not None:
             object.__setattr__(self, "class_names", _names(self.class_names))
         if self.labels is not None:
@@ -62,10 +62,28 @@ class Probe:
         if not isinstance(self.origin, str):
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
+    def _check_images(self) -> None:
+        images = self.images
+        if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
+            kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+            remedy = "give a floating-point or uint8 tensor (B, C, H, W), as the model expects it"
+            raise TypeError(f"probe images are {kind}; {remedy}")
+        if images.ndim != 4 or 0 in images.shape:
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}; give (B, C, H, W)")
+        images = plain_tensor(images)
+        if images.dtype == torch.uint8:
+            if self.mean is not None:
+                raise ValueError(
+                    f"mean={describe_value(self.mean)} is of normalised images, not of uint8; leave it out"
+                )
+            object.__setattr__(self, "in_bytes", True)
+            images = images.float()
+        object.__setattr__(self, "images", images)
+
     def _checked_labels(self, given: object) -> Tensor:
         text, remedy = f"probe labels={describe_value(given)}", f"give {len(self.images)} class indices, one per image"
         try:
-            labels = torch.as_tensor(given)
+            labels = plain_tensor(torch.as_tensor(given))
         except Exception as error:
             raise TypeError(f"{text} are {type(given).__name__}; {remedy}") from error
         whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
@@ -141,6 +159,8 @@ class Probe:
         """Where the pictures come from and how their colours are shown, in a line."""
         if self.mean is not None:
             return self.origin
+        if self.in_bytes:
+            return f"{self.origin}; uint8 values shown as they are"
         unit = _in_unit_range(self.images)
         return f"{self.origin}; {'values 0 to 1 shown as they are' if unit else 'colours scaled from the value range'}"
 
@@ -156,6 +176,8 @@ class Probe:
         images = torch.nan_to_num(self.images.detach().float().cpu())
         if self.mean is not None and self.std is not None:
             mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (self.mean, self.std))
+        elif self.in_bytes:
+            return torch.zeros(1, 1, 1), torch.ones(1, 1, 1), 255
         elif _in_unit_range(images):
             mean, std = torch.zeros(1), torch.ones(1)
         else:

@@ -1,7 +1,6 @@
 """DrawContext: all that a drawing needs, handed to `draw(ctx)`; and the protocol of what draws with it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.indexed_reader import UnreadableError
 from lightning_viz.collect.recorder import Recording
-from lightning_viz.data.batch import Unpack
+from lightning_viz.data.batch import BatchError, Unpack
 from lightning_viz.data.probe import Hardest, Probe
 from lightning_viz.data.samplers import Positions
 from lightning_viz.methods import Target
@@ -43,7 +42,7 @@ class DrawContext:
     """One drawing of one callback: the network in evaluation mode, the pinned pictures, and what was recorded."""
 
     network: nn.Module  #: returns the scores; on its device, gradients possible
-    probe: Probe  #: the pinned pictures on the same device, `max_images` of them
+    _probe: Probe | None
     split: str  #: "validation" or "test"
     step: int  #: that is written to the logger
     global_step: int  #: optimizer steps taken so far
@@ -54,7 +53,14 @@ class DrawContext:
     cache: dict[Any, Any]  #: what the callback computes once for a run, such as receptive fields
     _state: CallbackState
     _recording: Recording | None
-    _predict: Callable[[], Predictions]
+    _predict: Callable[[Probe], Predictions]
+
+    @property
+    def probe(self) -> Probe:
+        """The pinned pictures on the network's device, `max_images` of them."""
+        if self._probe is None:
+            raise RuntimeError("a callback with NEEDS_IMAGES = False has no probe; leave NEEDS_IMAGES out to have one")
+        return self._probe
 
     def state(self, kind: type[State]) -> State:
         """What survives a resume, as the callback's own dataclass."""
@@ -70,7 +76,7 @@ class DrawContext:
     @cached_property
     def predictions(self) -> Predictions:
         """What the network predicts for the probe: one forward pass, shared by all callbacks."""
-        return self._predict()
+        return self._predict(self.probe)
 
     @property
     def captions(self) -> list[Caption]:
@@ -102,20 +108,26 @@ class DrawContext:
 
         `recorded` says whether an accumulator of the loop is the one wanted, and holds something; `make` makes an empty one
         for samples that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks
-        for loops in which a position always means the same sample. None where there is nothing.
+        for loops in which a position always means the same sample. None where there is nothing yet. Raises BatchError
+        where the batches hold no images that can be read.
         """
         recording = self._recording if self._recording and self._recording.error is None else Recording()
+        cause: BaseException | None = None if self._recording is None else self._recording.error
         found = next((one for one in recording.accumulators if recorded(one)), None)
         fresh = found is not None and recording.is_fresh(self.global_step)
         if fresh and (not same_order or self.data.has_fixed_order(loader)):
             return Collected(found, f"{self.data.name} data, recorded in the validation loop")
         if (reader := self.data.reader(loader)) is not None:
             accumulator = make()
-            with suppress(UnreadableError):
+            try:
                 reader.run(self.network, accumulator, choose(reader), loader)
                 return Collected(accumulator, f"{self.data.name} data, read by index for this drawing")
+            except UnreadableError as error:
+                cause = cause or error.__cause__
         if found is not None:
             return Collected(found, f"{self.data.name} data, those recorded so far")
+        if isinstance(cause, BatchError):
+            raise cause
         return None
 
     def warn_nothing_collected(self, name: str, what: str) -> None:
@@ -132,6 +144,7 @@ class DrawContext:
 class VizCallbackProtocol(Protocol):
     """What the runtime needs of a callback: its options, and what it draws."""
 
+    NEEDS_IMAGES: ClassVar[bool]
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
     probe: Probe | Hardest | None

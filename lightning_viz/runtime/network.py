@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.byte_images import ByteNetwork, find_float_scale
 from lightning_viz.methods.model.outputs import slice_target, target_scores
 
 from .lightning_compat import pl
@@ -48,6 +49,15 @@ def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Modu
         f"({', '.join(name for name, _ in inner)}); define forward(images), or give forward= a callable from "
         "(module, images) to the output"
     )
+
+
+def network_for(probe: Probe | None, network: nn.Module, cache: dict[Any, Any]) -> nn.Module:
+    """The network as the methods call it with the images of a probe; the cache keeps what is found once."""
+    if probe is None or not probe.in_bytes:
+        return network
+    if "float scale" not in cache:
+        cache["float scale"] = find_float_scale(network, probe.images)
+    return ByteNetwork(network, cache["float scale"])
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """CallbackRunner: one callback in one run. It pins the probe, opens guard and budget, draws, and settles errors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -8,7 +9,7 @@ from weakref import ref
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.collect.sample_selector import SampleSelector, by_loss
-from lightning_viz.data.batch import Unpack, unpack_batch
+from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
 
@@ -16,7 +17,7 @@ from .context import DrawContext, VizCallbackProtocol
 from .data_access import DataAccess
 from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import check_probe, find_network
+from .network import check_probe, find_network, network_for
 from .probe_source import PinnedProbes, convert
 from .writer import Writer, clean_tag
 
@@ -94,11 +95,15 @@ class CallbackRunner:
         self.session.check_loggers(trainer)
         if is_sharded(trainer):
             return  # its weights are not complete
-        network = find_network(module, self.callback.forward)
+        with self.settling():
+            network = find_network(module, self.callback.forward)
+        if self.disabled:
+            return
         self.callback.check(network)
         if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
             with guard(module, trainer.precision_plugin):
-                check_probe(network, convert(self.callback.probe.head(1), trainer))
+                probe = convert(self.callback.probe.head(1), trainer)
+                check_probe(network_for(probe, network, {}), probe)
 
     def start_training(self, trainer: pl.Trainer) -> None:
         self._started = False
@@ -109,8 +114,9 @@ class CallbackRunner:
         if self._started:
             return
         self._started = True
-        if self.session.leads(trainer, self.callback):
-            self.session.plan(trainer)
+        with self.settling():
+            if self.session.leads(trainer, self.callback):
+                self.session.plan(trainer)
         self.probes.pin(trainer, module, "validation", batch, "training")
         if self.callback.schedule.log_at_start and "validation" not in self.state.last_steps:
             self.draw(trainer, module, "validation")
@@ -158,13 +164,12 @@ class CallbackRunner:
         if recording is None or recording.global_step is None:
             return
         if recording.complete and self.probes.needs_hardest(split):
-            self.probes.known_hardest.add(
-                split
-            )  # in every process, also where it fails: all want the same of the next loop
+            self.probes.known_hardest.add(split)  # in every process, also where it fails: all want the same of the next
             for one in recording.accumulators:
                 if isinstance(one, SampleSelector) and one.key is by_loss:
                     recording.attempt(self.probes.pin_hardest, trainer, split, one)
-        if recording.error is not None:
+        # Without readable batches a callback whose pictures are given still draws what it needs no others for.
+        if recording.error is not None and (self.probes.is_hardest or not isinstance(recording.error, BatchError)):
             self.failures.append(recording.error)
         self.settle()
 
@@ -174,14 +179,19 @@ class CallbackRunner:
         """Draw and write, once per step; whatever goes wrong ends here."""
         queue = self.session.queue(trainer)
         step = logging_step(trainer) if step is None else step
-        if self.disabled or queue is None or split not in self.probes or step <= self.state.last_steps.get(split, -1):
+        if (
+            self.disabled
+            or queue is None
+            or not self.probes.is_ready(split)
+            or step <= self.state.last_steps.get(split, -1)
+        ):
             return
         callback, name = self.callback, self._name(trainer)
         try:
             if self.session.may_draw(trainer, name, callback.max_overhead, self._passes(trainer, module, name, split)):
                 self.state.last_steps[split] = step
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
-                    ctx = self.context(trainer, module, split, step, self.probes[split])
+                    ctx = self.context(trainer, module, split, step, self.probes.get(split))
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
                     for artifact in callback.draw(ctx):
@@ -196,19 +206,20 @@ class CallbackRunner:
 
     def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, split: str) -> float:
         """What the first drawing is estimated to cost; nothing is estimated without a budget, or from then on."""
-        if self.callback.max_overhead is None or self.session.budget.knows(name):
+        probe = self.probes.get(split)
+        if self.callback.max_overhead is None or self.session.budget.knows(name) or probe is None:
             return 0.0
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            network = find_network(module, self.callback.forward)
-            return self.callback.estimated_passes(network, self.probes[split].images)
+            network = network_for(probe, find_network(module, self.callback.forward), self.cache)
+            return self.callback.estimated_passes(network, probe.images)
 
     def context(
-        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe | None
     ) -> DrawContext:
-        network = find_network(module, self.callback.forward)
+        network = network_for(probe, find_network(module, self.callback.forward), self.cache)
         return DrawContext(
             network=network,
-            probe=probe,
+            _probe=probe,
             split=split,
             step=step,
             global_step=trainer.global_step,
@@ -219,8 +230,17 @@ class CallbackRunner:
             cache=self.cache,
             _state=self.state,
             _recording=self.recording,
-            _predict=partial(self.session.predictions, trainer, module, network, probe, self),
+            _predict=partial(self.session.predictions, trainer, module, network, runner=self),
         )
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Whatever goes wrong inside is a failure of this callback."""
+        try:
+            yield
+        except Exception as error:
+            self.failures.append(error)
+        self.settle()
 
     def settle(self) -> None:
         """Failures, also those of the queue's thread: warn once and disable the callback, or raise."""

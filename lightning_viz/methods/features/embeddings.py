@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.modes import evaluating, plain_tensor
 
 from .activations import recorded_output
 
@@ -53,7 +53,7 @@ def record_embedding(model: nn.Module, source: EmbeddingSource) -> Iterator[list
 
     def record(value: Any) -> None:
         if isinstance(value, Tensor):
-            recorded.append(value.detach().clone())  # the model may overwrite it
+            recorded.append(plain_tensor(value).detach().clone())  # the model may overwrite it
 
     _, module = resolve_layer(model, source.layer)
     if source.side == "input":
