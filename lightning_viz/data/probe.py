@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_viz.methods.model.modes import plain_tensor
 
 from .arguments import check_flag, describe_value
+from .batch import are_channels_last
 
 #: Pictures as a person sees them, (N, H, W, 3).
 Pixels = NDArray[np.uint8]
@@ -70,6 +71,9 @@ class Probe:
             raise TypeError(f"probe images are {kind}; {remedy}")
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(f"probe images have the shape {tuple(images.shape)}; give (B, C, H, W)")
+        if are_channels_last(images):
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}, channels last; give (B, C, H, W)")
+        check_flag("in_bytes", self.in_bytes)
         images = plain_tensor(images)
         if images.dtype == torch.uint8:
             if self.mean is not None:

@@ -135,7 +135,8 @@ class PinnedProbes(dict[str, Probe]):
         Data that cannot be read are a failure of the callback.
         """
         runner = self._runner
-        if split in self._pinned or not trainer.is_global_zero or runner.session.queue(trainer) is None:
+        is_first = split not in self._pinned and trainer.is_global_zero
+        if not is_first or runner.disabled or runner.session.queue(trainer) is None:
             return
         self._pinned.add(split)
         unfit: Exception | None = None

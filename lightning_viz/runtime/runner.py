@@ -92,10 +92,10 @@ class CallbackRunner:
 
     def check_arguments(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Raise for arguments that do not fit the network, before any work is done."""
-        self.session.check_loggers(trainer)
-        if is_sharded(trainer):
-            return  # its weights are not complete
         with self.settling():
+            self.session.check_loggers(trainer)
+            if is_sharded(trainer):
+                return  # its weights are not complete
             network = find_network(module, self.callback.forward)
         if self.disabled:
             return

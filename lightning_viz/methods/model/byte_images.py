@@ -15,7 +15,7 @@ class ByteNetwork(nn.Module):
     """A network of uint8 images that takes floats of 0 to 255, under the names of its own layers.
 
     The network is given the uint8 images; where a gradient is needed, and for NaN, it is given floats, if it computes the
-    same of them (see `find_float_scale`). Raises ValueError where it does not.
+    same of them (see `find_float_scale`). Raises RuntimeError where it does not.
     """
 
     def __init__(self, network: nn.Module, scale: float | None) -> None:
@@ -32,9 +32,9 @@ class ByteNetwork(nn.Module):
         if not images.isnan().any() and not (images.requires_grad and torch.is_grad_enabled()):
             return self._call(images.round().clamp(0, 255).to(torch.uint8))
         if self._scale is None:
-            raise ValueError(
-                f"{self._name} takes uint8 images and computes something else of the same values as floats, so that there "
-                "are no gradients of its images; scale them in forward whatever their type, or in the dataset's transforms"
+            raise RuntimeError(
+                f"{self._name} takes uint8 images, and fails or computes something else for the same values as floats, so "
+                "that no gradient reaches the images; scale them in forward whatever their type, or in the transforms"
             )
         return self._call(images * self._scale)
 

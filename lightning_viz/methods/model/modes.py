@@ -103,4 +103,4 @@ def plain_tensor(values: Tensor) -> Tensor:
 
 def leaf(images: Tensor) -> Tensor:
     """A copy of the images to differentiate with respect to; the original stays out of the graph."""
-    return images.detach().clone().requires_grad_()
+    return plain_tensor(images).detach().clone().requires_grad_()
