@@ -130,7 +130,7 @@ class PinnedProbes(dict[str, Probe]):
         return split in self or not self._runner.callback.NEEDS_IMAGES
 
     def pin(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, source: str) -> None:
-        """Pin the pictures at the first batch of a run, and raise ValueError or TypeError for arguments that do not fit.
+        """Pin the pictures at the first batch of a run, and raise ValueError for arguments that do not fit.
 
         Data that cannot be read are a failure of the callback.
         """
@@ -139,7 +139,7 @@ class PinnedProbes(dict[str, Probe]):
         if not is_first or runner.disabled or runner.session.queue(trainer) is None:
             return
         self._pinned.add(split)
-        unfit: Exception | None = None
+        unfit: ValueError | None = None
         with runner.settling(), runner.session.budget.spending():
             probe = self._choose(trainer, split, batch, source) if runner.callback.NEEDS_IMAGES else None
             with guard(module, trainer.precision_plugin):
@@ -149,7 +149,7 @@ class PinnedProbes(dict[str, Probe]):
         if unfit is not None:
             raise unfit
 
-    def _pin(self, trainer: pl.Trainer, split: str, probe: Probe, source: str) -> Exception | None:
+    def _pin(self, trainer: pl.Trainer, split: str, probe: Probe, source: str) -> ValueError | None:
         if not self.is_hardest:
             self._follow(split, probe)
         elif self._runner.state.hardest_images is not None:
@@ -190,7 +190,7 @@ class PinnedProbes(dict[str, Probe]):
 
     def _check(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe | None
-    ) -> Exception | None:
+    ) -> ValueError | None:
         """The error for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
         runner = self._runner
         ctx = runner.context(trainer, module, split, -1, probe)
@@ -198,7 +198,7 @@ class PinnedProbes(dict[str, Probe]):
             if runner.callback.target is not None and probe is not None:
                 check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
             runner.callback.check_images(ctx)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:  # a TypeError is of an output without scores
             if probe is None or runs(ctx.network, probe.images[:1]):
                 return error
             raise

@@ -385,7 +385,7 @@ def test_a_loader_that_ends_before_those_it_is_combined_with_is_recorded_to_its_
 
 def test_an_unreadable_batch_in_the_middle_is_an_error():
     """The positions of the samples after it are not known."""
-    found, error = recorded_loop([BATCH, ["some", "text"], BATCH], [0, 0, 0])
+    _, error = recorded_loop([BATCH, ["some", "text"], BATCH], [0, 0, 0])
     assert isinstance(error, BatchError)
     assert "str" in str(error)
 
