@@ -58,8 +58,8 @@ class VizCallback(Callback):
             number of images that go through the network. The time is logged as `viz/overhead` and `viz/seconds/...`.
         on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
-        unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict with the
-            usual keys.
+        unpack: a callable from a batch to (images, labels), where the batch is of a structure that is not recognised: neither
+            (images, labels), also with several views or crops of each image, nor a dict with the usual keys.
 
     Raises ValueError or TypeError for an invalid argument, at once.
     """
