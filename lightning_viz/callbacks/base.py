@@ -59,8 +59,8 @@ class VizCallback(Callback):
             number of images that go through the network. The time is logged as `viz/overhead` and `viz/seconds/...`.
         on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
-        unpack: a callable from a batch to (images, labels), where the batch is neither (images, labels) nor a dict with the
-            usual keys.
+        unpack: a callable from a batch to (images, labels), where the batch is of a structure that is not recognised: neither
+            (images, labels), also with several views or crops of each image, nor a dict with the usual keys.
 
     Raises ValueError or TypeError for an invalid argument, at once.
     """
@@ -196,7 +196,7 @@ class VizCallback(Callback):
         self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._leads(trainer):
-            session_of(trainer).after_eval_batch(trainer, batch, dataloader_idx)
+            session_of(trainer).after_eval_batch(trainer, dataloader_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._leads(trainer):

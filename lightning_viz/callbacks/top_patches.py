@@ -150,8 +150,8 @@ class TopPatchesLogger(VizCallback):
         positions = np.unique(torch.cat([one.top.positions.flatten() for one in chosen.values()]).numpy())
         return {
             int(position): image.cpu()
-            for _, images, part in reader.batches(positions[positions >= 0])
-            for position, image in zip(part, images, strict=True)
+            for found, part in reader.batches(positions[positions >= 0])
+            for position, image in zip(part, found.images, strict=True)
         }
 
     def _known_units(self, state: PatchesState, layer: str) -> list[int] | None:

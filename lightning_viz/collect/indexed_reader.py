@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_viz.data.batch import Unpack
+from lightning_viz.data.batch import ImageBatch, Unpack, read_batch
 from lightning_viz.data.class_balanced import choose_rows, hash_uniform, listed_labels, shallow_copy
 from lightning_viz.data.samplers import Positions, batch_size_of, dataset_indices
 from lightning_viz.methods.model.model_output import OutputMeaning
@@ -39,30 +39,31 @@ class IndexedReader:
         rows = choose_rows(hash_uniform(indices, seed), indices, None if labels is None else labels[indices], size)
         return np.sort(indices[rows])
 
-    def batches(self, positions: Positions) -> Iterator[tuple[Any, Tensor, Positions]]:
-        """Batches of these samples, their images, and their positions. Raises UnreadableError."""
+    def batches(self, positions: Positions) -> Iterator[tuple[ImageBatch, Positions]]:
+        """Batches of one image of each of these samples, and their positions. Raises UnreadableError."""
         dataset, size = shallow_copy(self.loader.dataset), batch_size_of(self.loader) or 32
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
             try:
                 batch = self.prepare(self.loader.collate_fn([dataset[int(position)] for position in part]))
-                images = self.unpack(batch)[0]
+                found = read_batch(batch, self.unpack).first_of_each
             except Exception as error:
                 raise UnreadableError(f"samples cannot be read by index: {error}") from error
-            yield batch, images, part
+            yield found, part
 
     def run(self, network: nn.Module, accumulator: Accumulator, positions: Positions, loader: int = 0) -> None:
         """Run these samples and feed the accumulator, as if they were its `loader`-th loop. Raises UnreadableError."""
         recording = Recording([accumulator])
-        recorder = ForwardRecorder(network, self.unpack, [recording], meaning=self.meaning)
+        recorder = ForwardRecorder(network, tuple, [recording], meaning=self.meaning)
         try:
-            for batch, images, part in self.batches(positions):
+            for found, part in self.batches(positions):
+                batch = found.images, found.labels
                 if part[0] == positions[0]:
                     recorder.open(batch)
                 recorder.start(batch)
                 with torch.no_grad():
-                    network(images)
-                recorder.end(batch, loader, None, part)
+                    network(found.images)
+                recorder.end(loader, None, part)
         finally:
             recorder.close()
         if recording.error is not None:

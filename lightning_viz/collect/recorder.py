@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_viz.data.batch import Unpack, read_labels
+from lightning_viz.data.batch import ImageBatch, Unpack, read_batch
 from lightning_viz.data.distributed import gather_to_all, gather_to_first
 from lightning_viz.data.samplers import Positions, sample_positions
 from lightning_viz.methods.model.model_output import OutputMeaning
+from lightning_viz.methods.model.modes import plain_tensor
 from lightning_viz.methods.model.outputs import logits
 
 from .accumulator import Accumulator, HookPoint, RecordedBatch
@@ -69,42 +70,40 @@ class ForwardRecorder:
     rerun: Callable[[], AbstractContextManager[None]] | None = None
     meaning: OutputMeaning | None = None  #: of the scores, where it is decided
     seconds: float = 0.0  #: that the loop waited
-    _images: Tensor | None = None
+    _batch: ImageBatch | None = None  #: that goes through the network now
     _scores: Tensor | None = None
     _outputs: list[nn.Module] = field(default_factory=list)
     _hooks: ExitStack = field(default_factory=ExitStack)
     _attached: bool = False
     _done: dict[int, int] = field(default_factory=dict)  #: samples so far, by loader
+    _unreadable: dict[int, Exception] = field(default_factory=dict)  #: by loader: nothing is recorded from there on
 
     def open(self, batch: Any) -> None:
         """Run the first image of the batch, to find which modules return the scores; the guard around it undoes all else."""
         with self._working():
-            image = self.unpack(batch)[0][:1]
+            image = read_batch(batch, self.unpack).images[:1]
             self._outputs = modules_returning_scores(self.network, image)
             for recording in self._active:
                 recording.attempt(recording.find_points, self.network, image)
 
-    def start(self, batch: Any) -> None:
+    def start(self, batch: Any, loader: int = 0) -> None:
         """Before a batch goes through the network."""
         with self._working():
-            if not self._active:
-                return
-            self._images = self.unpack(batch)[0]
-            if self.rerun is not None:
+            self._batch = self._read(batch, loader) if self._active else None
+            if self.rerun is not None and self._batch is not None:
                 with self.rerun(), torch.no_grad():
                     self._attach()
-                    self.network(self._images.clone())
+                    self.network(self._batch.images.clone())
                 self.close()
             elif not self._attached:
                 self._attach()
 
-    def end(self, batch: Any, loader: int, data: DataLoader[Any] | None, positions: Positions | None = None) -> None:
+    def end(self, loader: int, data: DataLoader[Any] | None, positions: Positions | None = None) -> None:
         """After it has. `positions` are its samples' in the data, where it is not the loader's next batch."""
         with self._working():
-            if not self._active:
+            if not self._active or self._batch is None:
                 return
-            images, labels = self.unpack(batch)
-            labels = read_labels(labels, images)
+            images, labels = self._batch.images, self._batch.labels
             done = self._done.get(loader, 0)
             self._done[loader] = done + len(images)
             positions = sample_positions(data, done, len(images)) if positions is None else positions
@@ -115,7 +114,7 @@ class ForwardRecorder:
                 recording._values = {}
                 recording.batches[loader] += 1
                 recording.scored = recording.scored or self._scores is not None
-            self._images, self._scores = None, None
+            self._batch, self._scores = None, None
 
     def close(self) -> None:
         """Remove the hooks."""
@@ -139,6 +138,20 @@ class ForwardRecorder:
         gathered = gather_to_first(sent) if healthy else []
         for index, recording in enumerate(healthy):
             recording.attempt(recording.merge, [process[index] for process in gathered])
+
+    def _read(self, batch: Any, loader: int) -> ImageBatch | None:
+        """None where the loop runs other images besides, and from the first batch of a loader on that cannot be read.
+
+        A further loader may be of another kind. One that ends before those it is combined with returns None.
+        """
+        try:
+            found = read_batch(batch, self.unpack)
+        except Exception as error:
+            self._unreadable.setdefault(loader, error)
+            return None
+        if loader == 0 and loader in self._unreadable:  # the positions of its samples are not known
+            raise self._unreadable[loader]
+        return found if found.is_plain and loader not in self._unreadable else None
 
     @property
     def _active(self) -> list[Recording]:
@@ -168,16 +181,17 @@ class ForwardRecorder:
                 self._hooks.enter_context(listen(partial(self._keep_value, recording, name, point)))
 
     def _keep_value(self, recording: Recording, name: str, point: HookPoint, _: nn.Module, *values: Any) -> None:
-        images, activation = self._images, next(iter(values[0]), None) if point.of_input else values[1]
-        if images is not None and isinstance(activation, Tensor) and activation.shape[:1] == images.shape[:1]:
+        batch, activation = self._batch, next(iter(values[0]), None) if point.of_input else values[1]
+        if batch is not None and isinstance(activation, Tensor) and activation.shape[:1] == batch.images.shape[:1]:
+            activation = plain_tensor(activation)
             with self._working(), torch.no_grad():
-                recording.attempt(lambda: recording._values.update({name: point.reduce(activation, images)}))
+                recording.attempt(lambda: recording._values.update({name: point.reduce(activation, batch.images)}))
 
     def _keep_scores(self, module: nn.Module, inputs: Any, output: Any) -> None:
         with self._working():  # where the LightningModule is called for a whole validation step, it returns none
-            scores, images = _scores_in(output), self._images
-            if scores is not None and images is not None and scores.ndim in (1, 2) and len(scores) == len(images):
-                self._scores = scores.detach()
+            scores, batch = _scores_in(output), self._batch
+            if scores is not None and batch is not None and scores.ndim in (1, 2) and len(scores) == len(batch.images):
+                self._scores = plain_tensor(scores).detach()
 
 
 def _scores_in(output: Any) -> Tensor | None:

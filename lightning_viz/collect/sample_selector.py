@@ -66,7 +66,7 @@ class SampleSelector:
                 (unknown if classes is None else classes).cpu().numpy(),
                 (unknown if predicted is None else predicted).cpu().numpy(),
                 batch.losses.cpu().numpy(),
-                (downscale(batch.images, self.side) if self.side else batch.images).detach().float().cpu(),
+                self._picture_of(batch.images).detach().cpu(),
                 {name: batch.values[name].float().cpu() for name in self._names},
                 _label_sets(batch),
             )
@@ -91,6 +91,11 @@ class SampleSelector:
         """The same, smallest key first."""
         kept = self.compute()
         return None if kept is None else kept.at(np.argsort(self._keys[0], kind="stable"))
+
+    def _picture_of(self, images: Tensor) -> Tensor:
+        if self.side:
+            return downscale(images, self.side).float()
+        return images.float() if images.is_floating_point() else images  # as the model expects them
 
     def _prune(self) -> None:
         if not self._kept:

@@ -23,7 +23,7 @@ class Samples:
     labels: Ints  #: true class, -1 where unknown, (N,)
     predicted: Ints  #: predicted class, -1 where unknown, (N,)
     losses: Floats  #: cross-entropy, NaN where unknown, (N,)
-    images: Tensor  #: (N, C, h, w), on the CPU, normalised as the model expects them
+    images: Tensor  #: (N, C, h, w), on the CPU, as the model expects them: normalised, or uint8
     features: Mapping[str, Tensor]  #: by hook point, (N, D) each, float32, on the CPU
     label_sets: Ints | None = None  #: true and predicted labels, where there may be several, (N, 2, K), zeros and ones
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .normalisation import attribute_of, find_normalisation
@@ -13,7 +14,8 @@ from .probe import Probe
 def describe_probe(images: Tensor, labels: Tensor | None, origin: str, sources: Sequence[Any], module: Any) -> Probe:
     """A probe of these images, with what the sources (datasets, datamodule) and the module know of them."""
     # Not the module's normalisation: it may be part of its forward.
-    mean, std = find_normalisation(sources, images.shape[1], images) or (None, None)
+    is_raw = images.dtype == torch.uint8  # a Normalize that is found is applied by the model itself
+    mean, std = (None if is_raw else find_normalisation(sources, images.shape[1], images)) or (None, None)
     names = find_class_names([*sources, module], labels)
     if mean is not None:
         origin += "; denormalised with the dataset's Normalize(mean, std)"

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_viz.methods.model.model_output import class_indices
+from lightning_viz.methods.model.modes import plain_tensor
 
 from .arguments import as_plain, check_flag, describe_value
+from .batch import are_channels_last
 from .display import BlackAndWhite, as_bands, black_and_white, describe_bands, shown_channels
 
 #: Pictures as a person sees them, (N, H, W, 3).
@@ -37,7 +39,8 @@ class Probe:
     Raises TypeError or ValueError where images, labels, class names or normalisation do not fit each other.
     """
 
-    images: Tensor  #: (B, C, H, W), floating point, as the model expects them, normalised
+    #: (B, C, H, W), as the model expects them, normalised; uint8 becomes floats of 0 to 255, see `in_bytes`.
+    images: Tensor
     #: True class indices (B,), negative for an unlabelled picture; or, of several labels, zeros and ones (B, K).
     labels: Tensor | None = None
     class_names: Sequence[str] | None = None  #: a name per class
@@ -46,14 +49,10 @@ class Probe:
     origin: str = "probe given"  #: where the pictures come from, printed under each panel
     #: The channels shown as red, green and blue, or one shown in grey; by default the first three.
     bands: Sequence[int] | int | None = None
+    in_bytes: bool = False  #: whether the model is given uint8 images, which it scales itself; found by itself
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, Tensor) or not self.images.is_floating_point():
-            kind = f"a tensor of {self.images.dtype}" if isinstance(self.images, Tensor) else type(self.images).__name__
-            remedy = "give a floating-point tensor (B, C, H, W), as the model expects it"
-            raise TypeError(f"probe images are {kind}; {remedy}")
-        if self.images.ndim != 4 or 0 in self.images.shape:
-            raise ValueError(f"probe images have the shape {tuple(self.images.shape)}; give (B, C, H, W)")
+        self._check_images()
         if self.class_names is not None:
             object.__setattr__(self, "class_names", _names(self.class_names))
         if self.labels is not None:
@@ -69,6 +68,27 @@ class Probe:
         if not isinstance(self.origin, str):
             raise TypeError(f"origin={describe_value(self.origin)} is {type(self.origin).__name__}; give a short text")
 
+    def _check_images(self) -> None:
+        images = self.images
+        if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
+            kind = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+            remedy = "give a floating-point or uint8 tensor (B, C, H, W), as the model expects it"
+            raise TypeError(f"probe images are {kind}; {remedy}")
+        if images.ndim != 4 or 0 in images.shape:
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}; give (B, C, H, W)")
+        if are_channels_last(images):
+            raise ValueError(f"probe images have the shape {tuple(images.shape)}, channels last; give (B, C, H, W)")
+        check_flag("in_bytes", self.in_bytes)
+        images = plain_tensor(images)
+        if images.dtype == torch.uint8:
+            if self.mean is not None:
+                raise ValueError(
+                    f"mean={describe_value(self.mean)} is of normalised images, not of uint8; leave it out"
+                )
+            object.__setattr__(self, "in_bytes", True)
+            images = images.float()
+        object.__setattr__(self, "images", images)
+
     def _checked_labels(self, given: object) -> Tensor:
         count = len(self.images)
         text, remedy = (
@@ -76,7 +96,7 @@ class Probe:
             f"give {count} class indices, or zeros and ones ({count}, K)",
         )
         try:
-            labels = torch.as_tensor(given)
+            labels = plain_tensor(torch.as_tensor(given))
         except Exception as error:
             raise TypeError(f"{text} are {type(given).__name__}; {remedy}") from error
         several = labels.ndim == 2 and labels.shape[1] > 1 and bool(((labels == 0) | (labels == 1)).all())
@@ -172,6 +192,8 @@ class Probe:
 
     @cached_property
     def _black_and_white(self) -> BlackAndWhite:
+        if self.in_bytes:
+            return BlackAndWhite(torch.zeros(1, 1, 1), torch.full((1, 1, 1), 1 / 255), "uint8 values shown as they are")
         return black_and_white(self.images, self.mean, self.std)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.indexed_reader import UnreadableError
 from lightning_viz.collect.recorder import Recording
-from lightning_viz.data.batch import Unpack
+from lightning_viz.data.batch import BatchError, Unpack
 from lightning_viz.data.probe import Hardest, Probe
 from lightning_viz.data.samplers import Positions
 from lightning_viz.methods import Target
@@ -42,7 +42,7 @@ class DrawContext:
     """One drawing of one callback: the network in evaluation mode, the pinned pictures, and what was recorded."""
 
     network: nn.Module  #: returns the scores; on its device, gradients possible
-    probe: Probe  #: the pinned pictures on the same device, `max_images` of them
+    _probe: Probe | None
     split: str  #: "validation" or "test"
     step: int  #: that is written to the logger
     global_step: int  #: optimizer steps taken so far
@@ -53,7 +53,14 @@ class DrawContext:
     cache: dict[Any, Any]  #: what the callback computes once for a run, such as receptive fields
     _state: CallbackState
     _recording: Recording | None
-    _predict: Callable[[], Predictions]
+    _predict: Callable[[Probe], Predictions]
+
+    @property
+    def probe(self) -> Probe:
+        """The pinned pictures on the network's device, `max_images` of them."""
+        if self._probe is None:
+            raise RuntimeError("a callback with NEEDS_IMAGES = False has no probe; leave NEEDS_IMAGES out to have one")
+        return self._probe
 
     def state(self, kind: type[State]) -> State:
         """What survives a resume, as the callback's own dataclass."""
@@ -69,7 +76,7 @@ class DrawContext:
     @cached_property
     def predictions(self) -> Predictions:
         """What the network predicts for the probe: one forward pass, shared by all callbacks."""
-        return self._predict()
+        return self._predict(self.probe)
 
     @property
     def captions(self) -> list[Caption]:
@@ -110,13 +117,15 @@ class DrawContext:
 
         `recorded` says whether an accumulator is the one wanted, and holds something; `make` makes an empty one for samples
         that are read, at the positions that `choose` returns for the reader of the `loader`. `same_order` asks for loops in
-        which a position always means the same sample. None where there is nothing, which is warned of.
+        which a position always means the same sample. None where there is nothing, which is warned of. Raises BatchError
+        where the batches hold no images that can be read.
         """
         recording, data = self.recording, f"{self.data.name} data"
         found = next((one for one in recording.accumulators if recorded(one)), None)
         fresh = found is not None and recording.is_fresh(self.global_step)
         if fresh and (not same_order or self.data.has_fixed_order(loader)):
             return Collected(found, f"{data}, recorded in the validation loop")
+        failure: BaseException | None = None if self._recording is None else self._recording.error
         unread = "the data are a stream, which cannot be read by index"
         if (reader := self.data.reader(loader)) is not None:
             accumulator = make()
@@ -124,7 +133,7 @@ class DrawContext:
                 reader.run(self.network, accumulator, choose(reader), loader)
                 unread = "the network does not run it for samples read by index either"
             except UnreadableError as error:
-                unread = str(error)
+                unread, failure = str(error), failure or error.__cause__
             if recorded(accumulator):
                 cause = (
                     ", since the loop recorded nothing of the layer"
@@ -134,6 +143,8 @@ class DrawContext:
                 return Collected(accumulator, f"{data}, read by index for this drawing{cause}")
         if found is not None:
             return Collected(found, f"{data}, those recorded so far")
+        if isinstance(failure, BatchError):
+            raise failure
         self._warn_nothing_collected(recording.batches[loader], unread)
         return None
 

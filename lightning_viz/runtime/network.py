@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.byte_images import ByteNetwork, find_float_scale
 from lightning_viz.methods.model.image_calls import (
     call_alone,
     call_with_gradient,
@@ -93,10 +94,11 @@ class Networks:
 
     def check_probe(self, module: pl.LightningModule, forward: Forward | None, probe: Probe) -> None:
         """Raise ValueError for a given probe that does not fit, unless no images would."""
-        network, trials = self.of(module, forward, probe.images), self._trials[module]
+        network, trials = self.of(module, forward, given_images(probe)), self._trials[module]
         trial = trials.get(id(forward))
         if trial is not None and not trial.fits_no_images:
-            check_probe(network if trial.failure is None else find_network(module, forward), probe)
+            network = network if trial.failure is None else find_network(module, forward)
+            check_probe(network_for(probe, network, {}), probe)
 
 
 class _Called(nn.Module):
@@ -159,6 +161,20 @@ def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Modu
         f"({', '.join(name for name, _ in inner)}); define forward(images), or give forward= a callable from "
         "(module, images) to the output"
     )
+
+
+def given_images(probe: Probe | None) -> Tensor | None:
+    """The images of a probe as the network is given them."""
+    return None if probe is None else probe.images.to(torch.uint8) if probe.in_bytes else probe.images
+
+
+def network_for(probe: Probe | None, network: nn.Module, cache: dict[Any, Any]) -> nn.Module:
+    """The network as the methods call it with the images of a probe; the cache keeps what is found once."""
+    if probe is None or not probe.in_bytes:
+        return network
+    if "float scale" not in cache:
+        cache["float scale"] = find_float_scale(network, probe.images)
+    return ByteNetwork(network, cache["float scale"])
 
 
 @torch.no_grad()

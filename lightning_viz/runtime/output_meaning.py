@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.data.batch import Unpack, known_labels, labels_in
+from lightning_viz.data.batch import Unpack, known_labels, read_batch
 from lightning_viz.data.class_balanced import listed_labels
 from lightning_viz.data.metadata import declared_class_counts
 from lightning_viz.data.probe import Probe
@@ -38,18 +38,18 @@ class OutputMeanings:
     def decide(self, network: nn.Module, forward: Forward | None, probe: Probe, known: KnownLabels) -> None:
         """By what the network returns for a few pictures of the probe, and by what is known of the labels."""
         self._known = self._known or known
-        images = probe.images[:4].detach().clone()
-        with suppress(Exception):  # of the user's network, and said where the output is used
-            if images.is_floating_point():
-                images.requires_grad_()  # the graph tells whether the network ends in a sigmoid
-            self.set(forward, OutputMeaning.of(network(images), self._known))
+        for differentiable in (probe.images.is_floating_point(), False):
+            with suppress(Exception):  # of the user's network, and said where the output is used
+                # The graph tells whether the network ends in a sigmoid.
+                images = probe.images[:4].detach().clone().requires_grad_(differentiable)
+                return self.set(forward, OutputMeaning.of(network(images), self._known))
 
 
 def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
     """What the labels of the batch and of the probe, the dataset and the module tell about the network's output."""
     known = KnownLabels()
     with suppress(Exception):
-        known = known_labels(labels_in(batch, unpack), unpack(batch)[0])
+        known = read_batch(batch, unpack).known
     if probe.labels is not None:
         own = known_labels(probe.labels, probe.images)
         kind = known.kind if known.kind in (LabelKind.MULTI_HOT, LabelKind.MASKS) else own.kind

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_viz.collect.sample_selector import SampleSelector
-from lightning_viz.data.batch import Unpack, read_labels, unpack_batch
+from lightning_viz.data.batch import Unpack, read_batch
 from lightning_viz.data.class_balanced import read_balanced_batch
 from lightning_viz.data.dataloaders import first_loader, loaders_in
 from lightning_viz.data.metadata import dataset_chain, describe_probe
@@ -19,7 +19,7 @@ from lightning_viz.data.probe import Hardest, Probe
 
 from .guard import guard
 from .lightning_compat import eval_loaders, not_training, pl
-from .network import NetworkError, check_target, explained_gradients, runs
+from .network import check_target, explained_gradients, runs
 from .output_meaning import check_class_names, known_by
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ class ProbeSource:
                 name, sample = (source, batch) if sample is None else (name, sample)
                 if name == "training":
                     self._warn(TRAINING_PICTURES)
-                images, labels = unpack(sample)
-                labels = read_labels(labels, images)
-                images, labels = images[:largest].detach().clone(), None if labels is None else labels[:largest].clone()
-                probe = describe(trainer, images, labels, loader, f"pictures of the {name} data")
+                found = read_batch(sample, unpack)
+                images = found.images[:largest].detach().clone()
+                labels = None if found.labels is None else found.labels[:largest].clone()
+                origin = f"pictures of the {name} data" + (f", {found.note}" if found.note else "")
+                probe = describe(trainer, images, labels, loader, origin)
             known = self._known[key] = _Shared(ref(module), dataset, unpack, probe)
         if count not in known.heads:
             known.heads[count] = convert(known.probe.head(count), trainer)
@@ -83,12 +84,15 @@ class ProbeSource:
 
     def _read(self, trainer: pl.Trainer, loader: DataLoader[Any] | None, count: int, unpack: Unpack) -> Any | None:
         """A batch read by index; None for a dataset that only its workers can read, or that the loop combines."""
+
+        def labels_of(batch: Any) -> Tensor | None:
+            return read_batch(batch, unpack).first_of_each.labels
+
         with suppress(Exception):
-            sample = None if loader is None else read_balanced_batch(loader, count, lambda batch: unpack(batch)[1])
+            sample = None if loader is None else read_balanced_batch(loader, count, labels_of)
             if sample is not None:
                 sample = trainer.strategy.batch_to_device(sample)
-                if unpack is not unpack_batch:
-                    unpack(sample)
+                read_batch(sample, unpack)
             return sample
         return None
 
@@ -103,10 +107,14 @@ class PinnedProbes(dict[str, Probe]):
         self.known_hardest: set[str] = set()  #: the splits whose hardest pictures are known
 
     @property
+    def is_hardest(self) -> bool:
+        """Whether the pictures are those with the highest loss."""
+        return self._runner.callback.NEEDS_IMAGES and isinstance(self._runner.callback.probe, Hardest)
+
+    @property
     def refresh(self) -> bool:
         """Whether the pictures are others after each loop."""
-        wanted = self._runner.callback.probe
-        return isinstance(wanted, Hardest) and wanted.refresh
+        return self.is_hardest and getattr(self._runner.callback.probe, "refresh", False)
 
     def begin_run(self) -> None:
         self._pinned.clear()
@@ -116,29 +124,43 @@ class PinnedProbes(dict[str, Probe]):
 
     def needs_hardest(self, split: str) -> bool:
         """Whether the next loop is to find the pictures with the highest loss."""
-        wanted = isinstance(self._runner.callback.probe, Hardest)
-        return wanted and (self.refresh or split not in self.known_hardest)
+        return self.is_hardest and (self.refresh or split not in self.known_hardest)
+
+    def is_ready(self, split: str) -> bool:
+        """Whether the callback has all that it needs to draw."""
+        return split in self or not self._runner.callback.NEEDS_IMAGES
 
     def pin(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, source: str) -> None:
-        """Pin the pictures at the first batch of a run. Raises ValueError where the data are not images."""
+        """Pin the pictures at the first batch of a run, and raise ValueError for arguments that do not fit.
+
+        Data that cannot be read are a failure of the callback.
+        """
         runner = self._runner
-        if split in self._pinned or not trainer.is_global_zero or runner.session.queue(trainer) is None:
+        is_first = split not in self._pinned and trainer.is_global_zero
+        if not is_first or runner.disabled or runner.session.queue(trainer) is None:
             return
         self._pinned.add(split)
-        with runner.session.budget.spending():
-            probe = self._choose(trainer, split, batch, source)
+        unfit: ValueError | None = None
+        with runner.settling(), runner.session.budget.spending():
+            probe = self._choose(trainer, split, batch, source) if runner.callback.NEEDS_IMAGES else None
             with guard(module, trainer.precision_plugin):
                 self._decide_meaning(trainer, module, split, batch, probe)
-                self._check(trainer, module, split, probe)
-            runner.settle()
-            if not isinstance(runner.callback.probe, Hardest):
-                self._follow(split, probe)
-            elif runner.state.hardest_images is not None:
-                images, labels = runner.state.hardest_images, runner.state.hardest_labels
-                self._follow_hardest(trainer, split, images, labels)
-            elif source == "training" and not loaders_in(trainer.val_dataloaders):
-                remedy = "give a probe, or None"
-                raise ValueError(f"probe=Probe.hardest() needs a validation loop, and there is none; {remedy}")
+                unfit = self._check(trainer, module, split, probe)
+            if probe is not None and unfit is None:
+                unfit = self._pin(trainer, split, probe, source)
+        if unfit is not None:
+            raise unfit
+
+    def _pin(self, trainer: pl.Trainer, split: str, probe: Probe, source: str) -> ValueError | None:
+        if not self.is_hardest:
+            self._follow(split, probe)
+        elif self._runner.state.hardest_images is not None:
+            images, labels = self._runner.state.hardest_images, self._runner.state.hardest_labels
+            self._follow_hardest(trainer, split, images, labels)
+        elif source == "training" and not loaders_in(trainer.val_dataloaders):
+            remedy = "give a probe, or None"
+            return ValueError(f"probe=Probe.hardest() needs a validation loop, and there is none; {remedy}")
+        return None
 
     def pin_hardest(self, trainer: pl.Trainer, split: str, selector: SampleSelector) -> None:
         """The pictures with the highest losses become the probe."""
@@ -170,34 +192,38 @@ class PinnedProbes(dict[str, Probe]):
         count = runner.callback.max_images
         if isinstance(runner.callback.probe, Probe):
             return convert(runner.callback.probe.head(count), trainer)
-        peers = [one.callback for one in runner.session.runners(trainer)]
+        peers = [one.callback for one in runner.session.runners(trainer) if one.callback.NEEDS_IMAGES]
         largest = max([count, *(one.max_images for one in peers if one.unpack is runner.callback.unpack)])
         return runner.session.probes.shared(trainer, split, (count, largest), runner.unpack, batch, source)
 
-    def _check(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe) -> None:
-        """Raise for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
+    def _check(
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, probe: Probe | None
+    ) -> ValueError | None:
+        """The error for arguments that do not fit; a network that fails by itself is no reason to stop the run."""
         runner = self._runner
         ctx, forward = runner.context(trainer, module, split, -1, probe), runner.callback.forward
         try:
+            if probe is None:
+                runner.callback.check_images(ctx)
+                return None
             if isinstance(runner.callback.probe, Probe):
                 check_class_names(probe, runner.session.meanings.of(forward))
             with explained_gradients(module, ctx.network, forward, probe.images):
                 if runner.callback.target is not None:
                     check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
                 runner.callback.check_images(ctx)
-        except NetworkError as error:
-            runner.failures.append(error)
-        except Exception as error:
-            if isinstance(error, ValueError | TypeError) and runs(ctx.network, probe.images[:1]):
-                raise
-            runner.failures.append(error)
+        except ValueError as error:  # a TypeError is of an output without scores
+            if probe is None or runs(ctx.network, probe.images[:1]):
+                return error
+            raise
+        return None
 
     def _decide_meaning(
-        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, probe: Probe
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, probe: Probe | None
     ) -> None:
         session, forward = self._runner.session, self._runner.callback.forward
-        if session.meanings.of(forward) is None:
-            network = session.networks.of(module, forward, probe.images)
+        if probe is not None and session.meanings.of(forward) is None:
+            network = self._runner.network(module, probe)
             known = known_by(trainer, split, batch, self._runner.unpack, probe)
             session.meanings.decide(network, forward, probe, known)
 

@@ -1,6 +1,7 @@
 """CallbackRunner: one callback in one run. It pins the probe, opens guard and budget, draws, and settles errors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -10,7 +11,7 @@ from torch import nn
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.collect.sample_selector import SampleSelector, by_loss
-from lightning_viz.data.batch import Unpack, unpack_batch
+from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
 
@@ -18,7 +19,7 @@ from .context import DrawContext, VizCallbackProtocol
 from .data_access import DataAccess
 from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import explained_gradients
+from .network import explained_gradients, given_images, network_for
 from .probe_source import PinnedProbes, convert
 from .progress import Progress
 from .writer import Writer, clean_tag
@@ -95,8 +96,9 @@ class CallbackRunner:
 
     def check_arguments(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Raise for arguments that do not fit the network, before any work is done."""
-        self.session.check_loggers(trainer)
-        if is_sharded(trainer):
+        with self.settling():
+            self.session.check_loggers(trainer)
+        if self.disabled or is_sharded(trainer):
             return  # its weights are not complete
         self.callback.check(self.session.networks.of(module, self.callback.forward, None))
         if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
@@ -113,8 +115,9 @@ class CallbackRunner:
         if self._started:
             return
         self._started = True
-        if self.session.leads(trainer, self.callback):
-            self.session.plan(trainer)
+        with self.settling():
+            if self.session.leads(trainer, self.callback):
+                self.session.plan(trainer)
         self.probes.pin(trainer, module, "validation", batch, "training")
         if self.callback.schedule.log_at_start and "validation" not in self.state.last_steps:
             self.draw(trainer, module, "validation")
@@ -162,13 +165,12 @@ class CallbackRunner:
         if recording is None or recording.global_step is None:
             return
         if recording.complete and self.probes.needs_hardest(split):
-            self.probes.known_hardest.add(
-                split
-            )  # in every process, also where it fails: all want the same of the next loop
+            self.probes.known_hardest.add(split)  # in every process, also where it fails: all want the same of the next
             for one in recording.accumulators:
                 if isinstance(one, SampleSelector) and one.key is by_loss:
                     recording.attempt(self.probes.pin_hardest, trainer, split, one)
-        if recording.error is not None:
+        # Without readable batches a callback whose pictures are given still draws what it needs no others for.
+        if recording.error is not None and (self.probes.is_hardest or not isinstance(recording.error, BatchError)):
             self.failures.append(recording.error)
         self.settle()
 
@@ -178,7 +180,12 @@ class CallbackRunner:
         """Draw and write, once per step; whatever goes wrong ends here."""
         queue = self.session.queue(trainer)
         step = logging_step(trainer) if step is None else step
-        if self.disabled or queue is None or split not in self.probes or step <= self.state.last_steps.get(split, -1):
+        if (
+            self.disabled
+            or queue is None
+            or not self.probes.is_ready(split)
+            or step <= self.state.last_steps.get(split, -1)
+        ):
             return
         callback, name = self.callback, self._name(trainer)
         try:
@@ -186,7 +193,7 @@ class CallbackRunner:
             if self.session.may_draw(trainer, name, callback.max_overhead, passes):
                 self.state.last_steps[split] = step
                 with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
-                    ctx = self.context(trainer, module, split, step, self.probes[split])
+                    ctx = self.context(trainer, module, split, step, self.probes.get(split))
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
                     follow = self.progress.following(trainer, name, ctx, passes, self.session.budget)
@@ -206,20 +213,21 @@ class CallbackRunner:
         if self.progress.passes is not None:
             return self.progress.passes
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            network = self._network(module, self.probes[split])
-            return self.callback.estimated_passes(network, self.probes[split].images)
+            probe = self.probes[split]
+            return self.callback.estimated_passes(self.network(module, probe), probe.images)
 
-    def _network(self, module: pl.LightningModule, probe: Probe) -> nn.Module:
-        images = probe.images if self.callback.NEEDS_IMAGES else None
-        return self.session.networks.of(module, self.callback.forward, images)
+    def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:
+        """The network as the methods call it with the images of a probe. Call under the guard."""
+        network = self.session.networks.of(module, self.callback.forward, given_images(probe))
+        return network_for(probe, network, self.cache)
 
     def context(
-        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe
+        self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe | None
     ) -> DrawContext:
-        network = self._network(module, probe)
+        network = self.network(module, probe)
         return DrawContext(
             network=network,
-            probe=probe,
+            _probe=probe,
             split=split,
             step=step,
             global_step=trainer.global_step,
@@ -230,8 +238,17 @@ class CallbackRunner:
             cache=self.cache,
             _state=self.state,
             _recording=self.recording,
-            _predict=partial(self.session.predictions, trainer, module, network, probe, self),
+            _predict=partial(self.session.predictions, trainer, module, network, runner=self),
         )
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Whatever goes wrong inside is a failure of this callback."""
+        try:
+            yield
+        except Exception as error:
+            self.failures.append(error)
+        self.settle()
 
     def settle(self) -> None:
         """Failures, also those of the queue's thread: warn once and disable the callback, or raise."""

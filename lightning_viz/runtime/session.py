@@ -190,12 +190,12 @@ class VizSession:
         if loader == index == 0:
             self._recorders = self._open_recorders(trainer, module, batch)
         for recorder in self._recorders:
-            recorder.start(batch)
+            recorder.start(batch, loader)
 
-    def after_eval_batch(self, trainer: pl.Trainer, batch: Any, loader: int) -> None:
+    def after_eval_batch(self, trainer: pl.Trainer, loader: int) -> None:
         loaders = eval_loaders(trainer, split_of(trainer))
         for recorder in self._recorders:
-            recorder.end(batch, loader, loaders[loader] if loader < len(loaders) else None)
+            recorder.end(loader, loaders[loader] if loader < len(loaders) else None)
 
     def after_eval_loop(self, trainer: pl.Trainer) -> None:
         """Remove the hooks, and bring together what all processes recorded."""

@@ -1,6 +1,6 @@
 """Writer: from what a callback yields to the loggers: sheet, film strip, scalar, each under its tag and step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -13,7 +13,7 @@ from lightning_viz.render.film_strip import TILE, Frame, render_film_strip, thin
 from lightning_viz.render.map_sheet import MapSheet, render_map_film, render_map_sheet
 from lightning_viz.render.scatter import ScatterFrame, render_scatter, render_scatter_film
 from lightning_viz.render.sheet import render_sheet
-from lightning_viz.render.text import one_line
+from lightning_viz.render.text import Caption, one_line
 from lightning_viz.sinks.sink_queue import SinkQueue
 from lightning_viz.sinks.snapshot import Snapshot
 
@@ -57,11 +57,10 @@ class Writer:
         return self.history > 0 and self.context.has_history
 
     def _panel(self, panel: Panel) -> None:
-        tag, probe = self._tag(panel.tag), self.context.probe
+        tag = self._tag(panel.tag)
         maps = [_copied(one) for one in ([panel.values] if isinstance(panel.values, Tensor) else panel.values)]
-        items = range(len(probe)) if panel.items is None else panel.items
-        labels = [label_captions(probe)[one] for one in items] if panel.labels is None else panel.labels
-        captions = [self.context.captions[one] for one in items] if panel.captions is None else panel.captions
+        labels = _of_items(panel, label_captions(self.context.probe)) if panel.labels is None else panel.labels
+        captions = _of_items(panel, self.context.captions) if panel.captions is None else panel.captions
         look = panel.columns, panel.beside, panel.notes, panel.common_scale, panel.size
         sheet = MapSheet(maps, panel.painter, labels, captions, *look)
         self._image(tag, lambda title: render_map_sheet(sheet, title))
@@ -137,3 +136,8 @@ def clean_tag(text: str) -> str:
     if tag == text and len(tag) <= LONGEST_TAG:
         return tag
     return f"{tag[: LONGEST_TAG - 9]}-{sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _of_items(panel: Panel, captions: Sequence[Caption]) -> Sequence[Caption]:
+    """Those of the pictures that a panel shows."""
+    return captions if panel.items is None else [captions[one] for one in panel.items]

@@ -48,7 +48,7 @@ def make_context(network: nn.Module, probe: Probe, callback: VizCallback | None 
         "warn": reject,
         "_state": CallbackState() if callback is None else callback.runner.state,
         "_recording": None,
-        "_predict": lambda: predict(network, probe, auto_batch),
+        "_predict": lambda shown: predict(network, shown, auto_batch),
         "cache": {},
     }
     return DrawContext(network.eval(), probe, auto_batch=auto_batch, **{**fields, **options})
@@ -82,9 +82,9 @@ def record(callback: VizCallback, network: nn.Module, data: DataAccess, global_s
         for index, batch in enumerate(loader):
             if number == index == 0:
                 recorder.open(batch)
-            recorder.start(batch)
+            recorder.start(batch, number)
             network(unpack_batch(batch)[0])
-            recorder.end(batch, number, loader)
+            recorder.end(number, loader)
     recorder.merge(global_step)
     if recording.error is not None:
         raise recording.error

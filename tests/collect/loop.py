@@ -11,7 +11,7 @@ def run_loop(network, batches, recordings, step=None, positions=None, rerun=None
     for batch in batches:
         recorder.start(batch)
         (step or (lambda batch: network(batch[0])))(batch)
-        recorder.end(batch, 0, None, positions)
+        recorder.end(0, None, positions)
     recorder.merge(0)
     return recorder
 

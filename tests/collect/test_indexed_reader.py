@@ -44,14 +44,14 @@ def test_predictions_and_losses_are_the_networks():
 
 
 def test_batches_have_the_loaders_size():
-    sizes = [(len(images), part.tolist()) for _, images, part in reader_of(loader()).batches(np.arange(3, 11))]
+    sizes = [(len(batch.images), part.tolist()) for batch, part in reader_of(loader()).batches(np.arange(3, 11))]
     assert sizes == [(6, [3, 4, 5, 6, 7, 8]), (2, [9, 10])]
 
 
 def test_batches_are_prepared_as_in_the_loop():
     reader = reader_of(loader(), prepare=lambda batch: (batch[0] + 1, batch[1]))
-    _, images, _ = next(reader.batches(np.arange(2)))
-    assert torch.equal(images, dataset().tensors[0][:2] + 1)
+    batch, _ = next(reader.batches(np.arange(2)))
+    assert torch.equal(batch.images, dataset().tensors[0][:2] + 1)
 
 
 def test_no_more_than_the_loop_would_see():
@@ -119,3 +119,28 @@ def test_a_part_is_balanced():
 @pytest.mark.parametrize("batches", [BatchSampler(SequentialSampler(range(24)), 6, False), [[4, 5], [0, 1, 2]]])
 def test_a_batch_sampler_is_read(batches):
     assert len(read(DataLoader(dataset(), batch_sampler=batches), size=100)) == 24
+
+
+def test_of_crops_the_first_is_read():
+    """A position is of a sample, whatever the number of its crops."""
+    images, labels = dataset().tensors
+    crops = loader([(torch.stack([image, image.flip(-1)]), label) for image, label in dataset()])
+    found = read(crops)
+    assert torch.equal(found.images, images[found.positions])
+    assert np.array_equal(found.labels, labels[found.positions].numpy())
+
+
+def test_bytes_stay_bytes():
+    data = loader([((image * 255).byte(), label) for image, label in dataset()])
+
+    class Scaling(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = small_network()
+
+        def forward(self, images):
+            assert images.dtype == torch.uint8
+            return self.inner(images / 255)
+
+    found = read(data, network=Scaling().eval())
+    assert found.images.dtype == torch.uint8

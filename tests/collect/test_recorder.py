@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from lightning_viz.collect.accumulator import HookPoint, RecordedBatch
-from lightning_viz.collect.recorder import Recording, modules_returning_scores
+from lightning_viz.collect.recorder import ForwardRecorder, Recording, modules_returning_scores
+from lightning_viz.data.batch import BatchError, unpack_batch
 from lightning_viz.methods.model.modes import evaluating
 from lightning_viz.runtime.network import find_network
 
@@ -342,3 +343,63 @@ def test_each_accumulator_merges_its_own_states():
     first, second = KeepAll(), KeepAll()
     Recording([first, second]).merge([[[1], ["a"]], [[2], ["b"]], [[3], []]])
     assert (first.compute(), second.compute()) == ([1, 2, 3], ["a", "b"])
+
+
+# Batches of other kinds.
+
+BATCH = torch.rand(6, 3, 12, 12), torch.arange(6) % 4
+
+
+class Special(torch.Tensor):
+    pass
+
+
+def recorded_loop(batches, loaders, network=None):
+    """The batches that are recorded of a loop over loaders, and the recording's error; each runs if it is of images."""
+    network = small_network().eval() if network is None else network
+    accumulator = KeepAll({"conv": HookPoint(network[0], lambda activation, images: activation)})
+    recording = Recording([accumulator])
+    recorder = ForwardRecorder(network, unpack_batch, [recording])
+    recorder.open(batches[0])
+    for batch, number in zip(batches, loaders, strict=True):
+        recorder.start(batch, number)
+        if isinstance(batch, tuple) and isinstance(batch[0], torch.Tensor) and batch[0].ndim == 4:
+            network(batch[0])
+        recorder.end(number, None)
+    recorder.merge(0)
+    return accumulator.batches, recording.error
+
+
+def test_a_further_loader_of_another_kind_is_left_out():
+    volumes = torch.rand(6, 1, 8, 12, 12), None
+    found, error = recorded_loop([BATCH, ["some", "text"], ["some", "text"], volumes], [0, 1, 1, 2])
+    assert error is None
+    assert [one.loader for one in found] == [0]
+
+
+def test_a_loader_that_ends_before_those_it_is_combined_with_is_recorded_to_its_end():
+    found, error = recorded_loop([BATCH, BATCH, None, None], [0, 0, 0, 0])
+    assert error is None
+    assert [one.positions.tolist() for one in found] == [[*range(6)], [*range(6, 12)]]
+
+
+def test_an_unreadable_batch_in_the_middle_is_an_error():
+    """The positions of the samples after it are not known."""
+    _, error = recorded_loop([BATCH, ["some", "text"], BATCH], [0, 0, 0])
+    assert isinstance(error, BatchError)
+    assert "str" in str(error)
+
+
+def test_a_batch_whose_other_images_the_loop_runs_too_is_not_recorded_loop():
+    """Which of them an activation is of is not known."""
+    found, error = recorded_loop([((BATCH[0], BATCH[0].flip(-1)), BATCH[1]), BATCH], [0, 0])
+    assert error is None
+    assert len(found) == 1
+
+
+def test_what_the_loop_computes_of_a_subclass_of_tensors_is_recorded_as_plain():
+    images, labels = (one.as_subclass(Special) for one in BATCH)
+    (found,), error = recorded_loop([(images, labels)], [0])
+    assert error is None
+    for one in (found.images, found.labels, found.scores, found.values["conv"]):
+        assert type(one) is torch.Tensor

@@ -136,7 +136,7 @@ def test_evaluation_draws_once(evaluated):
 
 def test_a_resumed_run_goes_on_where_it_was(case, recorded, tmp_path):
     """From the checkpoint at the end of the recorded training, with another callback, and the same pictures."""
-    before, probe = recorded.callback.runner.state, recorded.callback.runner.probes["validation"]
+    before, probe = recorded.callback.runner.state, recorded.callback.runner.probes.get("validation")
     again = case.make(history=HISTORY, probe=probe, on_error="raise")
     train(tmp_path, [again], workers=0, max_epochs=EPOCHS + 1, ckpt_path=str(recorded.folder / "end.ckpt"))
     events = Events(tmp_path / "run/version_0")

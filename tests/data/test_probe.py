@@ -19,6 +19,27 @@ def test_pictures_undo_the_normalisation():
     assert probe.pictures.dtype == np.uint8
 
 
+def test_bytes_are_shown_as_they_are_however_dark():
+    images = torch.randint(0, 3, (2, 3, 4, 4), dtype=torch.uint8)
+    probe = Probe(images)
+    assert (probe.pictures == images.permute(0, 2, 3, 1).numpy()).all()
+    assert probe.in_bytes
+    assert probe.head(1).in_bytes
+    assert "uint8 values shown as they are" in probe.note
+    mean, std = probe.normalisation
+    assert torch.equal((probe.images * std + mean) * 255, images.float())
+
+
+def test_a_subclass_of_a_tensor_becomes_a_plain_one():
+    class Special(torch.Tensor):
+        pass
+
+    images, labels = torch.rand(2, 3, 4, 4).as_subclass(Special), torch.tensor([0, 1]).as_subclass(Special)
+    probe = Probe(images, labels)
+    assert type(probe.images) is type(probe.labels) is torch.Tensor
+    assert torch.equal(probe.images, images.as_subclass(torch.Tensor))
+
+
 def test_colours_between_0_and_1_are_taken_as_they_are():
     images = torch.rand(2, 3, 4, 4)
     probe = Probe(images)
@@ -224,7 +245,9 @@ def test_infinite_values_do_not_change_the_colours_of_the_others():
     ("arguments", "error", "message"),
     [
         (dict(images=np.zeros((1, 3, 4, 4))), TypeError, "ndarray"),
-        (dict(images=torch.zeros(1, 3, 4, 4, dtype=torch.uint8)), TypeError, "uint8"),
+        (dict(images=torch.zeros(1, 3, 4, 4, dtype=torch.int16)), TypeError, "int16"),
+        (dict(images=torch.zeros(1, 3, 4, 4, dtype=torch.uint8), mean=0.5, std=0.5), ValueError, "mean=0.5 .*uint8"),
+        (dict(images=torch.zeros(2, 12, 16, 3)), ValueError, r"\(2, 12, 16, 3\), channels last"),
         (dict(images=torch.zeros(3, 4, 4)), ValueError, r"\(3, 4, 4\)"),
         (dict(images=torch.zeros(0, 3, 4, 4)), ValueError, r"\(0, 3, 4, 4\)"),
         (dict(images=torch.zeros(2, 3, 4, 4), labels=torch.arange(3)), ValueError, r"\(3,\); give 2 class indices"),

@@ -325,7 +325,9 @@ def test_options_that_do_not_fit_one_another(kind, options, words):
 
 
 def images(value):
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim == 4 and 0 not in value.shape
+    if not isinstance(value, torch.Tensor) or not (value.is_floating_point() or value.dtype == torch.uint8):
+        return False
+    return value.ndim == 4 and 0 not in value.shape
 
 
 def labels(value):

@@ -104,12 +104,34 @@ def test_a_layer_without_positions(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [Stub, SaliencyLogger, GradCAMLogger])
-def test_a_model_of_no_images(kind, tmp_path):
+def test_a_model_of_no_images(kind, tmp_path, our_warnings):
     module = Lit(nn.Sequential(nn.Linear(10, CLASSES)))
     vectors = loader(TensorDataset(torch.rand(8, 10), torch.arange(8) % CLASSES))
-    with pytest.raises(ValueError, match=r"\(8, 10\).* images \(B, C, H, W\)"):
-        trainer(tmp_path, [kind()]).fit(module, vectors, vectors)
-    assert module.losses == []
+    trainer(tmp_path, [kind()], max_epochs=1).fit(module, vectors, vectors)
+    assert len(module.losses) == 2
+    (warning,) = our_warnings()
+    assert re.search(r"\(6, 10\).* images \(B, C, H, W\)", warning)
+
+
+def test_a_module_without_a_forward_of_its_own_is_warned_of_once(tmp_path, our_warnings):
+    """Which of its networks is meant is not known: a GAN, or a student with its teacher."""
+
+    class Two(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model, self.teacher = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def training_step(self, batch, batch_idx):
+            return self.model(batch[0].mean(dim=(2, 3))).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    run = trainer(tmp_path, [Stub(tag="one"), Stub(tag="two"), SaliencyLogger()], max_epochs=1)
+    run.fit(Two(), *data())
+    assert run.global_step == 4
+    (warning,) = our_warnings()
+    assert "give forward=" in warning
 
 
 def test_a_probe_of_wrong_shape(tmp_path):

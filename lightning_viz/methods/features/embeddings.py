@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import captured_output, evaluating
+from lightning_viz.methods.model.modes import captured_output, evaluating, plain_tensor
 
 
 class EmbeddingSource(NamedTuple):
@@ -53,7 +53,7 @@ def read_embeddings(
 
     def record(name: str, value: Any) -> None:
         if isinstance(value, Tensor):
-            recorded[name] = value.detach().clone()  # the model may overwrite it
+            recorded[name] = plain_tensor(value).detach().clone()  # the model may overwrite it
 
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
         for name, source in sources.items():

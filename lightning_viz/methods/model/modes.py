@@ -62,6 +62,7 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
     def record(name: str, output: Any) -> Any:
         if not isinstance(output, Tensor):
             return output
+        output = plain_tensor(output)
         if torch.is_grad_enabled() and not output.requires_grad and output.is_floating_point():
             output = output.detach().requires_grad_()  # everything upstream is frozen
         outputs.pop(name, None)  # so that the keys are in the order of the last outputs
@@ -92,12 +93,20 @@ def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 hook = module.register_forward_pre_hook(
-                    lambda module, args: inputs.extend((module, x) for x in args[:1])
+                    lambda module, args: inputs.extend((module, plain_tensor(x)) for x in args[:1])
                 )
                 hooks.enter_context(hook)
         yield inputs
 
 
+def plain_tensor(values: Tensor) -> Tensor:
+    """The same values and graph without the tensor's subclass, such as MONAI's MetaTensor and torchvision's Image."""
+    is_plain = type(values) is Tensor or hasattr(
+        type(values), "__tensor_flatten__"
+    )  # which holds others, such as DTensor
+    return values if is_plain else values.as_subclass(Tensor)
+
+
 def leaf(images: Tensor) -> Tensor:
     """A copy of the images to differentiate with respect to; the original stays out of the graph."""
-    return images.detach().clone().requires_grad_()
+    return plain_tensor(images).detach().clone().requires_grad_()
