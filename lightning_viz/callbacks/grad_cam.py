@@ -11,9 +11,10 @@ from lightning_viz.data.arguments import as_list, as_names, as_options, check_ca
 from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
-from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
+from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
+from lightning_viz.methods.model.token_order import placed_maps
 from lightning_viz.render import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import describe_target
@@ -77,10 +78,7 @@ class GradCAMLogger(AttributionLogger):
             for layer in layers:
                 described = f"layers={layer!r}"
                 output = captured_output(outputs, resolve_layer(ctx.network, layer)[0], described)
-                try:
-                    feature_maps(output, images[part])
-                except ValueError as error:
-                    raise ValueError(f"{described}: {error}") from error
+                placed_maps(ctx.network, layer, output, images[part], "layers")
 
         ctx.auto_batch.map(check, len(images))
 

@@ -60,6 +60,11 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
+def is_from(module: nn.Module, *files: str) -> bool:
+    """Whether the module's class is defined in one of these files of torch.nn.modules."""
+    return type(uncompiled(module)).__module__ in {f"torch.nn.modules.{file}" for file in files}
+
+
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     """A layer's output as feature maps (B, C, h, w).
 
@@ -99,3 +104,11 @@ def _distortion(size: torch.Size, images: Tensor) -> float:
     """How far h : w is from the images': the absolute logarithm of their ratio, 0 where they are equal."""
     height, width = images.shape[-2:]
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))
+
+
+def no_spatial_layer(model: nn.Module, images: Tensor) -> ValueError:
+    """The error to raise where a model has no layer with feature maps."""
+    return ValueError(
+        f"{type(model).__name__} has no layer with a height and a width for images of shape {tuple(images.shape)}; "
+        "name the layer to use, or give larger images"
+    )
