@@ -142,7 +142,9 @@ class TopActivations:
         moments = {layer: one.cpu() for layer, one in self._moments.items()}
         return {layer: LayerTopActivations(self.channels[layer], top, moments[layer]) for layer, top in tops.items()}
 
-    def _peaks(self, layer: str, module: nn.Module, output: Tensor, images: Tensor, order: Tensor | None = None) -> Peaks:
+    def _peaks(
+        self, layer: str, module: nn.Module, output: Tensor, images: Tensor, order: Tensor | None = None
+    ) -> Peaks:
         maps = reorder(channel_maps(module, output, images), order)
         if layer not in self.channels:
             self.channel_counts[layer] = maps.shape[1]

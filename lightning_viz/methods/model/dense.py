@@ -25,7 +25,7 @@ def dense_scores(output: Any) -> list[Tensor]:
 
 def weighted_sum(scores: Tensor) -> Tensor:
     """Scores as one number that depends on each: the plain sum over the output of a LayerNorm or a softmax is constant."""
-    return (scores * torch.arange(scores.numel(), device=scores.device).sin().reshape(scores.shape)).sum()
+    return (scores * torch.arange(1, scores.numel() + 1, device=scores.device).sin().reshape(scores.shape)).sum()
 
 
 def feature_layers(model: nn.Module, images: Tensor, layers: Sequence[str]) -> list[str]:
@@ -35,6 +35,8 @@ def feature_layers(model: nn.Module, images: Tensor, layers: Sequence[str]) -> l
     layer of weights makes scores of: before they are resized, permuted, activated or added up (LRASPP). A convolution
     from K channels to K, the number of classes, is taken as resizing scores (FCN-8s), unless that leaves no other layer.
     """
+    if not layers:
+        return []
     scores, reached = _reached(model, images, layers, lambda _module, _inputs, _output: None)
     classes = {one.shape[1] for one in scores}
 

@@ -192,9 +192,7 @@ def _find_orders(model: nn.Module, measured: _Measured, grid: Grid, images: Tens
         if any(measured.tokens[name].fits(order) for order in orders):
             continue
         parts = _standardize(responses).split([len(code) for code in codes])
-        rows, columns = (
-            (part.T @ (2.0 * code - 1)).argmax(dim=1) for part, code in zip(parts, codes, strict=True)
-        )
+        rows, columns = ((part.T @ (2.0 * code - 1)).argmax(dim=1) for part, code in zip(parts, codes, strict=True))
         if (order := _exact_order(rows, columns, grid)) is not None:
             orders.append(order)
     return orders
@@ -213,7 +211,9 @@ def _exact_order(rows: Tensor, columns: Tensor, grid: Grid) -> Tensor | None:
     """
     tokens = torch.arange(len(rows))
     for shape in _arrangements(_prime_factors(len(rows))):
-        fitted = [_sum_of_means(one.double().reshape(shape), side) for one, side in zip((rows, columns), grid, strict=True)]
+        fitted = [
+            _sum_of_means(one.double().reshape(shape), side) for one, side in zip((rows, columns), grid, strict=True)
+        ]
         positions = fitted[0] * grid[1] + fitted[1]
         if torch.equal(positions.sort().values, tokens):
             return positions.argsort()
