@@ -119,7 +119,7 @@ def placed_maps(
 
 def reorder(maps: Tensor, order: Tensor | None) -> Tensor:
     """Feature maps (B, C, h, w) with their positions in the order that `token_order` found."""
-    return maps if order is None else maps.flatten(2)[:, :, order].unflatten(2, maps.shape[2:])
+    return maps if order is None else maps.flatten(2)[:, :, order].reshape(maps.shape)
 
 
 def _measure(model: nn.Module, images: Tensor) -> _Measured:
@@ -128,12 +128,12 @@ def _measure(model: nn.Module, images: Tensor) -> _Measured:
         height, width = images.shape[2:]
         halves = [torch.arange(height)[:, None] >= height / 2, torch.arange(width)[None] >= width / 2]
         responses = _responses(model, [name for name, _ in model.named_modules() if name], images, halves)
-        known[size] = _Measured({name: _Tokens(*one) for name, one in responses.items() if _is_checked(one[0])})
+        tokens = {name: _Tokens(*one) for name, one in responses.items()}
+        checked = {
+            name: one for name, one in tokens.items() if min(one.grid) > 1 and one.responses.shape[1] >= SMALLEST
+        }
+        known[size] = _Measured(checked)
     return known[size]
-
-
-def _is_checked(grid: Grid) -> bool:
-    return min(grid) > 1 and grid[0] * grid[1] >= SMALLEST
 
 
 def _responses(
@@ -191,7 +191,7 @@ def _find_orders(model: nn.Module, measured: _Measured, grid: Grid, images: Tens
     for name, (_, responses) in _responses(model, layers, images, regions).items():
         if any(measured.tokens[name].fits(order) for order in orders):
             continue
-        parts = _standardize(responses).split([len(code) for code in codes])
+        parts = torch.split(_standardize(responses), [len(code) for code in codes])
         rows, columns = ((part.T @ (2.0 * code - 1)).argmax(dim=1) for part, code in zip(parts, codes, strict=True))
         if (order := _exact_order(rows, columns, grid)) is not None:
             orders.append(order)

@@ -109,7 +109,7 @@ def test_blocks_within_blocks_are_not_counted():
             96,
             ["blocks.2", "blocks.5", "blocks.8", "blocks.11"],
         ),
-        ("levit_128s", {}, 128, ["stages.0", "stages.1", "stages.2"]),
+        ("levit_128s", dict(img_size=128), 128, ["stages.0", "stages.1", "stages.2"]),
     ],
 )
 def test_a_stem_that_ends_at_the_resolution_of_the_blocks_is_left_out(name, options, size, expected):
