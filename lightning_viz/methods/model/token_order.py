@@ -1,7 +1,7 @@
 """Where the tokens of a layer lie on the image: a check that changes parts of the image, and their order if it is another."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -166,10 +166,8 @@ def _tokens(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str,
     def record(name: str, output: Any) -> None:
         found.pop(name, None)
         if isinstance(output, Tensor) and output.ndim == 3 and len(output) == 1 and output.is_floating_point():
-            try:
+            with suppress(ValueError):
                 found[name] = feature_maps(output.float(), image)[0].clone()  # the model may overwrite it
-            except ValueError:
-                return
 
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
         for name in layers:
@@ -231,13 +229,8 @@ def _sum_of_means(values: Tensor, count: int) -> Tensor:
 
 
 def _prime_factors(number: int) -> list[int]:
-    factors, divisor = [], 2
-    while number > 1:
-        while number % divisor == 0:
-            factors.append(divisor)
-            number //= divisor
-        divisor += 1
-    return factors
+    first = next((one for one in range(2, number + 1) if number % one == 0), None)
+    return [] if first is None else [first, *_prime_factors(number // first)]
 
 
 def _arrangements(numbers: Sequence[int]) -> Iterator[list[int]]:
