@@ -27,7 +27,8 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
       placed on the image (see `token_order`) are passed over.
     - "embedding": the last `nn.Linear` to run, whose *input* is the embedding; without one the last spatial layer. Of a
       dense output it is the end of the encoder, the last layer of the lowest resolution: its features say what the image
-      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class.
+      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class. An output
+      that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
 
     The last two are found by running one of `images` (B, C, H, W), by default zeros of 224×224 pixels. A callable
     `target` is for models whose output holds no logits.
@@ -46,14 +47,26 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
     if kind == "embedding":
         with evaluating(model), torch.no_grad(), linear_inputs(model) as inputs:
             output = model(images[:1].clone())
-        if dense_scores(output):
-            return plain_name(encoder_end(model, images))
+        if dense := dense_scores(output):
+            end = encoder_end(model, images)
+            returns_features = _are_features(model, dense[0], end, images)
+            return plain_name(_last_spatial(model, images[:1], target, output_too=True) if returns_features else end)
         if inputs:
             return plain_name(next(name for name, module in model.named_modules() if module is inputs[-1][0]))
     return plain_name(_last_spatial(model, images[:1], target))
 
 
-def _last_spatial(model: nn.Module, images: Tensor, target: Target) -> str:
+def _are_features(model: nn.Module, output: Tensor, end: str, images: Tensor) -> bool:
+    """Whether a dense output is that of a backbone: no finer than the encoder's end, and with no fewer channels."""
+    with evaluating(model), torch.no_grad(), capture(model, [end]) as outputs:
+        model(images[:1].clone())
+    if not is_spatial(output, images[:1]):
+        return False
+    found, maps = feature_maps(output, images), feature_maps(outputs[end], images)
+    return found.shape[1] >= maps.shape[1] and found.shape[2] <= maps.shape[2]
+
+
+def _last_spatial(model: nn.Module, images: Tensor, target: Target, output_too: bool = False) -> str:
     # Not pooling, which only lowers the resolution, nor the linear layers that a transformer applies to its tokens.
     names = [
         name
@@ -65,7 +78,7 @@ def _last_spatial(model: nn.Module, images: Tensor, target: Target) -> str:
             output = model(images.clone())  # an inference tensor cannot be saved for the backward pass
             scores = target(output) if callable(target) else logits(output)
         spatial = {name: output for name, output in outputs.items() if is_spatial(output, images)}
-        if spatial and dense_scores(output):
+        if spatial and dense_scores(output) and not output_too:
             passes = {name for name in spatial if is_from(model.get_submodule(name), "dropout", "linear")}
             features = feature_layers(model, images, [*spatial])
             spatial = {name: spatial[name] for name in features if name not in passes}

@@ -91,6 +91,12 @@ def test_embeddings_are_those_of_the_encoder():
     assert torch.allclose(embeddings(model, IMAGES), activations(model, IMAGES, "bottom").mean(dim=(2, 3)))
 
 
+def test_the_output_of_a_backbone_is_its_embedding():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 8, 3, 2), nn.ReLU())
+    assert find_layer(model, "embedding", IMAGES) == "3"
+    assert find_layer(nn.Sequential(*model, nn.Conv2d(8, 2, 1)), "embedding", IMAGES) == "3"  # coarse scores
+
+
 def test_auxiliary_heads_are_no_features():
     """The score does not depend on the auxiliary head, which runs last."""
     model = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=3, aux_loss=True)
