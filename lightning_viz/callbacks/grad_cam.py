@@ -11,10 +11,11 @@ from lightning_viz.data.arguments import as_list, as_names, as_options, check_ca
 from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
-from lightning_viz.methods.model.layers import Reshape, feature_maps, resolve_layer
+from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.model_output import OutputKind
 from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
+from lightning_viz.methods.model.token_order import placed_maps
 from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
@@ -75,10 +76,7 @@ class GradCAMLogger(AttributionLogger):
         for layer in layers:
             described = f"layers={layer!r}"
             output = captured_output(outputs, resolve_layer(ctx.network, layer)[0], described)
-            try:
-                feature_maps(output, images)
-            except ValueError as error:
-                raise ValueError(f"{described}: {error}") from error
+            placed_maps(ctx.network, layer, output, images, "layers")
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
         target, images = self.fixed_target_of(ctx), ctx.probe.images

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.layers import layer_maps, resolve_layer
+from lightning_viz.methods.model.layers import channel_maps, resolve_layer
+from lightning_viz.methods.model.token_order import reorder, token_order
 
 from .accumulator import HookPoint, RecordedBatch
 from .top_samples import Peaks, TopSamples
@@ -97,7 +98,11 @@ class TopActivations:
     def hook_points(self, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
         self._layers = self.layers_of(network, images)
         modules = {layer: resolve_layer(network, layer)[1] for layer in self._layers}
-        return {layer: HookPoint(module, partial(self._peaks, layer, module)) for layer, module in modules.items()}
+        peaks = {
+            layer: partial(self._peaks, layer, module, order=token_order(network, layer, images, "layers"))
+            for layer, module in modules.items()
+        }
+        return {layer: HookPoint(module, peaks[layer]) for layer, module in modules.items()}
 
     def update(self, batch: RecordedBatch) -> None:
         if batch.loader != self.loader:
@@ -143,8 +148,10 @@ class TopActivations:
         moments = {layer: one.cpu() for layer, one in self._moments.items()}
         return {layer: LayerTopActivations(self.channels[layer], top, moments[layer]) for layer, top in tops.items()}
 
-    def _peaks(self, layer: str, module: nn.Module, output: Tensor, images: Tensor) -> Peaks:
-        maps = output[:, :, None, None] if output.ndim == 2 else layer_maps(module, output, images)
+    def _peaks(
+        self, layer: str, module: nn.Module, output: Tensor, images: Tensor, order: Tensor | None = None
+    ) -> Peaks:
+        maps = reorder(channel_maps(module, output, images), order)
         if layer not in self.channels:
             self.channel_counts[layer] = maps.shape[1]
             self.channels[layer] = self.units_of(layer) or self._competing(maps.shape[1], images[:1].nbytes)

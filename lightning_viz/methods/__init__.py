@@ -13,7 +13,8 @@ from .features.projection import PCA, aligned, effective_dimension, pca, procrus
 from .features.receptive_field import ReceptiveField, receptive_field
 from .features.similarity import linear_cka
 from .features.unit import Unit
-from .model.find_layer import find_layer, layers_over_depth
+from .model.find_layer import find_layer
+from .model.layer_depth import layers_over_depth
 from .model.outputs import Target
 from .synthesis.classic import Classic
 from .synthesis.deep_dream import deep_dream

@@ -219,15 +219,15 @@ def _lacks_gradient(network: nn.Module, images: Tensor) -> bool:
 
 @contextmanager
 def explained_gradients(
-    module: pl.LightningModule, network: nn.Module, forward: Forward | None, images: Tensor
+    module: pl.LightningModule, network: nn.Module, forward: Forward | None, probe: Probe | None
 ) -> Iterator[None]:
     """Where no gradient reaches the images, errors that come of it become one NetworkError, with cause and remedy."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        if not _WITHOUT_GRADIENT.search(str(error)) or not _lacks_gradient(network, images[:1]):
+        if probe is None or not _WITHOUT_GRADIENT.search(str(error)) or not _lacks_gradient(network, probe.images[:1]):
             raise
-        call = call_with_gradient(module, network, images[:1])
+        call = call_with_gradient(module, network, probe.images[:1])
         remedy = "call its parts outside of torch.no_grad(), and without detach(), in a forward= of your own"
         what = f"{describe_forward(network) if forward is None else 'forward='} runs all or a part of the network under"
         why = f"no gradient of the scores reaches the images: {what} torch.no_grad(), as for a frozen backbone"

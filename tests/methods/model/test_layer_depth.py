@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -97,6 +98,22 @@ def test_blocks_within_blocks_are_not_counted():
 
     model = nn.Sequential(*[block(block(nn.ReLU())) for _ in range(3)], nn.Flatten())
     assert layers_over_depth(model, torch.randn(1, 3, 4, 4)) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "expected"),
+    [
+        (
+            "xcit_nano_12_p16_224",
+            dict(embed_dim=16, num_heads=2),
+            96,
+            ["blocks.2", "blocks.5", "blocks.8", "blocks.11"],
+        ),
+        ("levit_128s", dict(img_size=128), 128, ["stages.0", "stages.1", "stages.2"]),
+    ],
+)
+def test_a_stem_that_ends_at_the_resolution_of_the_blocks_is_left_out(name, options, size, expected):
+    assert layers_over_depth(timm.create_model(name, **options), torch.rand(1, 3, size, size)) == expected
 
 
 def test_network_is_unchanged():

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lightning_viz.methods.model.layers import feature_maps, resolve_layer
+from lightning_viz.methods.model.layers import channels_last, feature_maps, resolve_layer
 
 from ...support import Lit
 
@@ -56,3 +56,22 @@ def test_tokens_are_folded_row_by_row(extra):
 def test_vectors_have_no_feature_maps():
     with pytest.raises(ValueError, match=r"\(2, 7\) has no height and width"):
         feature_maps(torch.rand(2, 7), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2, 32, 48, 3), True),
+        ((2, 28, 28, 1), True),
+        ((2, 3, 32, 48), False),
+        ((2, 1, 28, 28), False),
+        ((2, 3, 8, 3), False),
+    ],
+)
+def test_channels_last_is_recognised(shape, expected):
+    assert channels_last(torch.zeros(shape)) == expected
+
+
+def test_images_with_channels_last_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 32, 48, 3\) have their channels last; give images \(B, C, H, W\)"):
+        feature_maps(torch.rand(2, 5, 8, 12), IMAGES.permute(0, 2, 3, 1))
