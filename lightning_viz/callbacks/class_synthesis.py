@@ -128,7 +128,7 @@ class ClassSynthesisLogger(VizCallback):
             return
         network, images = ctx.network, ctx.probe.images[:1]
         with torch.no_grad():
-            if self.classes is not None:
+            if self.classes is not None and self._class_count(ctx):
                 check_among("classes", self.classes, self._class_count(ctx), "classes of the model")
             if self.units is not None and self.layer is not None:
                 channels = FeatureMaps(network, self.layer)(images).shape[1]

@@ -131,16 +131,13 @@ class DrawContext:
             accumulator = make()
             try:
                 reader.run(self.network, accumulator, choose(reader), loader)
+                if recorded(accumulator):
+                    missed = found is None and recording.batches[loader]
+                    cause = ", since the loop recorded nothing of the layer" if missed else ""
+                    return Collected(accumulator, f"{data}, read by index for this drawing{cause}")
                 unread = "the network does not run it for samples read by index either"
             except UnreadableError as error:
                 unread, failure = str(error), failure or error.__cause__
-            if recorded(accumulator):
-                cause = (
-                    ", since the loop recorded nothing of the layer"
-                    if found is None and recording.batches[loader]
-                    else ""
-                )
-                return Collected(accumulator, f"{data}, read by index for this drawing{cause}")
         if found is not None:
             return Collected(found, f"{data}, those recorded so far")
         if isinstance(failure, BatchError):
