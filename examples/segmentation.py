@@ -61,7 +61,7 @@ def block(channels: int, width: int) -> nn.Sequential:
 class UNet(pl.LightningModule):
     """Ronneberger et al. 2015, with three resolutions."""
 
-    def __init__(self, classes: int = 11, width: int = 24) -> None:
+    def __init__(self, classes: int = 11, width: int = 16) -> None:
         super().__init__()
         self.down = nn.ModuleList([block(3, width), block(width, 2 * width), block(2 * width, 4 * width)])
         self.up = nn.ModuleList([block(6 * width, 2 * width), block(3 * width, width)])
@@ -96,7 +96,7 @@ class UNet(pl.LightningModule):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=1200, help="digits to train on, of 1,500")
+    parser.add_argument("--samples", type=int, default=960, help="digits to train on, of 1,500")
     parser.add_argument("--root", default=".", help="where to write lightning_logs")
     arguments = parser.parse_args()
     pl.seed_everything(0)

@@ -127,13 +127,13 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
         return "the given target"
     if meaning is not None and is_single_value(meaning):
         return "the output"
-    over = ", over the pixels where it is predicted" if kind is OutputKind.DENSE else ""
+    region = "the predicted region of " if kind is OutputKind.DENSE else ""
     if option is None:
         default = {
             OutputKind.SEVERAL_LABELS: "the most probable label",
-            OutputKind.DENSE: "the class of the largest predicted region",
+            OutputKind.DENSE: "the largest predicted region",
         }
-        return default.get(kind, "the predicted class") + over
+        return default.get(kind, "the predicted class")
     if option == "label":
-        return f"the true class{over}"
-    return f"class {option}{over}" if not isinstance(option, Sequence) else f"classes {option}{over}"
+        return f"{region}the true class"
+    return f"{region}class {option}" if not isinstance(option, Sequence) else f"{region}classes {option}"

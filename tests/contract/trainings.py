@@ -206,7 +206,7 @@ def boxes(image: Tensor, label: Tensor) -> Any:
     return {"boxes": torch.rand(2, 4), "labels": torch.tensor([1, 2])}
 
 
-REGION = "the class of the largest predicted region, over the pixels where it is predicted"
+REGION = "the largest predicted region"
 
 TRAININGS: dict[str, Training] = {
     "classes": Training(lambda: Classifier(4), lambda image, label: label, of_classes, NAMES),
