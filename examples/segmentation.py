@@ -32,14 +32,14 @@ class DigitsOnPhotographs(Dataset):
         digits, part = load_digits(), slice(count) if train else slice(-count, None)
         self.digits, self.labels = digits.images[part] / 16, digits.target[part]
         to_tensor = v2.Compose([v2.Resize((SIDE, SIDE)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-        self.photographs = Photographs(train, 30, to_tensor)
+        self.photographs = [image for image, _ in Photographs(train, 12, to_tensor)]  # ten photographs
 
     def __len__(self) -> int:
         return len(self.digits)
 
     def __getitem__(self, index: int):
         generator = np.random.default_rng(index)
-        image = self.photographs[index % len(self.photographs)][0] * 0.7
+        image = self.photographs[index % len(self.photographs)] * 0.7
         scale = generator.integers(3, 6)  # a digit has 24 to 40 pixels a side
         digit = torch.tensor(np.kron(self.digits[index], np.ones((scale, scale))), dtype=torch.float32)
         top, left = generator.integers(0, SIDE - len(digit), 2)

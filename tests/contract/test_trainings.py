@@ -5,8 +5,9 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
-from lightning_viz import ClassSynthesisLogger
+from lightning_viz import ClassSynthesisLogger, Probe, SaliencyLogger
 from lightning_viz.callbacks.suite import CALLBACKS
 from lightning_viz.render import map_sheet
 from lightning_viz.runtime import writer
@@ -120,3 +121,25 @@ def test_the_training_goes_on(training, tmp_path):
     run("fit", training, tmp_path, max_epochs=1)
     tags = Events(tmp_path / "run/version_0").image_tags
     assert {"filters", "activations", "embedding"} <= {tag.partition("/")[0] for tag in tags}
+
+
+def losses_of(name, module, data):
+    """Of each sample, worked out without the library."""
+    targets = torch.stack([torch.as_tensor(target) for _, target in data.items])
+    with torch.no_grad():
+        output = module.eval()(data.images)
+    if name == "classes":
+        return nn.functional.cross_entropy(output, targets, reduction="none")
+    targets = targets.float().reshape(output.shape)
+    loss = nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none")
+    return loss if loss.ndim == 1 else loss.mean(dim=1)
+
+
+@pytest.mark.parametrize("name", ["classes", "one logit", "one logit, squeezed", "several labels"])
+def test_the_hardest_pictures_have_the_highest_losses(name, tmp_path):
+    training = TRAININGS[name]
+    module, hardest = training.module(), SaliencyLogger(probe=Probe.hardest(), max_images=5, on_error="raise")
+    trainer(tmp_path, [hardest]).validate(module, training.loader(), verbose=False)
+    data = training.loader().dataset
+    expected = losses_of(name, module, data).topk(5).indices
+    assert torch.equal(hardest.runner.probes["validation"].images, data.images[expected])

@@ -216,3 +216,10 @@ def test_quickstart(run_example, monkeypatch):
     events = run_example("quickstart.py")
     assert {tag.partition("/")[0] for tag in events.image_tags} == SUITE
     assert len(Path(ROOT / "examples/quickstart.py").read_text().splitlines()) < 40
+
+
+def test_a_segmentation_needs_no_options(run_example):
+    """The features before the head, and the end of the encoder."""
+    events = run_example("segmentation.py", "--epochs", "1", "--samples", "64", "--root", ".")
+    assert {"gradcam/up.1", "saliency/smoothgrad", "embedding/down.2/pca"} <= {*events.image_tags}
+    assert events.image_steps("gradcam/up.1") == [0, 1]
