@@ -170,7 +170,9 @@ class ClassSynthesisLogger(VizCallback):
         classes = self._classes(ctx)
         by_class = ctx.probe.unique_names(classes)
         names = [by_class[label] if meaning.has_classes else f"output {label}" for label in classes]
-        return "synthesis/classes", SynthesisGoal({"target": classes}, names, classes)
+        sides = meaning.kind is OutputKind.ONE_LOGIT and meaning.has_classes
+        arguments = {"target": [label == 1 for label in classes] if sides else classes}
+        return "synthesis/classes", SynthesisGoal(arguments, names, classes)
 
     def _classes(self, ctx: DrawContext) -> list[int]:
         if self.classes is not None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from lightning_viz.sinks.disk_space import DiskError
 
 from .lightning_compat import rank_zero_warn
@@ -30,8 +32,9 @@ class ErrorReporter:
         if isinstance(error, DiskError):
             return self.disk_failed(error)
         cause = f"{type(error).__name__}: {error}"
-        if cause not in self._causes:
-            self._causes.add(cause)
+        key = "memory" if isinstance(error, torch.OutOfMemoryError) else cause  # whatever the number of pictures
+        if key not in self._causes:
+            self._causes.add(key)
             self._warn(
                 f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the "
                 f"same cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)"

@@ -183,6 +183,7 @@ class CallbackRunner:
         if (
             self.disabled
             or queue is None
+            or not trainer.is_global_zero
             or not self.probes.is_ready(split)
             or step <= self.state.last_steps.get(split, -1)
         ):

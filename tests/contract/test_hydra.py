@@ -162,6 +162,7 @@ PROBE = {
     "mean": [0.1, 0.2, 0.3, 0.4],
     "std": [1, 1, 1, 0.5],
     "origin": "mine",
+    "in_bytes": False,
     "bands": [3, 2, 1],
 }
 

@@ -14,6 +14,9 @@ from .modes import evaluating
 
 SMALLEST = 16  # positions; of fewer a correlation says too little
 SPREAD = 0.05  # standard deviation of responses, at least; below 0.03 where every token attends to all alike
+LOCAL = (
+    0.4  # that of tokens which clearly respond to their own part; above 0.6 where they are not mixed by attention alone
+)
 CORRELATION = 0.5  # of responses with those expected, at least; above 0.7 for tokens row by row, below 0.3 for others
 
 Grid = tuple[int, int]  #: height and width of feature maps
@@ -30,10 +33,9 @@ class _Tokens:
     def is_dead(self) -> bool:
         return not (self.responses.isfinite().all() and self.responses.any())
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, spread: float = SPREAD) -> bool:
         """Whether different tokens respond to different parts of the image."""
-        return bool((self.responses.std(dim=1) > SPREAD).all())
+        return bool((self.responses.std(dim=1) > spread).all())
 
     def fits(self, order: Tensor | None = None) -> bool:
         """Whether the tokens in this order respond as those of a grid row by row."""
@@ -85,11 +87,12 @@ def token_order(model: nn.Module, layer: str, images: Tensor, argument: str = "l
 
 
 def _nearest_local(measured: _Measured, name: str) -> _Tokens | None:
-    """This layer's tokens if they are local, else those of the last such layer before it on its grid, or the next after."""
+    """This layer's tokens if they are clearly local, else those of the last such layer before it on its grid, or the next
+    after; where there is none, the same with those that are somewhat local."""
     names = [one for one, tokens in measured.tokens.items() if tokens.grid == measured.tokens[name].grid]
     index = names.index(name)
-    nearest = map(measured.tokens.__getitem__, [*reversed(names[: index + 1]), *names[index + 1 :]])
-    return next((one for one in nearest if one.is_local), None)
+    nearest = [measured.tokens[one] for one in [*reversed(names[: index + 1]), *names[index + 1 :]]]
+    return next((one for spread in (LOCAL, SPREAD) for one in nearest if one.is_local(spread)), None)
 
 
 def is_placed(model: nn.Module, layer: str, images: Tensor) -> bool:
@@ -179,7 +182,7 @@ def _tokens(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str,
 
 def _find_orders(model: nn.Module, measured: _Measured, grid: Grid, images: Tensor) -> list[Tensor]:
     """The different orders of the layers on this grid that are not row by row."""
-    layers = [name for name, one in measured.tokens.items() if one.grid == grid and one.is_local and not one.fits()]
+    layers = [name for name, one in measured.tokens.items() if one.grid == grid and one.is_local() and not one.fits()]
     codes, regions = [_gray_code(side) for side in grid], []
     for dim, code in enumerate(codes):
         pixels = images.shape[2 + dim]

@@ -14,9 +14,10 @@ from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
 from lightning_viz.methods.model.modes import capture
-from lightning_viz.methods.model.outputs import logits, target_scores
+from lightning_viz.methods.model.outputs import target_scores
 
-#: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation.
+#: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation. Of a
+#: single logit, bool: whether its positive side.
 SynthesisTarget = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
 
 #: A row and a column of a layer's feature maps, the middle one, or the mean over all (None).
@@ -36,27 +37,23 @@ def class_objective(
     """
     head = target if callable(target) else None
     layer = None if example is None else resolve_layer(model, find_layer(model, "last_spatial", example, head))
-    classes = None if callable(target) else _indices(target, "target").repeat_interleave(copies)
-    scored = head if classes is None else classes
+    scored = target if callable(target) else _classes(target).repeat_interleave(copies)
 
     def objective(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         if layer is None:
-            return _scores(model(inputs), scored), None
+            return target_scores(model(inputs), scored, whole=True), None
         name, module = layer
         with capture(model, [name]) as outputs:
-            scores = _scores(model(inputs), scored)
+            scores = target_scores(model(inputs), scored, whole=True)
         return scores, layer_maps(module, outputs[name], inputs)
 
-    return objective, [0] * copies if classes is None else classes.tolist()
+    return objective, [0] * copies if callable(scored) else scored.long().tolist()
 
 
-def _scores(output: Any, target: Any) -> Tensor:
-    """The target scores (N,): of a single logit the negative for class 0; of scores at positions the mean over all."""
-    if not callable(target):
-        scores = logits(output)
-        if scores[:1].numel() == 1 and int(target.max()) <= 1:
-            target = target.to(scores.device) == 1
-    return target_scores(output, target, whole=True)
+def _classes(target: Any) -> Tensor:
+    """Class indices; or bool, the sides of a single logit."""
+    sides = torch.as_tensor(target).cpu()
+    return sides.reshape(-1) if sides.dtype == torch.bool and sides.numel() else _indices(target, "target")
 
 
 def layer_objective(
