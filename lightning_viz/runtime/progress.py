@@ -51,8 +51,9 @@ class Progress:
         if expected > LONG:
             drawing.announce(expected)
         area = images.shape[-2:].numel()
-        hook = ctx.network.register_forward_hook(
-            lambda _, args, kwargs, output: drawing.count(count_passes(args, kwargs, area)), with_kwargs=True
+        # Before each pass: one that ends at a layer, see `FeatureMaps`, has no end.
+        hook = ctx.network.register_forward_pre_hook(
+            lambda _, args, kwargs: drawing.count(count_passes(args, kwargs, area)), with_kwargs=True
         )
         try:
             yield
@@ -94,7 +95,7 @@ class _Drawing:
         self._bar = self._open_bar(seconds)
 
     def count(self, passes: float) -> None:
-        """After a forward pass of the network."""
+        """With a forward pass of the network."""
         self.done += passes
         if self._first is None:
             self._first = self.elapsed, self.done

@@ -13,6 +13,7 @@ from torch import nn
 
 import lightning_viz.runtime.progress as progress_module
 from lightning_viz import ClassSynthesisLogger, Probe, Scalar
+from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.runtime.progress import count_passes, open_bar, time_pass
 from lightning_viz.runtime.session import session_of
 
@@ -256,3 +257,15 @@ def test_none_where_the_trainers_is_off(make, tmp_path, capsys, our_warnings):
 def test_none_beside_a_bar_of_another_kind():
     trainer = SimpleNamespace(progress_bar_callback=SimpleNamespace(is_enabled=True))
     assert open_bar(trainer, "one", 10) is None
+
+
+def test_passes_up_to_a_layer_count_too(tmp_path):
+    """They end early; so they are counted when they begin."""
+
+    def up_to_a_layer(ctx):
+        with torch.no_grad():
+            FeatureMaps(ctx.network, "network.1")(ctx.probe.images)
+
+    stub = Sending(up_to_a_layer, passes=8)
+    trainer(tmp_path, [stub], max_steps=1, limit_val_batches=0).fit(tiny(), *data())
+    assert stub.runner.progress.passes == pytest.approx((1 + 8) / 3)  # one image to count how often the layer runs
