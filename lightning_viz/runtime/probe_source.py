@@ -16,11 +16,12 @@ from lightning_viz.data.class_balanced import read_balanced_batch
 from lightning_viz.data.dataloaders import first_loader, loaders_in
 from lightning_viz.data.metadata import dataset_chain, describe_probe
 from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.methods.model.image_calls import runs
 
 from .guard import guard
 from .lightning_compat import eval_loaders, not_training, pl
-from .network import check_target, explained_gradients, runs
-from .output_meaning import check_class_names, known_by
+from .network import explained_gradients
+from .output_meaning import check_class_names, check_target, find_known_labels
 
 if TYPE_CHECKING:
     from .runner import CallbackRunner
@@ -61,7 +62,7 @@ class ProbeSource:
         the data are not images.
         """
         module, (count, largest) = trainer.lightning_module, counts
-        loader, name = next(iter(eval_loaders(trainer, split)), None), split
+        loader, name = first_loader(eval_loaders(trainer, split)), split
         if loader is None and source == "training":
             loader, name = first_loader(trainer.train_dataloader), source
         dataset, key = None if loader is None else loader.dataset, (split, id(unpack), largest)
@@ -184,7 +185,7 @@ class PinnedProbes(dict[str, Probe]):
         self._follow_hardest(trainer, split, images, labels)
 
     def _follow_hardest(self, trainer: pl.Trainer, split: str, images: Tensor, labels: Tensor | None) -> None:
-        loader = next(iter(eval_loaders(trainer, split)), None)
+        loader = first_loader(eval_loaders(trainer, split))
         self._follow(split, convert(describe(trainer, images, labels, loader, HARDEST), trainer))
 
     def _choose(self, trainer: pl.Trainer, split: str, batch: Any, source: str) -> Probe:
@@ -224,7 +225,7 @@ class PinnedProbes(dict[str, Probe]):
         session, forward = self._runner.session, self._runner.callback.forward
         if probe is not None and session.meanings.of(forward) is None:
             network = self._runner.network(module, probe)
-            known = known_by(trainer, split, batch, self._runner.unpack, probe)
+            known = find_known_labels(trainer, split, batch, self._runner.unpack, probe)
             session.meanings.decide(network, forward, probe, known)
 
     def _follow(self, split: str, probe: Probe) -> None:
@@ -246,7 +247,6 @@ def describe(
     trainer: pl.Trainer, images: Tensor, labels: Tensor | None, loader: DataLoader[Any] | None, origin: str
 ) -> Probe:
     """A probe of these images of a loader, with what its dataset, the datamodule and the module know of them."""
-    of_loader = [] if loader is None else [*dataset_chain(loader.dataset), loader.collate_fn]
-    sources = [*of_loader, getattr(trainer, "datamodule", None)]
-    known = [one for one in sources if one is not None]
-    return describe_probe(images, labels, origin, known, trainer.lightning_module)
+    sources = [] if loader is None else [*dataset_chain(loader.dataset), loader.collate_fn]
+    sources.append(getattr(trainer, "datamodule", None))
+    return describe_probe(images, labels, origin, sources, trainer.lightning_module)

@@ -14,12 +14,13 @@ from lightning_viz.collect.sample_selector import SampleSelector, by_loss
 from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.byte_images import byte_network, find_float_scale
 
 from .context import DrawContext, VizCallbackProtocol
 from .data_access import DataAccess
 from .guard import guard
 from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import explained_gradients, given_images, network_for
+from .network import explained_gradients
 from .probe_source import PinnedProbes, convert
 from .progress import Progress
 from .writer import Writer, clean_tag
@@ -219,8 +220,13 @@ class CallbackRunner:
 
     def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:
         """The network as the methods call it with the images of a probe. Call under the guard."""
-        network = self.session.networks.of(module, self.callback.forward, given_images(probe))
-        return network_for(probe, network, self.cache)
+        images = None if probe is None else probe.given_images
+        network = self.session.networks.of(module, self.callback.forward, images)
+        if probe is None or not probe.in_bytes:
+            return network
+        if "float scale" not in self.cache:
+            self.cache["float scale"] = find_float_scale(network, probe.images)
+        return byte_network(network, self.cache["float scale"])
 
     def context(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe | None

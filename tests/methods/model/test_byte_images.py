@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lightning_viz.methods import integrated_gradients, occlusion, saliency
-from lightning_viz.methods.model.byte_images import ByteNetwork, find_float_scale
+from lightning_viz.methods.model.byte_images import byte_network, find_float_scale
 
 from ...stub import tiny_network
 
@@ -67,7 +67,7 @@ def test_the_scale_is_found_without_random_numbers():
 def test_the_network_is_given_the_bytes(case):
     network, scale, _ = case
     network.seen.clear()
-    wrapped = ByteNetwork(network, scale)
+    wrapped = byte_network(network, scale)
     assert torch.equal(wrapped(BYTES.float()), network(BYTES))
     assert torch.equal(wrapped(BYTES), network(BYTES))
     assert set(network.seen) == {torch.uint8}
@@ -75,7 +75,7 @@ def test_the_network_is_given_the_bytes(case):
 
 def test_gradients_are_those_of_the_same_scores(case):
     network, scale, expected = case
-    wrapped, images = ByteNetwork(network, scale), BYTES.float()
+    wrapped, images = byte_network(network, scale), BYTES.float()
     if expected is None:
         with pytest.raises(RuntimeError, match=r"Scaling takes uint8 images, and .* no gradient reaches the images"):
             saliency(wrapped, images, 1)
@@ -90,12 +90,12 @@ def test_gradients_are_those_of_the_same_scores(case):
 def test_methods_without_gradients_need_no_floats(case):
     network, scale, _ = case
     reference = occlusion(network.inner, BYTES.float() / 255, 1, fill=torch.zeros(3))
-    assert torch.allclose(occlusion(ByteNetwork(network, scale), BYTES.float(), 1, fill=torch.zeros(3)), reference)
+    assert torch.allclose(occlusion(byte_network(network, scale), BYTES.float(), 1, fill=torch.zeros(3)), reference)
 
 
 def test_layers_keep_their_names_and_a_copy_is_of_its_own():
     network = Scaling(SCALES["division"][0]).eval()
-    wrapped = ByteNetwork(network, 1.0)
+    wrapped = byte_network(network, 1.0)
     assert wrapped.get_submodule("inner.0") is network.inner[0]
     copied = copy.deepcopy(wrapped)
     nn.init.zeros_(copied.inner[-1].weight)
