@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.collect.top_activations import LayerTopActivations, TopActivations
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count
 from lightning_viz.methods import layers_over_depth
@@ -17,7 +18,6 @@ from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.render.patch_sheet import patch_cells
 from lightning_viz.runtime.artifacts import Scalar, TileGrid
 from lightning_viz.runtime.context import Collected, DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
 from ._options import CommonOptions, check_among

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.probe import Probe
+from lightning_viz.methods.model.byte_images import byte_network, find_float_scale
 from lightning_viz.methods.model.image_calls import (
     call_alone,
     call_with_gradient,
@@ -62,9 +63,11 @@ class Networks:
 
     def __init__(self) -> None:
         self._trials: WeakKeyDictionary[nn.Module, dict[int | str, _Trial]] = WeakKeyDictionary()
+        self._scales: WeakKeyDictionary[nn.Module, dict[int, float | None]] = WeakKeyDictionary()
 
     def begin_run(self) -> None:
         self._trials.clear()
+        self._scales.clear()
 
     def of(self, module: pl.LightningModule, forward: Forward | None, images: Tensor | None) -> nn.Module:
         """`find_network`, as it can be called with images; the first time, the first of these is run. Call under the guard.
@@ -82,6 +85,16 @@ class Networks:
         if id(forward) not in trials:
             trials[id(forward)] = _try(module, network, forward, images[:1])
         return trials[id(forward)].apply(network)
+
+    def for_probe(self, module: pl.LightningModule, forward: Forward | None, probe: Probe | None) -> nn.Module:
+        """The network as the methods call it, with the images of a probe; see `of`."""
+        network = self.of(module, forward, None if probe is None else probe.given_images)
+        if probe is None or not probe.in_bytes:
+            return network
+        scales = self._scales.setdefault(module, {})
+        if id(forward) not in scales:
+            scales[id(forward)] = find_float_scale(network, probe.images)
+        return byte_network(network, scales[id(forward)])
 
     def _not_found(self, why: str, module: pl.LightningModule, images: Tensor | None) -> _Trial:
         trials = self._trials[module]
