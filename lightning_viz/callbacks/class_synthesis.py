@@ -23,7 +23,7 @@ from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.network import NetworkError
-from lightning_viz.runtime.output_meaning import is_single_value, resolve_target, single_value
+from lightning_viz.runtime.output_meaning import resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
 from ._options import CommonOptions, check_among
@@ -128,8 +128,8 @@ class ClassSynthesisLogger(VizCallback):
             return
         network, images = ctx.network, ctx.probe.images[:1]
         with torch.no_grad():
-            if self.classes is not None and self._class_count(ctx):
-                check_among("classes", self.classes, self._class_count(ctx), "classes of the model")
+            if self.classes is not None and (count := ctx.predictions.meaning.class_count):
+                check_among("classes", self.classes, count, "classes of the model")
             if self.units is not None and self.layer is not None:
                 channels = FeatureMaps(network, self.layer)(images).shape[1]
                 check_among("units", self.units, channels, f"channels of layer={self.layer!r}")
@@ -162,7 +162,7 @@ class ClassSynthesisLogger(VizCallback):
             names = [f"channel {unit}" for unit in self.units] if self.units else ["all channels"]
             return f"synthesis/{plain_name(self.layer)}", SynthesisGoal(arguments, names)
         meaning = ctx.predictions.meaning
-        if self.classes is None and (callable(self.target) or is_single_value(meaning)):
+        if self.classes is None and (callable(self.target) or meaning.is_single_value):
             target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")
             return "synthesis/target", SynthesisGoal({"target": target}, [name])
         if not meaning.has_classes and self.classes is None and self.target is None:
@@ -179,14 +179,10 @@ class ClassSynthesisLogger(VizCallback):
             return [self.target] if isinstance(self.target, int) else list(dict.fromkeys(self.target))
         state = ctx.state(SynthesisState)
         if not state.classes:
-            count = self._class_count(ctx)
+            count = ctx.predictions.meaning.class_count
             known = [label for label in ctx.probe.label_list if 0 <= label < count]
             state.classes = list(dict.fromkeys([*known, *range(count)]))[:CLASSES]
         return sorted(state.classes)
-
-    def _class_count(self, ctx: DrawContext) -> int:
-        meaning = ctx.predictions.meaning
-        return 2 if meaning.width == 1 and meaning.has_classes else meaning.width
 
     def _warm_start(self, ctx: DrawContext, previous: Tensor | None, count: int) -> Tensor | None:
         """The previous images with less contrast, so that what the network has unlearned fades; None for noise."""

@@ -103,11 +103,6 @@ def _labels(probe: Probe) -> Tensor:
     return torch.tensor(probe.label_list, device=probe.images.device)
 
 
-def is_single_value(meaning: OutputMeaning) -> bool:
-    """Whether the model returns one number for each image that is no class's score, such as a regression."""
-    return meaning.kind is OutputKind.ONE_LOGIT and not meaning.has_classes
-
-
 def check_class_names(probe: Probe, meaning: OutputMeaning | None) -> None:
     """Raise ValueError for a probe that names fewer classes than the network has."""
     if probe.class_names is None or meaning is None or meaning.kind is not OutputKind.CLASSES:
@@ -133,7 +128,7 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
     kind = OutputKind.CLASSES if meaning is None else meaning.kind
     if callable(option):
         return "the given target"
-    if meaning is not None and is_single_value(meaning):
+    if meaning is not None and meaning.is_single_value:
         return "the output"
     over = ", over the pixels where it is predicted" if kind is OutputKind.DENSE else ""
     if option is None:

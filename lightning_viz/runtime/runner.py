@@ -87,11 +87,10 @@ class CallbackRunner:
         """Go on from a checkpoint; one of another version starts with empty film strips."""
         try:
             self.state = self.callback.State.from_state_dict(state)
+            self.probes.restore()
         except Exception as error:  # whatever a checkpoint holds
             if self._session is not None:
                 self._session.warn(f"lightning_viz starts with empty film strips: {error}")
-            return
-        self.probes.restore()
 
     def check_arguments(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Raise for arguments that do not fit the network, before any work is done."""
@@ -201,10 +200,8 @@ class CallbackRunner:
 
     def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, probe: Probe | None) -> float:
         """What a drawing costs: as much as the last one did, or, before the first, as is estimated."""
-        if self.progress.passes is not None:
-            return self.progress.passes
-        if probe is None:
-            return 0.0
+        if self.progress.passes is not None or probe is None:
+            return self.progress.passes or 0.0
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
             return self.callback.estimated_passes(self.network(module, probe), probe.images)
 
@@ -247,8 +244,7 @@ class CallbackRunner:
             return
         error, known = self.failures[0], self.disabled
         self.disabled, self.failures = True, []  # an exception keeps everything in its frames
-        if known:
-            return
-        if self.callback.on_error == "raise":
+        if not known and self.callback.on_error == "raise":
             raise error
-        self.session.errors.callback_failed(type(self.callback).__name__, error)
+        if not known:
+            self.session.errors.callback_failed(type(self.callback).__name__, error)
