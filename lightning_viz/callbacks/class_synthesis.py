@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_indices, as_options, check_choice, check_count, check_flag, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
-from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
@@ -26,7 +25,7 @@ from lightning_viz.runtime.network import NetworkError
 from lightning_viz.runtime.output_meaning import resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions, check_among
+from ._options import CommonOptions, check_among, check_units
 from .base import VizCallback
 
 CLASSES = 10  # synthesised, where none are given
@@ -126,19 +125,16 @@ class ClassSynthesisLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         if not (self.classes or self.layer or self.size):
             return
-        network, images = ctx.network, ctx.probe.images[:1]
-        with torch.no_grad():
-            if self.classes is not None and (count := ctx.predictions.meaning.class_count):
-                check_among("classes", self.classes, count, "classes of the model")
-            if self.units is not None and self.layer is not None:
-                channels = FeatureMaps(network, self.layer)(images).shape[1]
-                check_among("units", self.units, channels, f"channels of layer={self.layer!r}")
+        if self.classes is not None and (count := ctx.predictions.meaning.class_count):
+            check_among("classes", self.classes, count, "classes of the model")
+        if self.units is not None and self.layer is not None:
+            check_units(self.units, ctx.network, self.layer, ctx.probe.images)
         try:
             self._synthesize(ctx, self._goal(ctx)[1], None, 1)
         except Exception as error:
             if self.size is None or isinstance(error, ValueError | NetworkError | torch.OutOfMemoryError):
                 raise  # the size is not to blame
-            what = f"size={self.size}: {type(network).__name__} does not run on images of this size: {error}"
+            what = f"size={self.size}: {type(ctx.network).__name__} does not run on images of this size: {error}"
             raise ValueError(f"{what}; give another size, or None for the probe's") from error
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.batching import FORWARD
+
 from .budget import Budget
 from .context import DrawContext, VizCallbackProtocol
 from .lightning_compat import is_a, pl
 
 LONG = 10.0  # seconds, from which a drawing is announced
 SHORT = 10  # passes for each picture of the probe, up to which no pass is timed beforehand
-FORWARD = 1 / 3  # of a forward and a backward pass
 TIMED = 8  # images in a timed pass
 WAIT = 2.0  # seconds, after which a drawing is estimated by what it has done
 REFRESH = 0.1  # seconds between two refreshes of Rich's bars

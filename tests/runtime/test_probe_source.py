@@ -16,12 +16,13 @@ from torch.utils.data import (
     TensorDataset,
     get_worker_info,
 )
+from torchvision.transforms import v2
 
 from lightning_viz import FilterLogger, Probe
 from lightning_viz.collect.sample_selector import SampleSelector, by_loss
 
 from ..stub import TAGS, Stub, fit, tiny, tiny_network
-from ..support import CLASSES, Events, Lit, dataset, loader, trainer
+from ..support import CLASSES, Events, Lit, Scaling, dataset, loader, trainer
 
 # Shared ones.
 
@@ -356,24 +357,12 @@ def test_of_loaders_that_are_combined_the_first_is_shown(structure, mode, tmp_pa
 # Bytes, which the network scales.
 
 
-class OfBytes(nn.Module):
-    """Scales bytes alone, as ToDtype(torch.float32, scale=True)."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner, self.dtypes = tiny_network(), []
-
-    def forward(self, images):
-        self.dtypes.append(images.dtype)
-        return self.inner(images / 255 if images.dtype == torch.uint8 else images)
-
-
 @pytest.mark.parametrize("probe", [None, Probe((dataset().tensors[0][:4] * 255).byte()), Probe.hardest()])
 def test_the_network_is_shown_the_bytes_that_it_trains_on(probe, tmp_path, our_warnings):
     def look(ctx):
         seen.append((ctx.network(ctx.probe.images), network.inner(ctx.probe.images / 255)))
 
-    seen, network = [], OfBytes()
+    seen, network = [], Scaling(v2.ToDtype(torch.float32, scale=True), tiny_network())
     data = loader(TensorDataset((dataset().tensors[0] * 255).byte(), dataset().tensors[1]))
     stub = Stub(look, probe=probe, max_images=4, on_error="raise")
     fit(tmp_path, stub, module=Lit(network), given=(data, data), max_epochs=2)

@@ -78,11 +78,20 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
         yield outputs
 
 
-def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str) -> Tensor:
-    """The output that `capture` recorded of a layer. Raises ValueError where there is none; `described` names the layer."""
-    if layer in outputs:
-        return outputs[layer]
-    raise ValueError(f"{described} did not run, or returns no tensor; choose a layer that the model's forward calls")
+def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str, images: Tensor | None = None) -> Tensor:
+    """The output that `capture` recorded of a layer.
+
+    Raises ValueError where there is none or, with `images`, where it holds no row for each; `described` names the layer.
+    """
+    if layer not in outputs:
+        raise ValueError(
+            f"{described} did not run, or returns no tensor; choose a layer that the model's forward calls"
+        )
+    output = outputs[layer]
+    if images is not None and output.shape[:1] != images.shape[:1]:
+        found = f"{described} returns the shape {tuple(output.shape)} for {len(images)} images"
+        raise ValueError(f"{found}; choose a layer that keeps the images apart")
+    return output
 
 
 @contextmanager

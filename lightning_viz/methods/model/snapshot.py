@@ -75,14 +75,14 @@ def preserved(model: nn.Module) -> Iterator[None]:
     Not restored are weights and larger tensors that are changed in place, the items of containers with more than a thousand,
     objects with slots, global variables, and objects of Lightning, the loggers and the standard library.
     """
-    snapshot = Snapshot(model)
+    snapshot = ModelSnapshot(model)
     try:
         yield
     finally:
         snapshot.restore()
 
 
-class Snapshot:
+class ModelSnapshot:
     """What is saved: the objects themselves, shallow copies of containers, and copies of buffers and small tensors."""
 
     def __init__(self, model: nn.Module) -> None:
