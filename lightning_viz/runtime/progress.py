@@ -67,8 +67,8 @@ class Progress:
             self._announced = True
             cheaper = f"{self.callback.CHEAPER}; or " if self.callback.CHEAPER else ""
             self.warn(
-                f"lightning_viz: {name} is estimated to draw for {seconds:.0f} s now; training waits. To make it cheaper: {cheaper}"
-                "draw less often (every_n_epochs=, log_at_start=False), or within a share of the fit's time (max_overhead=)"
+                f"lightning_viz: {name} is estimated to draw for {seconds:.0f} s now; training waits. To make it cheaper: "
+                f"{cheaper}draw less often (every_n_epochs=, log_at_start=False), or within a share of the fit's time (max_overhead=)"
             )
         return open_bar(trainer, name, passes)
 
@@ -80,9 +80,8 @@ class _Drawing:
         self.total, self.done = total, 0.0
         self._started = time.perf_counter()
         self._open_bar = open_bar
-        self._first: tuple[float, float] | None = (
-            None  #: when the first pass was done, which also warms up, and its images
-        )
+        #: When the first pass was done, which also warms up, and its images.
+        self._first: tuple[float, float] | None = None
         self._is_long = False
         self._bar: Bar | None = None
 

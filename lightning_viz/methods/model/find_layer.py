@@ -27,8 +27,8 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
       placed on the image (see `token_order`) are passed over.
     - "embedding": the last `nn.Linear` to run, whose *input* is the embedding; without one the last spatial layer. Of a
       dense output it is the end of the encoder, the last layer of the lowest resolution: its features say what the image
-      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class. An output
-      that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
+      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class.
+      An output that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
 
     The last two are found by running one of `images` (B, C, H, W), by default zeros of 224×224 pixels. A callable
     `target` is for models whose output holds no logits.

@@ -110,10 +110,9 @@ def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
 
 def plain_tensor(values: Tensor) -> Tensor:
     """The same values and graph without the tensor's subclass, such as MONAI's MetaTensor and torchvision's Image."""
-    is_plain = type(values) is Tensor or hasattr(
-        type(values), "__tensor_flatten__"
-    )  # which holds others, such as DTensor
-    return values if is_plain else values.as_subclass(Tensor)
+    kind = type(values)
+    holds_others = hasattr(kind, "__tensor_flatten__")  # such as DTensor
+    return values if kind is Tensor or holds_others else values.as_subclass(Tensor)
 
 
 def leaf(images: Tensor) -> Tensor:

@@ -61,9 +61,9 @@ def token_order(model: nn.Module, layer: str, images: Tensor, argument: str = "l
     None where they are in it already, and for a layer that returns no tokens. Found by running one image with noise in
     one half and in the other, above and below, left and right: a token must respond more to the half that it lies in.
     These five forward passes are run once for a model and a size of images; a layer whose tokens all respond alike, such
-    as attention that is still uniform, has the order of the nearest other layer on its grid, of those before it first. Another order is
-    found, with two more passes for each binary digit of a row and a column, if it is a reshape and permutation of the
-    grid, such as units or windows one after another. Fewer than 16 tokens, and layers that do not respond, cannot be
+    as attention that is still uniform, has the order of the nearest layer before it on its grid, else after it. Another
+    order is found, with two more passes for each binary digit of a row and a column, if it is a reshape and permutation of
+    the grid, such as units or windows one after another. Fewer than 16 tokens, and layers that do not respond, cannot be
     checked and are taken as row by row.
     Raises ValueError, naming `argument`, for tokens in any other order, or not on the image at all (learned queries).
     """
