@@ -163,6 +163,7 @@ PROBE = {
     "std": [1, 1, 1, 0.5],
     "origin": "mine",
     "bands": [3, 2, 1],
+    "in_bytes": True,
 }
 
 
