@@ -238,10 +238,9 @@ class ClassSynthesisLogger(VizCallback):
         if meaning.kind is OutputKind.SEVERAL_LABELS:
             captions = [class_caption(one, one > THRESHOLD, None) for one in own.tolist()]
         else:
-            results = zip(own.tolist(), wanted.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
-            captions = [
-                class_caption(one, label == found, ctx.probe.class_name(found)) for one, label, found in results
-            ]
+            found = probabilities.argmax(dim=1)
+            names = map(ctx.probe.class_name, found.tolist())
+            captions = [*map(class_caption, own.tolist(), (found == wanted).tolist(), names)]
         means = own.reshape(-1, self.copies).mean(dim=1).tolist()
         scalars = [Scalar(f"{tag}/probability", sum(means) / len(means))]
         if self.per_class:

@@ -1,5 +1,6 @@
 """What the network's output means in a run, and what a map of it explains: the option `target=`, and in words."""
 
+import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,10 +30,14 @@ class OutputMeanings:
     def __init__(self) -> None:
         self._known: KnownLabels | None = None
         self._decided: dict[int, OutputMeaning | None] = {}
+        self._tried: set[int] = set()
 
     def of(self, forward: Forward | None) -> OutputMeaning | None:
         """None before it is decided."""
         return self._decided.get(id(forward))
+
+    def is_tried(self, forward: Forward | None) -> bool:
+        return id(forward) in self._tried
 
     def set(self, forward: Forward | None, meaning: OutputMeaning | None) -> None:
         self._decided[id(forward)] = meaning
@@ -40,10 +45,12 @@ class OutputMeanings:
     def decide(self, network: nn.Module, forward: Forward | None, probe: Probe, known: KnownLabels) -> None:
         """By what the network returns for a few pictures of the probe, and by what is known of the labels."""
         self._known = self._known or known
-        for differentiable in (probe.images.is_floating_point(), False):
+        self._tried.add(id(forward))
+        ways = itertools.product((probe.images.is_floating_point(), False), (4, 1))  # one where memory is short
+        for differentiable, count in ways:
             with suppress(Exception):  # of the user's network, and said where the output is used
                 # The graph tells whether the network ends in a sigmoid.
-                images = probe.images[:4].detach().clone().requires_grad_(differentiable)
+                images = probe.images[:count].detach().clone().requires_grad_(differentiable)
                 return self.set(forward, OutputMeaning.of(network(images), self._known))
 
 

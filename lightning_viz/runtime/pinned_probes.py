@@ -165,7 +165,7 @@ class PinnedProbes(dict[str, Probe]):
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, batch: Any, probe: Probe | None
     ) -> None:
         session, forward = self._runner.session, self._runner.callback.forward
-        if probe is not None and session.meanings.of(forward) is None:
+        if probe is not None and not session.meanings.is_tried(forward):
             network = self._runner.network(module, probe)
             known = find_known_labels(trainer, split, batch, self._runner.unpack, probe)
             session.meanings.decide(network, forward, probe, known)

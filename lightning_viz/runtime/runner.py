@@ -172,7 +172,7 @@ class CallbackRunner:
         queue = self.session.queue(trainer)
         step = logging_step(trainer) if step is None else step
         is_new = step > self.state.last_steps.get(split, -1)
-        if self.disabled or queue is None or not self.probes.is_ready(split) or not is_new:
+        if self.disabled or queue is None or not (trainer.is_global_zero and is_new and self.probes.is_ready(split)):
             return
         with self.settling():
             try:

@@ -162,8 +162,8 @@ PROBE = {
     "mean": [0.1, 0.2, 0.3, 0.4],
     "std": [1, 1, 1, 0.5],
     "origin": "mine",
+    "in_bytes": False,
     "bands": [3, 2, 1],
-    "in_bytes": True,
 }
 
 

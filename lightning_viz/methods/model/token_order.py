@@ -129,10 +129,8 @@ def _measure(model: nn.Module, images: Tensor) -> _Measured:
         halves = [torch.arange(height)[:, None] >= height / 2, torch.arange(width)[None] >= width / 2]
         responses = _responses(model, [name for name, _ in model.named_modules() if name], images, halves)
         tokens = {name: _Tokens(*one) for name, one in responses.items()}
-        checked = {
-            name: one for name, one in tokens.items() if min(one.grid) > 1 and one.responses.shape[1] >= SMALLEST
-        }
-        known[size] = _Measured(checked)
+        large = [name for name, one in tokens.items() if min(one.grid) > 1 and one.responses.shape[1] >= SMALLEST]
+        known[size] = _Measured({name: tokens[name] for name in large})
     return known[size]
 
 
@@ -209,10 +207,9 @@ def _exact_order(rows: Tensor, columns: Tensor, grid: Grid) -> Tensor | None:
     """
     tokens = torch.arange(len(rows))
     for shape in _arrangements(_prime_factors(len(rows))):
-        fitted = [
-            _sum_of_means(one.double().reshape(shape), side) for one, side in zip((rows, columns), grid, strict=True)
-        ]
-        positions = fitted[0] * grid[1] + fitted[1]
+        parts = zip((rows, columns), grid, strict=True)
+        row, column = (_sum_of_means(one.double().reshape(shape), side) for one, side in parts)
+        positions = row * grid[1] + column
         if torch.equal(positions.sort().values, tokens):
             return positions.argsort()
     return None
