@@ -24,7 +24,7 @@ HARDEST = "validation pictures with the highest loss"
 
 
 class PinnedProbes(dict[str, Probe]):
-    """By split."""
+    """The probe of one callback, by split."""
 
     def __init__(self, runner: "CallbackRunner") -> None:
         super().__init__()
