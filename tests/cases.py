@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import torch
 
 import lightning_viz
@@ -162,5 +161,3 @@ def case_of(callback: type[VizCallback]) -> Case:
 
 #: One for each callback, in the order of the registry.
 CASES = [case_of(callback) for callback in CALLBACKS]
-
-every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

@@ -1,7 +1,8 @@
 """Small real models, data and runs that many tests share."""
 
+import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def quick_suite(**common: Any) -> list[VizCallback]:
     return [quick(one, **common) for one in CALLBACKS]
 
 
+def options_of(callback: VizCallback) -> tuple[type, dict[str, Any]]:
+    """What makes an equal callback: its class, and the values of all its options."""
+    return type(callback), {name: getattr(callback, name) for name in inspect.signature(type(callback)).parameters}
+
+
 #: The first parts of the tags that the whole suite draws under.
 SUITE = {case.tag for case in CASES}
 
@@ -59,6 +65,25 @@ class Restless(nn.Module):
         self.calls = self.calls + 1  # by assignment, as many do
         self.sums.add_(inputs.mean().detach())
         return inputs * (1 + 0.01 * (random.random() + np.random.rand() + torch.rand(()).item()))
+
+
+class Scaling(nn.Module):
+    """A network that scales its images in its own way, and keeps the types of those that it is given."""
+
+    def __init__(self, scale: Callable[[torch.Tensor], torch.Tensor], inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inner, self.scale, self.seen = small_network() if inner is None else inner, scale, []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images.dtype)
+        return self.inner(self.scale(images))
+
+
+def scale_bytes(images: torch.Tensor) -> torch.Tensor:
+    """To 0 to 1; floats are refused."""
+    if images.dtype != torch.uint8:
+        raise TypeError("bytes are expected")
+    return images / 255
 
 
 def small_network(channels: int = 3) -> nn.Sequential:

@@ -1,6 +1,5 @@
 """The presets for Hydra, composed and instantiated as its users do."""
 
-import inspect
 import re
 import shutil
 
@@ -16,7 +15,7 @@ from lightning_viz.callbacks.suite import CALLBACKS
 
 from .processes import ROOT
 from .stub import data, tiny
-from .support import Events
+from .support import Events, options_of
 
 PRESETS = {path.stem: path for path in sorted((ROOT / "callbacks/hydra").glob("*.yaml"))}
 README = (ROOT / "callbacks/README.md").read_text()
@@ -95,10 +94,6 @@ def drawn(configs):
     return {tag.partition("/")[0] for tag in Events(configs.parent / "run/version_0").image_tags}
 
 
-def options(callback):
-    return type(callback), {name: getattr(callback, name) for name in inspect.signature(type(callback)).parameters}
-
-
 def test_there_is_one_beside_each_for_lightning_cli():
     assert [*PRESETS] == sorted(path.stem for path in (ROOT / "callbacks").glob("*.yaml"))
 
@@ -114,7 +109,7 @@ def test_a_preset_says_what_that_for_lightning_cli_says(preset):
 @pytest.mark.parametrize("preset", [one for one in PRESETS if one != "all"])
 def test_an_attached_preset_is_the_callback_at_its_defaults(preset, configs):
     (made,) = instantiate_callbacks(composed(configs, f"callbacks={preset}").callbacks)
-    assert options(made) == options(getattr(lightning_viz, type(made).__name__)())
+    assert options_of(made) == options_of(getattr(lightning_viz, type(made).__name__)())
 
 
 @pytest.mark.parametrize("callbacks", ["all", "viz"])
@@ -122,7 +117,7 @@ def test_all_callbacks_are_those_of_viz_callbacks(callbacks, configs):
     overrides = [f"callbacks={callbacks}", *(["callbacks.viz.every_n_epochs=1"] if callbacks == "viz" else [])]
     found = instantiate_callbacks(composed(configs, *overrides).callbacks)
     made = found[0] if callbacks == "viz" else found
-    assert [*map(options, made)] == [*map(options, viz_callbacks())]
+    assert [*map(options_of, made)] == [*map(options_of, viz_callbacks())]
 
 
 def test_the_readmes_program_trains_with_the_readmes_configuration(configs):

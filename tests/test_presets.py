@@ -10,7 +10,7 @@ import lightning_viz
 from lightning_viz import VizCallback, viz_callbacks
 
 from .processes import ROOT, run_python
-from .support import CALLBACKS, Events
+from .support import CALLBACKS, Events, options_of
 
 FILES = {path.name: path for path in sorted((ROOT / "callbacks").glob("*.yaml"))}
 PRESETS = [*FILES]
@@ -134,13 +134,10 @@ def test_options_in_a_preset_are_the_defaults(preset):
 def test_the_preset_of_all_is_viz_callbacks():
     """The same callbacks in the same order, with the same options and the same budget."""
 
-    def options(callback):
-        return type(callback), {name: getattr(callback, name) for name in inspect.signature(type(callback)).parameters}
-
     callbacks = callbacks_in(FILES["all.yaml"].read_text())
     kinds = [getattr(lightning_viz, one["class_path"].rpartition(".")[2]) for one in callbacks]
     made = [kind(**one.get("init_args", {})) for kind, one in zip(kinds, callbacks, strict=True)]
-    assert [*map(options, made)] == [*map(options, viz_callbacks())]
+    assert [*map(options_of, made)] == [*map(options_of, viz_callbacks())]
 
 
 # With LightningCLI.

@@ -15,7 +15,7 @@ from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.methods.features.embeddings import EmbeddingSource, read_embeddings
 from lightning_viz.methods.features.points import finite_rows
 from lightning_viz.render.sheet import Cell, fit_tile
-from lightning_viz.render.text import INK, RIGHT, WRONG, Caption, Line
+from lightning_viz.render.text import RIGHT, WRONG, Caption, marked_line
 from lightning_viz.runtime.artifacts import TileGrid
 from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext
@@ -72,8 +72,8 @@ class NeighbourQueries:
             cells.append(Cell((fit_tile(probe.pictures[index], TILE, TILE),), self.captions[index]))
             pictures, others = probe.to_pixels(images[neighbours]), samples.labels[neighbours].tolist()
             for image, other in zip(pictures, others, strict=True):
-                frame = None if min(labels[index], other) < 0 else RIGHT if labels[index] == other else WRONG
-                mark = {None: "", RIGHT: "✓ ", WRONG: "✗ "}[frame]
-                caption = (Line(f"{mark}{probe.class_name(other)}", frame or INK),) if other >= 0 else ()
+                same = None if min(labels[index], other) < 0 else labels[index] == other
+                caption = (marked_line(probe.class_name(other), same),) if other >= 0 else ()
+                frame = {None: None, True: RIGHT, False: WRONG}[same]
                 cells.append(Cell((fit_tile(image, TILE, TILE),), caption, (frame,)))
         return cells

@@ -5,10 +5,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.probe import Hardest, Probe
+from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.runtime.network import Forward
 
 #: What a map explains, see `VizCallback`.
@@ -56,3 +58,10 @@ def check_among(name: str, indices: Sequence[int], count: int, what: str) -> Non
     """Raise ValueError for indices that `count` classes or channels do not have."""
     if max(indices) >= count:
         raise ValueError(f"{name}={indices} are not all among the {count} {what}; give some of 0 to {count - 1}")
+
+
+@torch.no_grad()
+def check_units(units: Sequence[int], network: nn.Module, layer: str, images: Tensor, argument: str = "layer") -> None:
+    """Raise ValueError for units that are no channels of a layer, and for a layer without; `argument` gave its name."""
+    channels = FeatureMaps(network, layer, argument)(images[:1]).shape[1]
+    check_among("units", units, channels, f"channels of {argument}={layer!r}")

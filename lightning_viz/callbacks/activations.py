@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_viz.collect.channel_statistics import ChannelStatistics
 from lightning_viz.collect.channel_statistics import ChannelStatisticsAccumulator as Statistics
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.activations import LayerActivation, layer_activations
@@ -19,7 +20,6 @@ from lightning_viz.render.text import Line
 from lightning_viz.runtime.artifacts import FilmColumn, Scalar, TileGrid
 from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
 from ._options import CommonOptions

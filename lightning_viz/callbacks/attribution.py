@@ -11,6 +11,7 @@ from lightning_viz.data.arguments import as_plain, check_choice, describe_value
 from lightning_viz.methods import Target
 from lightning_viz.methods.attribution.trust import FAITHFULNESS_FORWARDS, faithfulness_gain, randomize_weights
 from lightning_viz.methods.features.similarity import cosine, rank_correlation
+from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.methods.model.outputs import fixed_target
 from lightning_viz.runtime.artifacts import Scalar
 from lightning_viz.runtime.context import DrawContext
@@ -74,7 +75,7 @@ class AttributionLogger(VizCallback):
     def trust_passes(self, count: int) -> float:
         """What the checks add to the first drawing."""
         wanted = self.trust or []
-        return count * (FAITHFULNESS_FORWARDS / 3 * ("faithfulness" in wanted) + ("sanity" in wanted))
+        return count * (FAITHFULNESS_FORWARDS * FORWARD * ("faithfulness" in wanted) + ("sanity" in wanted))
 
     def fixed_target_of(self, ctx: DrawContext) -> Target:
         """What to explain; for checks, which compare networks, the class that this one predicts."""

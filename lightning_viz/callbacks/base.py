@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Never
 from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.data.arguments import (
     as_list,
     as_target,
@@ -24,7 +25,6 @@ from lightning_viz.methods import Target
 from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.runtime.artifacts import Artifact
 from lightning_viz.runtime.context import DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.lightning_compat import Callback, join, pl, split_of
 from lightning_viz.runtime.network import Forward
 from lightning_viz.runtime.output_meaning import resolve_target

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_indices, as_options, check_choice, check_count, check_flag, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
-from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
@@ -23,10 +22,10 @@ from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.captions import NOT_FINITE, class_caption
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.network import NetworkError
-from lightning_viz.runtime.output_meaning import is_single_value, resolve_target, single_value
+from lightning_viz.runtime.output_meaning import resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions, check_among
+from ._options import CommonOptions, check_among, check_units
 from .base import VizCallback
 
 CLASSES = 10  # synthesised, where none are given
@@ -126,19 +125,16 @@ class ClassSynthesisLogger(VizCallback):
     def check_images(self, ctx: DrawContext) -> None:
         if not (self.classes or self.layer or self.size):
             return
-        network, images = ctx.network, ctx.probe.images[:1]
-        with torch.no_grad():
-            if self.classes is not None and self._class_count(ctx):
-                check_among("classes", self.classes, self._class_count(ctx), "classes of the model")
-            if self.units is not None and self.layer is not None:
-                channels = FeatureMaps(network, self.layer)(images).shape[1]
-                check_among("units", self.units, channels, f"channels of layer={self.layer!r}")
+        if self.classes is not None and (count := ctx.predictions.meaning.class_count):
+            check_among("classes", self.classes, count, "classes of the model")
+        if self.units is not None and self.layer is not None:
+            check_units(self.units, ctx.network, self.layer, ctx.probe.images)
         try:
             self._synthesize(ctx, self._goal(ctx)[1], None, 1)
         except Exception as error:
             if self.size is None or isinstance(error, ValueError | NetworkError | torch.OutOfMemoryError):
                 raise  # the size is not to blame
-            what = f"size={self.size}: {type(network).__name__} does not run on images of this size: {error}"
+            what = f"size={self.size}: {type(ctx.network).__name__} does not run on images of this size: {error}"
             raise ValueError(f"{what}; give another size, or None for the probe's") from error
 
     def draw(self, ctx: DrawContext) -> Iterator[Panel | Scalar]:
@@ -162,7 +158,7 @@ class ClassSynthesisLogger(VizCallback):
             names = [f"channel {unit}" for unit in self.units] if self.units else ["all channels"]
             return f"synthesis/{plain_name(self.layer)}", SynthesisGoal(arguments, names)
         meaning = ctx.predictions.meaning
-        if self.classes is None and (callable(self.target) or is_single_value(meaning)):
+        if self.classes is None and (callable(self.target) or meaning.is_single_value):
             target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")
             return "synthesis/target", SynthesisGoal({"target": target}, [name])
         if not meaning.has_classes and self.classes is None and self.target is None:
@@ -181,14 +177,10 @@ class ClassSynthesisLogger(VizCallback):
             return [self.target] if isinstance(self.target, int) else list(dict.fromkeys(self.target))
         state = ctx.state(SynthesisState)
         if not state.classes:
-            count = self._class_count(ctx)
+            count = ctx.predictions.meaning.class_count
             known = [label for label in ctx.probe.label_list if 0 <= label < count]
             state.classes = list(dict.fromkeys([*known, *range(count)]))[:CLASSES]
         return sorted(state.classes)
-
-    def _class_count(self, ctx: DrawContext) -> int:
-        meaning = ctx.predictions.meaning
-        return 2 if meaning.width == 1 and meaning.has_classes else meaning.width
 
     def _warm_start(self, ctx: DrawContext, previous: Tensor | None, count: int) -> Tensor | None:
         """The previous images with less contrast, so that what the network has unlearned fades; None for noise."""
@@ -248,10 +240,9 @@ class ClassSynthesisLogger(VizCallback):
         if meaning.kind is OutputKind.SEVERAL_LABELS:
             captions = [class_caption(one, one > THRESHOLD, None) for one in own.tolist()]
         else:
-            results = zip(own.tolist(), wanted.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
-            captions = [
-                class_caption(one, label == found, ctx.probe.class_name(found)) for one, label, found in results
-            ]
+            found = probabilities.argmax(dim=1)
+            names = map(ctx.probe.class_name, found.tolist())
+            captions = [*map(class_caption, own.tolist(), (found == wanted).tolist(), names)]
         means = own.reshape(-1, self.copies).mean(dim=1).tolist()
         scalars = [Scalar(f"{tag}/probability", sum(means) / len(means))]
         if self.per_class:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator, HookPoint
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
@@ -22,10 +23,10 @@ from lightning_viz.methods.features.embeddings import (
 )
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
 from lightning_viz.methods.features.points import finite_rows
+from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.runtime.artifacts import Artifact, Embedding, Scalar, Scatter
 from lightning_viz.runtime.context import DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
 from ._embedding_scalars import EmbeddingScalars, PixelVote
@@ -109,7 +110,7 @@ class EmbeddingProjectorLogger(VizCallback):
         self.seed = check_count("seed", seed, 0)
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
-        return (len(images) + len(self._loaders) * min(self.max_points, TRACKED)) / 3
+        return (len(images) + len(self._loaders) * min(self.max_points, TRACKED)) * FORWARD
 
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]

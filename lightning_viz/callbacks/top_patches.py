@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.collect.top_activations import LayerTopActivations, TopActivations
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count
 from lightning_viz.methods import layers_over_depth
+from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.render.patch_sheet import patch_cells
 from lightning_viz.runtime.artifacts import Scalar, TileGrid
 from lightning_viz.runtime.context import Collected, DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions, check_among
+from ._options import CommonOptions, check_units
 from ._patch_sheet import PatchExtractor
 from .base import VizCallback
 
@@ -82,14 +83,12 @@ class TopPatchesLogger(VizCallback):
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         pairs = len(self.units or range(self.max_units)) * self.patches
-        return READ / 3 + (len(as_list(self.layers)) or 2) * pairs
+        return READ * FORWARD + (len(as_list(self.layers)) or 2) * pairs
 
-    @torch.no_grad()
     def check_images(self, ctx: DrawContext) -> None:
         images = ctx.probe.images[:1]
         for layer in self._layers(ctx.network, images) if self.layers or self.units else []:
-            channels = FeatureMaps(ctx.network, layer, "layers")(images).shape[1]
-            check_among("units", self.units or [0], channels, f"channels of layer {layer!r}")
+            check_units(self.units or [0], ctx.network, layer, images, "layers")
 
     def accumulators(self, data: DataAccess, state: PatchesState) -> list[TopActivations]:
         return [self._accumulator(state, keep_images=not data.is_indexable(0))]

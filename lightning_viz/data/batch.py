@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_viz.methods.model.image_calls import IMAGE_NAMES
+from lightning_viz.methods.model.layers import CHANNELS, are_channels_last
 from lightning_viz.methods.model.model_output import KnownLabels, LabelKind
 from lightning_viz.methods.model.modes import plain_tensor
 
 #: A custom function from a batch to (images, labels); labels may be None.
 Unpack = Callable[[Any], tuple[Tensor, Tensor | None]]
 
-_IMAGES = ("image", "images", "pixel_values", "img", "x", "input", "inputs")
 _LABELS = ("label", "labels", "target", "targets", "y", "class", "mask", "masks")
-_CHANNELS = (1, 3, 4)  #: by which images are told from volumes, and from images with channels last
 _REMEDY = "give unpack= a callable from a batch to (images, labels), or a probe="
 _SLICES = (
     "give unpack= a callable to (images, labels) that takes slices or frames, and forward= for the network, or a probe="
 )
-CHANNELS_LAST = (
+_CHANNELS_LAST = (
     "give unpack=lambda batch: (batch[0].permute(0, 3, 1, 2), batch[1]) and, for a network that takes channels last, "
     "forward=lambda module, images: module(images.permute(0, 2, 3, 1))"
 )
@@ -76,19 +76,13 @@ def read_batch(batch: Any, unpack: Unpack = unpack_batch) -> ImageBatch:
     return ImageBatch(images, read_labels(found[1], images), known_labels(found[1], images))
 
 
-def are_channels_last(images: Tensor) -> bool:
-    """Whether (B, C, H, W) are (B, H, W, C) by their shape."""
-    _, first, second, last = images.shape
-    return last in _CHANNELS and first not in _CHANNELS and min(first, second) >= 8
-
-
 def _read(batch: Any, labels: Any = None) -> ImageBatch:
     """`labels` are those beside the batch, where it has none of its own."""
     if isinstance(batch, Mapping):
         return _read_mapping(batch, labels)
     if not isinstance(batch, tuple | list) or not batch:
         return _read_images(batch, labels)
-    if _are_images(batch) and batch[0].shape[0] in _CHANNELS:
+    if _are_images(batch) and batch[0].shape[0] in CHANNELS:
         return _read_images(batch, labels)
     if (views := _count_views(batch)) > 1:
         return _read_images(batch[:views], [*batch[views:], labels][0])
@@ -102,14 +96,14 @@ def _read(batch: Any, labels: Any = None) -> ImageBatch:
 
 def _read_mapping(batch: Mapping[Any, Any], labels: Any) -> ImageBatch:
     labels = next((batch[key] for key in _LABELS if key in batch), labels)
-    for key in (one for one in _IMAGES if one in batch):
+    for key in (one for one in IMAGE_NAMES if one in batch):
         return (_read if _is_nested(batch[key]) else _read_images)(batch[key], labels)
     name, first = next(iter(batch.items()), ("", None))
     with suppress(BatchError):
         if isinstance(first, Mapping | tuple | list):
             return replace(_read(first), note=f"of {name!r}, the first of the batches that the loop combines")
     raise BatchError(
-        f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {_IMAGES}; {_REMEDY}"
+        f"the batch is a dict with the keys {sorted(map(str, batch))}, none of them of {IMAGE_NAMES}; {_REMEDY}"
     )
 
 
@@ -122,7 +116,7 @@ def _read_images(value: Any, labels: Any) -> ImageBatch:
         elif len(value) == _count_views(value):
             note = f"the first of {len(value)} images of each sample" if len(value) > 1 else ""
             value = value[0]
-    if isinstance(value, Tensor) and value.ndim == 5 and value.shape[2] in _CHANNELS:
+    if isinstance(value, Tensor) and value.ndim == 5 and value.shape[2] in CHANNELS:
         per_sample = value.shape[1]
         note, value = f"all {per_sample} images of each sample", value.flatten(0, 1)
     images = _checked_images(value, "the batch holds", _REMEDY)
@@ -180,7 +174,7 @@ def _checked_images(given: Any, found: str, remedy: str) -> Tensor:
     if not images.numel():
         raise BatchError(f"{text}, which is empty; {remedy}")
     if are_channels_last(images):
-        raise BatchError(f"{text}, whose channels are last; {CHANNELS_LAST}")
+        raise BatchError(f"{text}, whose channels are last; {_CHANNELS_LAST}")
     return images
 
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_viz.methods.model.layers import are_channels_last
 from lightning_viz.methods.model.model_output import class_indices
 from lightning_viz.methods.model.modes import plain_tensor
 
 from .arguments import as_plain, check_flag, describe_value
-from .batch import are_channels_last
 from .display import BlackAndWhite, as_bands, black_and_white, describe_bands, shown_channels
 
 #: Pictures as a person sees them, (N, H, W, 3).
@@ -120,6 +120,11 @@ class Probe:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def given_images(self) -> Tensor:
+        """The images as the network is given them."""
+        return self.images.to(torch.uint8) if self.in_bytes else self.images
 
     @property
     def label_list(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Text on pictures: the font, shortening and wrapping to a width in pixels, and the line that states a prediction."""
+"""Text on pictures: the font, shortening and wrapping to a width in pixels, and the line that is marked correct or wrong."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,12 +29,10 @@ class Line:
 Caption = tuple[Line, ...]
 
 
-def prediction_line(correct: bool | None, predicted: str, probability: float) -> Line:
-    """Predicted class and probability, marked correct or wrong by a sign and a colour; unmarked where that is unknown."""
-    if correct is None:
-        return Line(f"{predicted} {probability:.2f}")
-    mark, colour = ("\N{CHECK MARK}", RIGHT) if correct else ("\N{BALLOT X}", WRONG)
-    return Line(f"{mark} {predicted} {probability:.2f}", colour)
+def marked_line(text: str, correct: bool | None) -> Line:
+    """Text marked correct or wrong by a sign and a colour; unmarked where that is unknown."""
+    mark, colour = {None: ("", INK), True: ("✓ ", RIGHT), False: ("✗ ", WRONG)}[correct]
+    return Line(f"{mark}{text}", colour)
 
 
 @lru_cache(maxsize=8)

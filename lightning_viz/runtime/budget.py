@@ -54,10 +54,6 @@ class Budget:
         cost = self._costs.get(name, passes * (self.elapsed - self.spent) / self.trained)
         return self.spent + cost <= fraction * self.elapsed
 
-    def knows(self, name: str) -> bool:
-        """Whether this callback has drawn, so that its cost is measured."""
-        return name in self._costs
-
     def claim(self, passes: float) -> None:
         """A drawing is made now."""
         if not self.trained:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.model_output import THRESHOLD, ModelOutput, OutputKind, OutputMeaning
-from lightning_viz.render.text import GREY, INK, RIGHT, WRONG, Caption, Line, prediction_line
+from lightning_viz.render.text import GREY, WRONG, Caption, Line, marked_line
 
 NOT_FINITE = Line("output is not finite", WRONG)
 
@@ -50,7 +50,7 @@ def prediction_captions(output: ModelOutput, probe: Probe) -> list[Caption]:
         return [()] * len(probe)
     parts = zip(probe.label_list, output.predictions.tolist(), output.probabilities.amax(dim=1).tolist(), strict=True)
     return [
-        (prediction_line(None if label < 0 else label == predicted, probe.class_name(predicted), probability),)
+        (marked_line(f"{probe.class_name(predicted)} {probability:.2f}", None if label < 0 else label == predicted),)
         if isfinite(probability)
         else (NOT_FINITE,)
         for label, predicted, probability in parts
@@ -67,8 +67,7 @@ def _several_labels(output: ModelOutput, probe: Probe) -> list[Caption]:
         true = None if probe.labels is None or probe.labels.ndim < 2 else probe.labels[row].to(predicted)
         right = None if true is None or len(true) != len(predicted) else bool((true == predicted).all())
         text = ", ".join(f"{probe.class_name(one)} {probabilities[one]:.2f}" for one in found) or "no label"
-        mark, colour = {None: ("", INK), True: ("✓ ", RIGHT), False: ("✗ ", WRONG)}[right]
-        captions.append((Line(f"{mark}{text}", colour),) if probabilities.isfinite().all() else (NOT_FINITE,))
+        captions.append((marked_line(text, right),) if probabilities.isfinite().all() else (NOT_FINITE,))
     return captions
 
 
@@ -106,7 +105,5 @@ def class_caption(probability: float, correct: bool, predicted: str | None) -> C
     """
     if not isfinite(probability):
         return (NOT_FINITE,)
-    if correct:
-        return (Line(f"\N{CHECK MARK} {probability:.2f}", RIGHT),)
-    other = (Line(f"predicted {predicted}", WRONG),) if predicted is not None else ()
-    return (Line(f"\N{BALLOT X} {probability:.2f}", WRONG), *other)
+    other = (Line(f"predicted {predicted}", WRONG),) if not correct and predicted is not None else ()
+    return (marked_line(f"{probability:.2f}", correct), *other)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.collect.indexed_reader import UnreadableError
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.data.batch import BatchError, Unpack
@@ -20,7 +21,6 @@ from lightning_viz.render.text import Caption
 
 from .artifacts import Artifact
 from .captions import Predictions, describe_meaning
-from .data_access import DataAccess
 from .network import Forward
 from .schedule import Schedule
 from .state import CallbackState

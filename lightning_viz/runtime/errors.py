@@ -1,6 +1,7 @@
 """What happens where drawing fails: one warning for all callbacks that share its cause, and the run goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,6 +40,14 @@ class ErrorReporter:
                 f"{name} failed: it is disabled for the rest of this run, as is every callback of lightning_viz with the "
                 f"same cause; training goes on. Cause: {cause} (on_error='raise' stops the run and shows where)"
             )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what is written at once: a disk that is full or gone is warned of, and stops no run."""
+        try:
+            yield
+        except Exception as error:
+            self.disk_failed(error)
 
     def disk_failed(self, error: Exception) -> None:
         """Pictures cannot be written."""

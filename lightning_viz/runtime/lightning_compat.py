@@ -3,6 +3,7 @@
 They are two copies of the same code with classes of their own, and a process that has one should not load the other.
 """
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from lightning_viz.data.dataloaders import loaders_in
+from lightning_viz.collect.data_access import DataAccess
+from lightning_viz.data.batch import Unpack
+from lightning_viz.data.dataloaders import count_samples, loaders_in
+from lightning_viz.methods.model.model_output import OutputMeaning
 
 __all__ = ["pl", "rank_zero_warn"]  # imported here for the other modules
 
@@ -67,6 +71,31 @@ def split_of(trainer: pl.Trainer) -> str:
 def eval_loaders(trainer: pl.Trainer, split: str) -> list[DataLoader[Any]]:
     """The dataloaders of the test loop, or of the validation loop."""
     return loaders_in(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
+
+
+def eval_data(trainer: pl.Trainer, split: str, unpack: Unpack, meaning: OutputMeaning | None = None) -> DataAccess:
+    """The data of "validation" or "test"; the training data where there are no validation data."""
+
+    def prepare(batch: Any) -> Any:
+        batch = trainer.precision_plugin.convert_input(batch)
+        with not_training(trainer):
+            return trainer.strategy.batch_to_device(batch)
+
+    found = eval_loaders(trainer, split)
+    batches = trainer.num_test_batches if split == "test" else trainer.num_val_batches
+    if not found:
+        split, found, batches = "training", loaders_in(trainer.train_dataloader), [trainer.num_training_batches]
+    counts = [count_samples(loader, most, trainer.world_size) for loader, most in zip(found, batches, strict=False)]
+    return DataAccess(split, found, [*counts, *[None] * (len(found) - len(counts))], unpack, prepare, meaning)
+
+
+def batches_to_come(trainer: pl.Trainer) -> float:
+    """How many training batches the fit still takes, infinite where that is not known."""
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
+    batches = trainer.num_training_batches * epochs
+    if trainer.max_steps >= 0:
+        batches = min(batches, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+    return batches
 
 
 def is_complete_loop(trainer: pl.Trainer) -> bool:

@@ -12,19 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.probe import Probe
-from lightning_viz.methods import Target
-from lightning_viz.methods.model.batching import AutoBatch
-from lightning_viz.methods.model.byte_images import ByteNetwork, find_float_scale
+from lightning_viz.methods.model.byte_images import byte_network, find_float_scale
 from lightning_viz.methods.model.image_calls import (
     call_alone,
     call_with_gradient,
     call_with_scores,
     describe_forward,
     has_gradient,
-    is_single_number,
+    is_of_whole_batch,
     needs_more,
+    with_forward,
 )
-from lightning_viz.methods.model.outputs import slice_target, target_scores
 
 from .lightning_compat import pl
 
@@ -53,9 +51,11 @@ class _Trial:
     def apply(self, network: nn.Module) -> nn.Module:
         """The network as it can be called with images."""
         if self.failure is not None:
-            return _called(network, partial(_fail, self.failure))
-        called = network if self.keyword is None else _called(network, partial(_by_keyword, network, self.keyword))
-        return called if self.no_scores is None else _called(called, partial(_without_scores, called, self.no_scores))
+            return with_forward(network, partial(_fail, self.failure))
+        called = network if self.keyword is None else with_forward(network, partial(_by_keyword, network, self.keyword))
+        if self.no_scores is None:
+            return called
+        return with_forward(called, partial(_without_scores, called, self.no_scores))
 
 
 class Networks:
@@ -63,9 +63,11 @@ class Networks:
 
     def __init__(self) -> None:
         self._trials: WeakKeyDictionary[nn.Module, dict[int | str, _Trial]] = WeakKeyDictionary()
+        self._scales: WeakKeyDictionary[nn.Module, dict[int, float | None]] = WeakKeyDictionary()
 
     def begin_run(self) -> None:
         self._trials.clear()
+        self._scales.clear()
 
     def of(self, module: pl.LightningModule, forward: Forward | None, images: Tensor | None) -> nn.Module:
         """`find_network`, as it can be called with images; the first time, the first of these is run. Call under the guard.
@@ -84,6 +86,16 @@ class Networks:
             trials[id(forward)] = _try(module, network, forward, images[:1])
         return trials[id(forward)].apply(network)
 
+    def for_probe(self, module: pl.LightningModule, forward: Forward | None, probe: Probe | None) -> nn.Module:
+        """The network as the methods call it, with the images of a probe; see `of`."""
+        network = self.of(module, forward, None if probe is None else probe.given_images)
+        if probe is None or not probe.in_bytes:
+            return network
+        scales = self._scales.setdefault(module, {})
+        if id(forward) not in scales:
+            scales[id(forward)] = find_float_scale(network, probe.images)
+        return byte_network(network, scales[id(forward)])
+
     def _not_found(self, why: str, module: pl.LightningModule, images: Tensor | None) -> _Trial:
         trials = self._trials[module]
         if images is not None and why not in trials:
@@ -94,30 +106,11 @@ class Networks:
 
     def check_probe(self, module: pl.LightningModule, forward: Forward | None, probe: Probe) -> None:
         """Raise ValueError for a given probe that does not fit, unless no images would."""
-        network, trials = self.of(module, forward, given_images(probe)), self._trials[module]
-        trial = trials.get(id(forward))
+        network = self.of(module, forward, probe.given_images)
+        trial = self._trials[module].get(id(forward))
         if trial is not None and not trial.fits_no_images:
             network = network if trial.failure is None else find_network(module, forward)
-            check_probe(network_for(probe, network, {}), probe)
-
-
-class _Called(nn.Module):
-    """A module whose forward is a callable of the images; its layers keep their names."""
-
-    def __init__(self, module: nn.Module, call: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        for name, child in module.named_children():
-            self.add_module(name, child)
-        self._call = call
-
-    def forward(self, images: Tensor) -> Any:
-        return self._call(images)
-
-
-def _called(module: nn.Module, call: Callable[[Tensor], Any]) -> nn.Module:
-    """Under the name of the module's own class, which messages mention."""
-    kind: type[_Called] = type(type(module).__name__, (_Called,), {})
-    return kind(module, call)
+            check_probe(network, probe)
 
 
 class _NoScores:
@@ -150,7 +143,7 @@ def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Modu
     Raises ValueError where there is none of these, or more than one such submodule.
     """
     if forward is not None:
-        return _called(module, partial(forward, module))
+        return with_forward(module, partial(forward, module))
     if type(module).forward.__qualname__ != "LightningModule.forward":  # each Lightning has a class of its own
         return module
     inner = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
@@ -161,20 +154,6 @@ def find_network(module: pl.LightningModule, forward: Forward | None) -> nn.Modu
         f"({', '.join(name for name, _ in inner)}); define forward(images), or give forward= a callable from "
         "(module, images) to the output"
     )
-
-
-def given_images(probe: Probe | None) -> Tensor | None:
-    """The images of a probe as the network is given them."""
-    return None if probe is None else probe.images.to(torch.uint8) if probe.in_bytes else probe.images
-
-
-def network_for(probe: Probe | None, network: nn.Module, cache: dict[Any, Any]) -> nn.Module:
-    """The network as the methods call it with the images of a probe; the cache keeps what is found once."""
-    if probe is None or not probe.in_bytes:
-        return network
-    if "float scale" not in cache:
-        cache["float scale"] = find_float_scale(network, probe.images)
-    return ByteNetwork(network, cache["float scale"])
 
 
 @torch.no_grad()
@@ -192,7 +171,7 @@ def _try(module: pl.LightningModule, network: nn.Module, forward: Forward | None
         call = call_with_scores(module, images)
         failure = f"{described} does not run with images of {shape} alone: {_text(error)}; {_remedy(call)}"
         return _Trial(failure=failure, fits_no_images=needs_more(network) or call is not None)
-    if output is None or is_single_number(output):
+    if output is None or is_of_whole_batch(output):
         what = "nothing" if output is None else "a single number for all images, such as a loss"
         remedy = "return scores" if forward is not None else _remedy(call_with_scores(module, images))
         return _Trial(keyword, no_scores=f"{described} returns {what}, and no scores for each image; {remedy}")
@@ -235,26 +214,10 @@ def explained_gradients(
 
 
 @torch.no_grad()
-def runs(network: nn.Module, images: Tensor) -> bool:
-    """Whether the network runs with these images."""
-    try:
-        network(images)
-    except Exception:
-        return False
-    return True
-
-
-@torch.no_grad()
-def check_target(network: nn.Module, images: Tensor, target: Target, auto_batch: AutoBatch) -> None:
-    """Raise ValueError for a target that does not fit the network's output."""
-    auto_batch.map(lambda part: target_scores(network(images[part]), slice_target(target, part)), len(images))
-
-
-@torch.no_grad()
 def check_probe(network: nn.Module, probe: Probe) -> None:
     """Raise ValueError for a probe on which the network does not run."""
     try:
-        network(probe.images)
+        network(probe.given_images)
     except Exception as error:
         raise ValueError(
             f"{type(network).__name__} does not run on probe images of shape {tuple(probe.images.shape[1:])}: "

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from lightning_viz.data.batch import Unpack, known_labels, read_batch
 from lightning_viz.data.class_balanced import listed_labels
+from lightning_viz.data.dataloaders import first_loader
 from lightning_viz.data.metadata import declared_class_counts
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
+from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.model_output import KnownLabels, LabelKind, OutputKind, OutputMeaning
-from lightning_viz.methods.model.outputs import logits
+from lightning_viz.methods.model.outputs import logits, slice_target, target_scores
 
 from .captions import Predictions
 from .lightning_compat import eval_loaders, pl
@@ -52,7 +54,7 @@ class OutputMeanings:
                 return self.set(forward, OutputMeaning.of(network(images), self._known))
 
 
-def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
+def find_known_labels(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
     """What the labels of the batch and of the probe, the dataset and the module tell about the network's output."""
     known = KnownLabels()
     with suppress(Exception):
@@ -61,7 +63,7 @@ def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe:
         own = known_labels(probe.labels, probe.images)
         kind = known.kind if known.kind in (LabelKind.MULTI_HOT, LabelKind.MASKS) else own.kind
         known = KnownLabels(kind, max(known.largest, own.largest))
-    loader = next(iter(eval_loaders(trainer, split)), None)
+    loader = first_loader(eval_loaders(trainer, split))
     listed = None if loader is None else listed_labels(loader.dataset)
     listed_count = 0 if listed is None else int(listed.max(initial=-1)) + 1
     count = max(len(probe.class_names), known.largest + 1, listed_count) if probe.class_names else None
@@ -108,11 +110,6 @@ def _labels(probe: Probe) -> Tensor:
     return torch.tensor(probe.label_list, device=probe.images.device)
 
 
-def is_single_value(meaning: OutputMeaning) -> bool:
-    """Whether the model returns one number for each image that is no class's score, such as a regression."""
-    return meaning.kind is OutputKind.ONE_LOGIT and not meaning.has_classes
-
-
 def check_class_names(probe: Probe, meaning: OutputMeaning | None) -> None:
     """Raise ValueError for a probe that names fewer classes than the network has."""
     if probe.class_names is None or meaning is None or meaning.kind is not OutputKind.CLASSES:
@@ -120,6 +117,12 @@ def check_class_names(probe: Probe, meaning: OutputMeaning | None) -> None:
     if len(probe.class_names) < meaning.width:
         names = f"class_names has {len(probe.class_names)} names"
         raise ValueError(f"{names}, and the model has {meaning.width} classes; give a name for each")
+
+
+@torch.no_grad()
+def check_target(network: nn.Module, images: Tensor, target: Target, auto_batch: AutoBatch) -> None:
+    """Raise ValueError for a target that does not fit the network's output."""
+    auto_batch.map(lambda part: target_scores(network(images[part]), slice_target(target, part)), len(images))
 
 
 def single_value(output: Any) -> Tensor:
@@ -132,7 +135,7 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
     kind = OutputKind.CLASSES if meaning is None else meaning.kind
     if callable(option):
         return "the given target"
-    if meaning is not None and is_single_value(meaning):
+    if meaning is not None and meaning.is_single_value:
         return "the output"
     region = "the predicted region of " if kind is OutputKind.DENSE else ""
     if option is None:

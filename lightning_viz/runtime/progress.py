@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.batching import FORWARD
+
 from .budget import Budget
 from .context import DrawContext, VizCallbackProtocol
 from .lightning_compat import is_a, pl
 
 LONG = 10.0  # seconds, from which a drawing is announced
 SHORT = 10  # passes for each picture of the probe, up to which no pass is timed beforehand
-FORWARD = 1 / 3  # of a forward and a backward pass
 TIMED = 8  # images in a timed pass
 WAIT = 2.0  # seconds, after which a drawing is estimated by what it has done
 REFRESH = 0.1  # seconds between two refreshes of Rich's bars
@@ -67,8 +68,8 @@ class Progress:
             self._announced = True
             cheaper = f"{self.callback.CHEAPER}; or " if self.callback.CHEAPER else ""
             self.warn(
-                f"lightning_viz: {name} is estimated to draw for {seconds:.0f} s now; training waits. To make it cheaper: {cheaper}"
-                "draw less often (every_n_epochs=, log_at_start=False), or within a share of the fit's time (max_overhead=)"
+                f"lightning_viz: {name} is estimated to draw for {seconds:.0f} s now; training waits. To make it cheaper: "
+                f"{cheaper}draw less often (every_n_epochs=, log_at_start=False), or within a share of the fit's time (max_overhead=)"
             )
         return open_bar(trainer, name, passes)
 
@@ -80,9 +81,8 @@ class _Drawing:
         self.total, self.done = total, 0.0
         self._started = time.perf_counter()
         self._open_bar = open_bar
-        self._first: tuple[float, float] | None = (
-            None  #: when the first pass was done, which also warms up, and its images
-        )
+        #: When the first pass was done, which also warms up, and its images.
+        self._first: tuple[float, float] | None = None
         self._is_long = False
         self._bar: Bar | None = None
 

@@ -10,17 +10,16 @@ from torch import nn
 
 from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
-from lightning_viz.collect.sample_selector import SampleSelector, by_loss
 from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.sinks.sink_queue import SinkQueue
 
 from .context import DrawContext, VizCallbackProtocol
-from .data_access import DataAccess
 from .guard import guard
-from .lightning_compat import is_complete_loop, is_sharded, logging_step, pl
-from .network import explained_gradients, given_images, network_for
-from .probe_source import PinnedProbes, convert
+from .lightning_compat import eval_data, is_complete_loop, is_sharded, logging_step, pl
+from .network import explained_gradients
+from .pinned_probes import PinnedProbes
 from .progress import Progress
 from .writer import Writer, clean_tag
 
@@ -88,11 +87,10 @@ class CallbackRunner:
         """Go on from a checkpoint; one of another version starts with empty film strips."""
         try:
             self.state = self.callback.State.from_state_dict(state)
+            self.probes.restore()
         except Exception as error:  # whatever a checkpoint holds
             if self._session is not None:
                 self._session.warn(f"lightning_viz starts with empty film strips: {error}")
-            return
-        self.probes.restore()
 
     def check_arguments(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Raise for arguments that do not fit the network, before any work is done."""
@@ -101,10 +99,7 @@ class CallbackRunner:
         if self.disabled or is_sharded(trainer):
             return  # its weights are not complete
         self.callback.check(self.session.networks.of(module, self.callback.forward, None))
-        if isinstance(self.callback.probe, Probe) and trainer.is_global_zero:
-            with guard(module, trainer.precision_plugin):
-                probe = convert(self.callback.probe.head(1), trainer)
-                self.session.networks.check_probe(module, self.callback.forward, probe)
+        self.probes.check(trainer, module)
 
     def start_training(self, trainer: pl.Trainer) -> None:
         self._started = False
@@ -153,22 +148,18 @@ class CallbackRunner:
     def _accumulators(self, trainer: pl.Trainer, split: str) -> list[Accumulator]:
         if self.disabled and trainer.world_size == 1:  # of several processes only one may know
             return []
-        hardest = [SampleSelector(self.callback.max_images, by_loss)] if self.probes.needs_hardest(split) else []
+        hardest = self.probes.accumulators(split)
         needed = self.callback.schedule.needs_recording(trainer.current_epoch, trainer.sanity_checking)
         if trainer.state.fn == "fit" and not needed:
             return [*hardest]
-        return [*hardest, *self.callback.accumulators(DataAccess.of(trainer, split, self.unpack), self.state)]
+        return [*hardest, *self.callback.accumulators(eval_data(trainer, split, self.unpack), self.state)]
 
     def after_recording(self, trainer: pl.Trainer, split: str) -> None:
         """The loop is over, and the processes are merged."""
         recording = self.recording
         if recording is None or recording.global_step is None:
             return
-        if recording.complete and self.probes.needs_hardest(split):
-            self.probes.known_hardest.add(split)  # in every process, also where it fails: all want the same of the next
-            for one in recording.accumulators:
-                if isinstance(one, SampleSelector) and one.key is by_loss:
-                    recording.attempt(self.probes.pin_hardest, trainer, split, one)
+        self.probes.after_recording(trainer, split, recording)
         # Without readable batches a callback whose pictures are given still draws what it needs no others for.
         if recording.error is not None and (self.probes.is_hardest or not isinstance(recording.error, BatchError)):
             self.failures.append(recording.error)
@@ -180,48 +171,43 @@ class CallbackRunner:
         """Draw and write, once per step; whatever goes wrong ends here."""
         queue = self.session.queue(trainer)
         step = logging_step(trainer) if step is None else step
-        if (
-            self.disabled
-            or queue is None
-            or not trainer.is_global_zero
-            or not self.probes.is_ready(split)
-            or step <= self.state.last_steps.get(split, -1)
-        ):
+        is_new = step > self.state.last_steps.get(split, -1)
+        if self.disabled or queue is None or not (trainer.is_global_zero and is_new and self.probes.is_ready(split)):
             return
-        callback, name = self.callback, self._name(trainer)
-        try:
-            passes = self._passes(trainer, module, split)
-            if self.session.may_draw(trainer, name, callback.max_overhead, passes):
-                self.state.last_steps[split] = step
-                with self.session.budget.spending() as seconds, guard(module, trainer.precision_plugin):
-                    ctx = self.context(trainer, module, split, step, self.probes.get(split))
-                    history = 0 if self.probes.refresh else callback.history
-                    writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
-                    follow = self.progress.following(trainer, name, ctx, passes, self.session.budget)
-                    with follow, explained_gradients(module, ctx.network, callback.forward, self.probes.get(split)):
-                        for artifact in callback.draw(ctx):
-                            writer.write(artifact)
-                if trainer.state.fn == "fit":
-                    self.session.budget.record(name, step, seconds())
-                    queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
-        except Exception as error:
-            self.failures.append(error)
-        self.recording = None  # it holds the network
-        self.settle()
+        with self.settling():
+            try:
+                self._draw(trainer, module, split, step, queue)
+            finally:
+                self.recording = None  # it holds the network
 
-    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> float:
+    def _draw(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, queue: SinkQueue) -> None:
+        callback, budget, probe = self.callback, self.session.budget, self.probes.get(split)
+        name, passes = self.session.name_of(self, trainer), self._passes(trainer, module, probe)
+        if not self.session.may_draw(trainer, name, callback.max_overhead, passes):
+            return
+        self.state.last_steps[split] = step
+        with budget.spending() as seconds, guard(module, trainer.precision_plugin):
+            ctx = self.context(trainer, module, split, step, probe)
+            history = 0 if self.probes.refresh else callback.history
+            writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
+            follow = self.progress.following(trainer, name, ctx, passes, budget)
+            with follow, explained_gradients(module, ctx.network, callback.forward, probe):
+                for artifact in callback.draw(ctx):
+                    writer.write(artifact)
+        if trainer.state.fn == "fit":
+            budget.record(name, step, seconds())
+            queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
+
+    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, probe: Probe | None) -> float:
         """What a drawing costs: as much as the last one did, or, before the first, as is estimated."""
-        if self.progress.passes is not None:
-            return self.progress.passes
+        if self.progress.passes is not None or probe is None:
+            return self.progress.passes or 0.0
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            if (probe := self.probes.get(split)) is None:
-                return 0.0
             return self.callback.estimated_passes(self.network(module, probe), probe.images)
 
     def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:
         """The network as the methods call it with the images of a probe. Call under the guard."""
-        network = self.session.networks.of(module, self.callback.forward, given_images(probe))
-        return network_for(probe, network, self.cache)
+        return self.session.networks.for_probe(module, self.callback.forward, probe)
 
     def context(
         self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, probe: Probe | None
@@ -234,7 +220,7 @@ class CallbackRunner:
             step=step,
             global_step=trainer.global_step,
             schedule=self.callback.schedule,
-            data=DataAccess.of(trainer, split, self.unpack, self.session.meanings.of(self.callback.forward)),
+            data=eval_data(trainer, split, self.unpack, self.session.meanings.of(self.callback.forward)),
             auto_batch=self.auto_batch,
             warn=self.session.warn,
             cache=self.cache,
@@ -262,9 +248,3 @@ class CallbackRunner:
             raise error
         if not known:
             self.session.errors.callback_failed(type(self.callback).__name__, error)
-
-    def _name(self, trainer: pl.Trainer) -> str:
-        """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
-        names = {one: one.callback.tag or type(one.callback).__name__ for one in [*self.session.runners(trainer), self]}
-        number = [one for one, name in names.items() if name == names[self]].index(self)
-        return f"{names[self]}_{number + 1}" if number else names[self]

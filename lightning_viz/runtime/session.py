@@ -1,7 +1,5 @@
 """VizSession: what the callbacks of one trainer share, done once for all of them."""
 
-import math
-import os
 from functools import partial
 from typing import Any
 
@@ -12,15 +10,23 @@ from lightning_viz.data.dataloaders import first_loader
 from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
 from lightning_viz.methods.model.modes import is_compiled
-from lightning_viz.sinks.logger_sinks import sinks_of
-from lightning_viz.sinks.sink_queue import SinkQueue
+from lightning_viz.sinks.sink_queue import SinkQueue, SinkQueues
 
 from .budget import Budget
 from .captions import Predictions, predict, weights_version
 from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
-from .lightning_compat import callbacks_of, eval_loaders, is_sharded, logging_step, pl, split_of, why_not_logged
+from .lightning_compat import (
+    batches_to_come,
+    callbacks_of,
+    eval_loaders,
+    is_sharded,
+    logging_step,
+    pl,
+    split_of,
+    why_not_logged,
+)
 from .network import Networks
 from .output_meaning import OutputMeanings
 from .probe_source import ProbeSource
@@ -35,7 +41,7 @@ class VizSession:
         self.errors = ErrorReporter()
         self.warn = self.errors.warn
         self.probes, self.networks = ProbeSource(self.warn), Networks()
-        self._queues: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
+        self._queues = SinkQueues()
         self._runners: dict[str, CallbackRunner] = {}
         self._recorders: list[ForwardRecorder] = []
         self.meanings = OutputMeanings()
@@ -57,8 +63,8 @@ class VizSession:
             self.meanings = OutputMeanings()
             self.networks.begin_run()
             if stage == "fit":
-                before = self._queue_seconds()
-                self.budget = Budget(lambda: self._queue_seconds() - before)
+                before = self._queues.seconds
+                self.budget = Budget(lambda: self._queues.seconds - before)
         runner = self._runners.get(callback.state_key)
         if runner is None or not runner.is_of(callback, module):
             runner = self._runners[callback.state_key] = CallbackRunner(callback, self, module)
@@ -78,18 +84,20 @@ class VizSession:
         """Whether this is the first callback of the trainer."""
         return callbacks_of(trainer)[:1] == [callback]
 
+    def name_of(self, runner: CallbackRunner, trainer: pl.Trainer) -> str:
+        """The tag, or the class; with a number, if an earlier callback of the trainer has the same."""
+        names = {one: one.callback.tag or type(one.callback).__name__ for one in [*self.runners(trainer), runner]}
+        number = [one for one, name in names.items() if name == names[runner]].index(runner)
+        return f"{names[runner]}_{number + 1}" if number else names[runner]
+
     # The budget.
 
     def plan(self, trainer: pl.Trainer) -> None:
         """Before the first step: how much training is to come."""
-        loader, loop = first_loader(trainer.train_dataloader), trainer.fit_loop
-        epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
-        batches = trainer.num_training_batches * epochs
-        if trainer.max_steps >= 0:
-            batches = min(batches, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+        loader = first_loader(trainer.train_dataloader)
         self._batch_size = (batch_size_of(loader) if loader is not None else None) or 1
-        self._batches_before = loop.total_batch_idx
-        self.budget.planned = batches * self._batch_size
+        self._batches_before = trainer.fit_loop.total_batch_idx
+        self.budget.planned = batches_to_come(trainer) * self._batch_size
 
     def count_batch(self, trainer: pl.Trainer) -> None:
         self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
@@ -125,30 +133,17 @@ class VizSession:
         if (queue := self.queue(trainer)) is None:
             return
         log = partial(queue.scalar, "viz/overhead")
-        try:
+        with self.errors.writing():
             if step is None:
                 self.budget.log_total(log, logging_step(trainer) - 1)
             else:
                 self.budget.log_share(log, step)
-        except Exception as error:
-            self.errors.disk_failed(error)
-
-    def _queue_seconds(self) -> float:
-        """Seconds that the queues' work takes from a training that keeps all processors busy."""
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return sum(queue.seconds for queue, _ in self._queues.values() if queue is not None) / processors
 
     # The loggers.
 
     def queue(self, trainer: pl.Trainer) -> SinkQueue | None:
-        """To the trainer's loggers of this moment: a learning-rate finder swaps in one that takes nothing."""
-        if is_sharded(trainer):
-            return None
-        key = tuple(map(id, trainer.loggers))
-        if key not in self._queues:
-            sinks = sinks_of(trainer.loggers)
-            self._queues[key] = (SinkQueue(sinks) if sinks else None), list(trainer.loggers)  # which keep their ids
-        return self._queues[key][0]
+        """To the trainer's loggers of this moment."""
+        return None if is_sharded(trainer) else self._queues.of(trainer.loggers)
 
     def check_loggers(self, trainer: pl.Trainer) -> None:
         """Warn once why nothing will be drawn, where that is so."""
@@ -156,13 +151,10 @@ class VizSession:
             self.warn(f"lightning_viz draws nothing: {reason}")
 
     def flush(self) -> None:
-        """Return when everything drawn is on disk. A disk that is full or gone is warned of, and stops no run."""
-        for queue, _ in self._queues.values():
-            try:
-                if queue is not None:
-                    queue.flush()
-            except Exception as error:
-                self.errors.disk_failed(error)
+        """Return when everything drawn is on disk."""
+        for queue in self._queues:
+            with self.errors.writing():
+                queue.flush()
 
     # The probe.
 

@@ -1,9 +1,12 @@
 """The queue of pictures and embeddings from the training to the sinks."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .disk_space import check_disk_space
+from .logger_sinks import sinks_of
 from .projector_sink import ProjectorSink
 from .sink import Picture, Sink
 from .snapshot import Snapshot
@@ -74,3 +77,27 @@ class SinkQueue:
         self._worker.flush()
         for sink in self._sinks:
             sink.flush()
+
+
+class SinkQueues:
+    """One queue for each set of loggers: a learning-rate finder swaps in a logger that takes nothing."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[SinkQueue | None, list[Any]]] = {}
+
+    def of(self, loggers: Sequence[Any]) -> SinkQueue | None:
+        """The queue to these loggers, always the same one; None where none of them shows pictures."""
+        key = tuple(map(id, loggers))
+        if key not in self._known:
+            sinks = sinks_of(loggers)
+            self._known[key] = (SinkQueue(sinks) if sinks else None), list(loggers)  # which keep their ids
+        return self._known[key][0]
+
+    def __iter__(self) -> Iterator[SinkQueue]:
+        return (queue for queue, _ in self._known.values() if queue is not None)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that their work so far takes from a training that keeps all processors busy."""
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return sum(queue.seconds for queue in self) / processors

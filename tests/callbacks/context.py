@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_viz import Probe, VizCallback
+from lightning_viz.collect.data_access import DataAccess
 from lightning_viz.collect.recorder import ForwardRecorder, Recording
 from lightning_viz.data.batch import unpack_batch
 from lightning_viz.data.dataloaders import count_samples
@@ -14,21 +15,14 @@ from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.runtime.artifacts import Artifact
 from lightning_viz.runtime.captions import predict
 from lightning_viz.runtime.context import DrawContext
-from lightning_viz.runtime.data_access import DataAccess
 from lightning_viz.runtime.schedule import Schedule
 from lightning_viz.runtime.state import CallbackState
 
 
-class LocalData(DataAccess):
-    """Dataloaders without a trainer: a batch stays as it is collated."""
-
-    def _prepare(self, batch: Any) -> Any:
-        return batch
-
-
 def data_of(*loaders: DataLoader, name: str = "validation") -> DataAccess:
+    """Dataloaders without a trainer: a batch stays as it is collated."""
     counts = [count_samples(loader, float("inf"), 1) for loader in loaders]
-    return LocalData(None, unpack_batch, name, list(loaders), counts)
+    return DataAccess(name, loaders, counts, unpack_batch, prepare=lambda batch: batch)
 
 
 def reject(message: str) -> None:

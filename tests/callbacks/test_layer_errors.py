@@ -81,7 +81,7 @@ def test_a_layer_without_height_and_width(option):
     ("callback", "message"),
     [
         (ActivationLogger("one", channels=[9]), r"^channels=\[9\]: layer 'one' has 4 channels and none of index 9"),
-        (TopPatchesLogger("one", units=[1, 9]), r"^units=\[1, 9\] are not all among the 4 channels of layer 'one'"),
+        (TopPatchesLogger("one", units=[1, 9]), r"^units=\[1, 9\] are not all among the 4 channels of layers='one'"),
         (ClassSynthesisLogger(layer="one", units=[9]), r"^units=\[9\] are not all among the 4 channels of layer='one'"),
         (ClassSynthesisLogger(layer="one", position=[9, 0]), r"^position=\(9, 0\) is outside the map of layer='one'"),
         (ClassSynthesisLogger(classes=[0, 4]), r"^classes=\[0, 4\] are not all among the 4 classes of the model"),

@@ -240,7 +240,7 @@ def test_of_a_layer_that_runs_twice_the_last_run_counts():
 
 def test_units_that_are_not_there_end_the_run_at_once(tmp_path):
     module = Lit()
-    with pytest.raises(ValueError, match=r"units=\[7, 8\] are not all among the 8 channels of layer 'network\.3'"):
+    with pytest.raises(ValueError, match=r"units=\[7, 8\] are not all among the 8 channels of layers='network\.3'"):
         trainer(tmp_path, [TopPatchesLogger(layers="3", units=[7, 8])]).fit(module, loader(), loader())
     assert not module.losses
 

@@ -14,8 +14,7 @@ from torch.utils.data import TensorDataset
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
-from torchvision.models.regnet import BlockParams
-from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import Bottleneck
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 from torchvision.models.vgg import make_layers
 
@@ -23,43 +22,14 @@ from lightning_viz import ActivationLogger, EmbeddingProjectorLogger, Probe, Top
 from lightning_viz.collect.samples import Samples
 from lightning_viz.runtime.guard import guard
 
+from ..methods import references
+from ..methods.references import VGG11, with_small_head
 from ..support import CALLBACKS, QUICK, SUITE, Events, Lit, loader, quick, trainer
 from .context import data_of, draw, record
 
 
-def mlp(features: int) -> nn.Sequential:
-    """The classifier of AlexNet and VGG, which has most of their weights, made small."""
-    return nn.Sequential(
-        nn.Linear(features, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(inplace=True),
-        nn.Dropout(), nn.Linear(32, 10),
-    )  # fmt: skip
-
-
-def with_mlp(build: Callable[[], nn.Module], features: int) -> nn.Module:
-    """The network with that classifier; the weights of the large one are never made."""
-    with torch.device("meta"):
-        model = build()
-    model.classifier = mlp(features)
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if callable(reset := getattr(module, "reset_parameters", None)):
-            reset()
-    return model
-
-
-def vgg(batch_norm: bool) -> nn.Module:
-    layers = [8, "M", 16, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M"]
-    return with_mlp(lambda: models.VGG(make_layers(layers, batch_norm), 10, init_weights=False), 32 * 7 * 7)
-
-
-def resnet(block: type[nn.Module], **options: int) -> nn.Module:
-    return models.ResNet(block, [1, 2, 1, 1], num_classes=10, **options)
-
-
-def efficientnet() -> nn.Module:
-    kernels_strides = [(3, 1), (3, 2), (5, 2), (3, 2), (5, 1), (5, 2), (3, 1)]
-    stages = [MBConvConfig(2, kernel, stride, 8, 8, 1) for kernel, stride in kernels_strides]
-    return models.EfficientNet(stages, 0.2, num_classes=10, last_channel=64)
+def bottleneck_resnet(**options: int) -> nn.Module:
+    return models.ResNet(Bottleneck, [1, 2, 1, 1], num_classes=10, **options)
 
 
 def efficientnet_v2() -> nn.Module:
@@ -74,11 +44,6 @@ def convnext() -> nn.Module:
     )
 
 
-def regnet() -> nn.Module:
-    params = BlockParams([1] * 4, [8, 16, 24, 32], [8] * 4, [1.0] * 4, [2] * 4, se_ratio=0.25)
-    return models.RegNet(params, num_classes=10, stem_width=8)
-
-
 def swin(window: int, **options: type[nn.Module]) -> nn.Module:
     sizes = {"patch_size": [4, 4], "embed_dim": 16, "depths": [2, 2, 2], "num_heads": [1, 2, 4]}
     return models.SwinTransformer(**sizes, window_size=[window, window], num_classes=10, **options)
@@ -91,29 +56,26 @@ def maxvit() -> nn.Module:
     )  # fmt: skip
 
 
+def vgg_with_norms() -> nn.Module:
+    return with_small_head(lambda: models.VGG(make_layers(VGG11, True), 10, init_weights=False), 32 * 7 * 7)
+
+
+#: Those of the methods' tests, and more.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "alexnet": lambda: with_mlp(models.AlexNet, 256 * 6 * 6),
+    **references.NETWORKS,
     "convnext_tiny": convnext,
-    "densenet121": lambda: models.DenseNet(4, (2, 2, 2, 2), 8, num_classes=10),
-    "efficientnet_b0": efficientnet,
     "efficientnet_v2_s": efficientnet_v2,
     "googlenet": lambda: models.GoogLeNet(10, init_weights=False),
     "inception_v3": lambda: models.Inception3(10, init_weights=False),
     "maxvit_t": maxvit,
-    "mnasnet0_5": lambda: models.MNASNet(0.2, num_classes=10),
-    "mobilenet_v2": lambda: models.MobileNetV2(num_classes=10, width_mult=0.2),
     "mobilenet_v3_small": lambda: models.mobilenet_v3_small(num_classes=10),
-    "regnet_y_400mf": regnet,
-    "resnet18": partial(resnet, BasicBlock),
-    "resnext50_32x4d": partial(resnet, Bottleneck, groups=32, width_per_group=1),
+    "resnext50_32x4d": partial(bottleneck_resnet, groups=32, width_per_group=1),
     "shufflenet_v2_x0_5": lambda: models.ShuffleNetV2([2, 2, 2], [8, 16, 24, 32, 64], num_classes=10),
-    "squeezenet1_1": lambda: models.SqueezeNet("1_1", num_classes=10),
     "swin_t": partial(swin, 7),
     "swin_v2_t": partial(swin, 8, block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2),
-    "vgg11": partial(vgg, batch_norm=False),
-    "vgg11_bn": partial(vgg, batch_norm=True),
+    "vgg11_bn": vgg_with_norms,
     "vit_b_32": lambda: models.VisionTransformer(64, 16, 3, 4, 32, 64, num_classes=10),
-    "wide_resnet50_2": partial(resnet, Bottleneck, width_per_group=16),
+    "wide_resnet50_2": partial(bottleneck_resnet, width_per_group=16),
 }
 SIZES = {"inception_v3": 96}  # pixels; it accepts no less than 75
 RECORDING = (ActivationLogger, EmbeddingProjectorLogger, TopPatchesLogger)

@@ -158,7 +158,7 @@ class ManyPanels(VizCallback):
             self.drawn.append(f"many/{number}")
 
     def _interrupt(self, session):
-        ((queue, _),) = session._queues.values()
+        (queue,) = session._queues
         while queue._worker._free_slots._value > 0:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)

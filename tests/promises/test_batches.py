@@ -16,7 +16,18 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
-from ..support import CLASSES, SUITE, Events, Lit, dataset, loader, quick_suite, small_network, trainer
+from ..support import (
+    CLASSES,
+    SUITE,
+    Events,
+    Lit,
+    Scaling,
+    dataset,
+    loader,
+    quick_suite,
+    scale_bytes,
+    trainer,
+)
 
 
 def fit(folder, module, data, **common):
@@ -62,28 +73,13 @@ def test_subclasses_of_tensors(kind, tmp_path, our_warnings):
 # Bytes.
 
 
-class Scaling(nn.Module):
-    def __init__(self, scale):
-        super().__init__()
-        self.scale, self.network = scale, small_network()
-
-    def forward(self, images):
-        return self.network(self.scale(images))
-
-
-def bytes_alone(images):
-    if images.dtype != torch.uint8:
-        raise TypeError("bytes are expected")
-    return images / 255
-
-
 @pytest.mark.parametrize(
     ("scale", "without"),
     [
         (v2.ToDtype(torch.float32, scale=True), set()),
         (v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.2] * 3)]), set()),
         (lambda images: images / 255, set()),
-        (bytes_alone, {"saliency", "patches", "synthesis", "deepdream"}),
+        (scale_bytes, {"saliency", "patches", "synthesis", "deepdream"}),
     ],
     ids=["ToDtype", "ToDtype and Normalize", "division", "bytes alone"],
 )

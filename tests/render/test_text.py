@@ -2,16 +2,16 @@ from itertools import pairwise
 
 import pytest
 
-from lightning_viz.render.text import RIGHT, WRONG, Line, font, one_line, prediction_line, shorten, wrap
+from lightning_viz.render.text import RIGHT, WRONG, Line, font, marked_line, one_line, shorten, wrap
 
 
-def test_a_prediction_is_marked_correct_or_wrong_by_sign_and_colour():
-    assert prediction_line(True, "cat", 0.934) == Line("✓ cat 0.93", RIGHT)
-    assert prediction_line(False, "dog", 0.5) == Line("✗ dog 0.50", WRONG)
+def test_text_is_marked_correct_or_wrong_by_sign_and_colour():
+    assert marked_line("cat 0.93", True) == Line("✓ cat 0.93", RIGHT)
+    assert marked_line("dog 0.50", False) == Line("✗ dog 0.50", WRONG)
 
 
 def test_without_a_true_class_there_is_no_mark():
-    assert prediction_line(None, "dog", 0.5) == Line("dog 0.50")
+    assert marked_line("dog 0.50", None) == Line("dog 0.50")
 
 
 @pytest.mark.parametrize("width", [20, 60, 104, 128])

@@ -13,7 +13,8 @@ import lightning_viz.runtime.budget as budget_module
 from lightning_viz import FilterLogger, GradCAMLogger, viz_callbacks
 from lightning_viz.callbacks.suite import BUDGET
 from lightning_viz.runtime.budget import Budget
-from lightning_viz.runtime.session import VizSession, session_of
+from lightning_viz.runtime.session import session_of
+from lightning_viz.sinks.sink_queue import SinkQueues
 
 from ..cases import CASES
 from ..stub import Stub, tiny
@@ -24,7 +25,7 @@ from ..support import Events, Lit, dataset, loader, trainer
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(budget_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(VizSession, "_queue_seconds", lambda self: 0.0)
+    monkeypatch.setattr(SinkQueues, "seconds", 0.0)
     return clock
 
 

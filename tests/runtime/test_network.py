@@ -9,8 +9,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lightning_viz import FilterLogger, GradCAMLogger, Probe, SaliencyLogger
-from lightning_viz.methods.model.batching import AutoBatch
-from lightning_viz.runtime.network import NetworkError, check_probe, check_target, find_network, runs
+from lightning_viz.runtime.network import NetworkError, check_probe, find_network
 
 from ..stub import Stub, data, fit, tiny, tiny_network
 from ..support import CLASSES, SUITE, Lit, dataset, loader, quick_suite, small_network, trainer
@@ -62,17 +61,6 @@ def test_a_custom_forward_keeps_layer_names(tmp_path):
     forward = lambda module, images: {"scores": module(images)}["scores"]  # noqa: E731
     events = fit(tmp_path, GradCAMLogger("network.1", forward=forward, on_error="raise"), module=module)
     assert "gradcam/network.1" in events.image_tags
-
-
-def test_whether_it_runs():
-    assert runs(tiny_network(), torch.rand(1, 3, 12, 12))
-    assert not runs(tiny_network(), torch.rand(1, 1, 12, 12))
-
-
-@pytest.mark.parametrize("target", [99, [0, 99], torch.tensor([0, 99])])
-def test_a_target_outside_the_classes(target):
-    with pytest.raises(ValueError, match=r"outside the model's 4 classes"):
-        check_target(tiny_network(), torch.rand(2, 3, 12, 12), target, AutoBatch())
 
 
 def test_a_probe_fits_the_network():

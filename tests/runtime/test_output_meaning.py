@@ -2,9 +2,12 @@ import pytest
 import torch
 
 from lightning_viz import Probe
+from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.methods.model.model_output import OutputKind, OutputMeaning
 from lightning_viz.runtime.captions import Predictions
-from lightning_viz.runtime.output_meaning import describe_target, resolve_target
+from lightning_viz.runtime.output_meaning import check_target, describe_target, resolve_target
+
+from ..stub import tiny_network
 
 IMAGES = torch.rand(2, 3, 8, 8)
 
@@ -76,3 +79,9 @@ def test_the_true_class_needs_one_label_for_each_picture(labels):
 )
 def test_what_a_map_explains(option, of, text):
     assert describe_target(option, of) == text
+
+
+@pytest.mark.parametrize("target", [99, [0, 99], torch.tensor([0, 99])])
+def test_a_target_outside_the_classes(target):
+    with pytest.raises(ValueError, match=r"outside the model's 4 classes"):
+        check_target(tiny_network(), IMAGES, target, AutoBatch())

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.modes import evaluating
@@ -23,8 +24,6 @@ PixelMethod = Literal[
     "gradient", "smoothgrad", "guided_backprop", "guided_gradcam", "integrated_gradients", "occlusion"
 ]
 CamMethod = Literal["gradcam", "cam", "gradcam++", "xgradcam", "layercam", "hirescam", "scorecam"]
-
-FORWARD = 1 / 3  # a forward pass alone, where a forward and a backward pass count 1
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,9 @@ def insertion_deletion(
     Petsiuk et al. 2018, "RISE", section 4.1. A faithful map has a large insertion and a small deletion area; for a map of
     noise the two are equal on average. `attribution` is (B, h, w), resized to the images; pixels of equal value come in a
     random order, the same each time. The score is the target's probability where the model returns classes (as `meaning`
-    says; by default decided by the output's shape), otherwise the target score itself. `fill` replaces missing pixels, by default the batch's mean colour; `batch_size` as in
-    `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one more unless the target is a callable.
+    says; by default decided by the output's shape), otherwise the target score itself. `fill` replaces missing pixels, by
+    default the batch's mean colour; `batch_size` as in `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one
+    more unless the target is a callable.
     Raises ValueError for `steps` below 1, and for an attribution that does not fit the images or is not finite.
     """
     if attribution.ndim != 3 or len(attribution) != len(images) or not torch.isfinite(attribution).all():

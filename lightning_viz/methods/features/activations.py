@@ -52,12 +52,7 @@ def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -
         model(images.clone())
     result = {}
     for layer, (name, _) in found.items():
-        output = captured_output(outputs, name, f"layers={layer!r}").detach()
-        if output.shape[:1] != images.shape[:1]:
-            raise ValueError(
-                f"layers={layer!r} returns the shape {tuple(output.shape)} for {len(images)} images; choose a layer that "
-                "keeps the images apart"
-            )
+        output = captured_output(outputs, name, f"layers={layer!r}", images).detach()
         result[layer] = LayerActivation(placed_maps(model, layer, output, images, "layers", True), calls[layer])
     return result
 

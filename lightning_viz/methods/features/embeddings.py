@@ -23,8 +23,9 @@ def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
     """The embedding of each image: (B, C, H, W) -> (B, D), float32.
 
     By default it is the input of the head, the last `nn.Linear` to run; in a model without one, the output of the last
-    spatial layer, and in one with a dense output that of the end of its encoder (see `find_layer`). `layer` is the dotted name of another layer, whose *output* is the embedding. Feature
-    maps and tokens are averaged, see `pool_embedding`. The model runs in evaluation mode and is left as it was.
+    spatial layer, and in one with a dense output that of the end of its encoder (see `find_layer`). `layer` is the dotted
+    name of another layer, whose *output* is the embedding. Feature maps and tokens are averaged, see `pool_embedding`.
+    The model runs in evaluation mode and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
     source = find_embedding_source(model, images, layer)

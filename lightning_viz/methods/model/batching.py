@@ -10,6 +10,8 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
+FORWARD = 1 / 3  #: the cost of a forward pass alone, where a forward and a backward pass count 1
+
 
 @dataclass
 class AutoBatch:

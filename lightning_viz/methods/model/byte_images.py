@@ -1,42 +1,38 @@
 """Networks of uint8 images, which scale them themselves: called with floats of 0 to 255, as all methods do."""
 
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .image_calls import with_forward
 from .modes import plain_tensor
 
 TOLERANCE = 0.01  #: relative, of the outputs of a module in a low precision
 
 
-class ByteNetwork(nn.Module):
+def byte_network(network: nn.Module, scale: float | None) -> nn.Module:
     """A network of uint8 images that takes floats of 0 to 255, under the names of its own layers.
 
     The network is given the uint8 images; where a gradient is needed, and for NaN, it is given floats, if it computes the
-    same of them (see `find_float_scale`). Raises RuntimeError where it does not.
+    same of them (see `find_float_scale`). Running it raises RuntimeError where it does not.
     """
+    return with_forward(network, partial(_call_with_floats, network, scale))
 
-    def __init__(self, network: nn.Module, scale: float | None) -> None:
-        super().__init__()
-        for name, child in network.named_children():
-            self.add_module(name, child)
-        self._call = network.__call__  # a submodule would change the names of the layers
-        self._scale = scale
-        self._name = type(network).__name__
 
-    def forward(self, images: Tensor) -> Any:
-        if images.dtype == torch.uint8:
-            return self._call(images)
-        if not images.isnan().any() and not (images.requires_grad and torch.is_grad_enabled()):
-            return self._call(images.round().clamp(0, 255).to(torch.uint8))
-        if self._scale is None:
-            raise RuntimeError(
-                f"{self._name} takes uint8 images, and fails or computes something else for the same values as floats, so "
-                "that no gradient reaches the images; scale them in forward whatever their type, or in the transforms"
-            )
-        return self._call(images * self._scale)
+def _call_with_floats(network: nn.Module, scale: float | None, images: Tensor) -> Any:
+    if images.dtype == torch.uint8:
+        return network(images)
+    if not images.isnan().any() and not (images.requires_grad and torch.is_grad_enabled()):
+        return network(images.round().clamp(0, 255).to(torch.uint8))
+    if scale is None:
+        raise RuntimeError(
+            f"{type(network).__name__} takes uint8 images, and fails or computes something else for the same values as "
+            "floats, so that no gradient reaches the images; scale them in forward whatever their type, or in the transforms"
+        )
+    return network(images * scale)
 
 
 @torch.no_grad()

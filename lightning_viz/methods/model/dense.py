@@ -23,7 +23,7 @@ def dense_scores(output: Any) -> list[Tensor]:
     return scores if all(one.ndim > 2 for one in scores) else []
 
 
-def weighted_sum(scores: Tensor) -> Tensor:
+def mixed_sum(scores: Tensor) -> Tensor:
     """Scores as one number that depends on each: the plain sum over the output of a LayerNorm or a softmax is constant."""
     return (scores * torch.arange(1, scores.numel() + 1, device=scores.device).sin().reshape(scores.shape)).sum()
 
@@ -66,7 +66,7 @@ def _reached(
                 hooks.enter_context(module.register_forward_hook(hook))
         captured = hooks.enter_context(capture(model, layers))
         scores = dense_scores(model(images[:1].clone()))
-        ends = [weighted_sum(one) for one in scores if one.requires_grad]
+        ends = [mixed_sum(one) for one in scores if one.requires_grad]
         if not ends:
             return scores, set()
         gradients = torch.autograd.grad(torch.stack(ends).sum(), [*captured.values()], allow_unused=True)

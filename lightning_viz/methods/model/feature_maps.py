@@ -44,12 +44,7 @@ class FeatureMaps(nn.Module):
 
         with capture(self.model, [self.layer]) as outputs, suppress(_Stop), module.register_forward_hook(stop):
             self.model(images)
-        output = captured_output(outputs, self.layer, self.described)
-        if output.shape[:1] != images.shape[:1]:
-            raise ValueError(
-                f"{self.described} returns the shape {tuple(output.shape)} for {len(images)} images; "
-                "choose a layer that keeps the images apart"
-            )
+        output = captured_output(outputs, self.layer, self.described, images)
         return placed_maps(self.model, self.layer, output, images, self.argument, vectors=True)
 
 

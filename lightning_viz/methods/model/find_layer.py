@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .dense import dense_scores, feature_layers, weighted_sum
+from .dense import dense_scores, feature_layers, mixed_sum
 from .layer_depth import encoder_end
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name
 from .modes import capture, evaluating, linear_inputs
@@ -27,8 +27,8 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
       placed on the image (see `token_order`) are passed over.
     - "embedding": the last `nn.Linear` to run, whose *input* is the embedding; without one the last spatial layer. Of a
       dense output it is the end of the encoder, the last layer of the lowest resolution: its features say what the image
-      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class. An output
-      that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
+      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class.
+      An output that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
 
     The last two are found by running one of `images` (B, C, H, W), by default zeros of 224×224 pixels. A callable
     `target` is for models whose output holds no logits.
@@ -87,9 +87,7 @@ def _last_spatial(model: nn.Module, images: Tensor, target: Target, output_too: 
         # A head initialised to zero passes no gradient back: then differentiate its input instead of the scores.
         candidates = [[*spatial]]
         for end in [scores, *(embedding for _, embedding in inputs[-1:])]:
-            gradients = torch.autograd.grad(
-                weighted_sum(end), [*spatial.values()], retain_graph=True, allow_unused=True
-            )
+            gradients = torch.autograd.grad(mixed_sum(end), [*spatial.values()], retain_graph=True, allow_unused=True)
             reached = {name: one for name, one in zip(spatial, gradients, strict=True) if one is not None}
             used = [name for name, gradient in reached.items() if feature_maps(gradient, images).any()]
             candidates = [used] if used else [[*reached], *candidates]

@@ -1,4 +1,4 @@
-"""How a network can be called with images alone: found by trying, and said as code that can be pasted."""
+"""How a network can be called with images alone: found by trying, applied, and said as code that can be pasted."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +38,35 @@ def call_alone(network: nn.Module, images: Tensor) -> tuple[str | None, Any]:
         needed = ", ".join(repr(one.name) for one in _parameters(network) if _is_required(one))
         raise TypeError(f"it needs the arguments {needed}")
     raise error
+
+
+@torch.no_grad()
+def runs(network: nn.Module, images: Tensor) -> bool:
+    """Whether the network runs with these images."""
+    try:
+        network(images)
+    except Exception:
+        return False
+    return True
+
+
+class _Called(nn.Module):
+    """A module whose forward is a callable of the images; its layers keep their names."""
+
+    def __init__(self, module: nn.Module, forward: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        for name, child in module.named_children():
+            self.add_module(name, child)
+        self._forward = forward
+
+    def forward(self, images: Tensor) -> Any:
+        return self._forward(images)
+
+
+def with_forward(module: nn.Module, forward: Callable[[Tensor], Any]) -> nn.Module:
+    """The layers of a module under their own names, and a forward of images; errors mention the module's own class."""
+    kind: type[_Called] = type(type(module).__name__, (_Called,), {})
+    return kind(module, forward)
 
 
 def describe_forward(network: nn.Module) -> str:
@@ -90,12 +119,12 @@ def has_gradient(run: Callable[[Tensor], Any], images: Tensor) -> bool:
     return torch.autograd.grad(scores.float().sum(), pixels, allow_unused=True)[0] is not None
 
 
-def is_single_number(output: Any) -> bool:
+def is_of_whole_batch(output: Any) -> bool:
     """Whether an output holds nothing for each image but only numbers of the whole batch, such as a loss."""
     if isinstance(output, Tensor):
         return output.ndim == 0
     parts = [*output.values()] if isinstance(output, Mapping) else output
-    return isinstance(parts, list | tuple) and bool(parts) and all(map(is_single_number, parts))
+    return isinstance(parts, list | tuple) and bool(parts) and all(map(is_of_whole_batch, parts))
 
 
 def _run(code: str, module: nn.Module, images: Tensor) -> Any:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 #: A custom conversion from a layer's output to feature maps (B, C, h, w).
 Reshape = Callable[[Tensor], Tensor]
 
+CHANNELS = (1, 3, 4)  #: by which images are told from volumes, and from images with their channels last
+
 
 def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple[str, nn.Module]:
     """The full dotted name of a layer, and its module.
@@ -36,12 +38,19 @@ def resolve_layer(model: nn.Module, name: str, argument: str = "layer") -> tuple
     raise ValueError(f"{argument}={name!r} is not in {kind}; {hint}")
 
 
-_CHANNELS_LAST = "images of shape {} have their channels last; give images (B, C, H, W), and a model that takes them"
+def are_channels_last(images: Tensor) -> bool:
+    """Whether images are (B, H, W, C) rather than (B, C, H, W): 1, 3 or 4 channels last, after 8 rows and columns or more."""
+    if images.ndim != 4:
+        return False
+    first, second, last = images.shape[1:]
+    return last in CHANNELS and first not in CHANNELS and min(first, second) >= 8
 
 
-def channels_last(images: Tensor) -> bool:
-    """Whether images are (B, H, W, C) rather than (B, C, H, W): the last dimension is 1, 3 or 4, and the second is not."""
-    return images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.shape[1] not in (1, 3, 4)
+def _channels_last_error(images: Tensor) -> ValueError:
+    shape = tuple(images.shape)
+    return ValueError(
+        f"images of shape {shape} have their channels last; give images (B, C, H, W), and a model that takes them"
+    )
 
 
 def is_spatial(activation: Tensor, images: Tensor) -> bool:
@@ -80,8 +89,8 @@ def feature_maps(activation: Tensor, images: Tensor) -> Tensor:
     (B, N, C) are folded to the images' grid row by row, without leading class and register tokens.
     Raises ValueError for anything else, and for images with their channels last.
     """
-    if channels_last(images):
-        raise ValueError(_CHANNELS_LAST.format(tuple(images.shape)))
+    if are_channels_last(images):
+        raise _channels_last_error(images)
     if activation.ndim == 4:
         is_first = _distortion(activation.shape[2:], images) <= _distortion(activation.shape[1:3], images)
         return activation if is_first else activation.permute(0, 3, 1, 2)
@@ -118,8 +127,8 @@ def _distortion(size: torch.Size, images: Tensor) -> float:
 
 def no_spatial_layer(model: nn.Module, images: Tensor) -> ValueError:
     """The error to raise where a model has no layer with feature maps."""
-    if channels_last(images):
-        return ValueError(_CHANNELS_LAST.format(tuple(images.shape)))
+    if are_channels_last(images):
+        return _channels_last_error(images)
     return ValueError(
         f"{type(model).__name__} has no layer with a height and a width for images of shape {tuple(images.shape)}; "
         "name the layer to use, or give larger images"

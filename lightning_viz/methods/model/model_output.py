@@ -66,6 +66,16 @@ class OutputMeaning:
     is_activated: bool = False  #: the scores are probabilities: the model ends in a sigmoid or softmax
     width: int = 0  #: number of scores of each image or position
 
+    @property
+    def class_count(self) -> int:
+        """The number of classes, two of a binary output with one score; of other outputs the number of scores."""
+        return 2 if self.width == 1 and self.has_classes else self.width
+
+    @property
+    def is_single_value(self) -> bool:
+        """Whether the model returns one number for each image that is no class's score, such as a regression."""
+        return self.kind is OutputKind.ONE_LOGIT and not self.has_classes
+
     @classmethod
     def of(cls, output: Any, known: KnownLabels | None = None) -> "OutputMeaning":
         """By the shape of the logits in the output (see `outputs.logits`), and what is known of the labels.

@@ -78,11 +78,20 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
         yield outputs
 
 
-def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str) -> Tensor:
-    """The output that `capture` recorded of a layer. Raises ValueError where there is none; `described` names the layer."""
-    if layer in outputs:
-        return outputs[layer]
-    raise ValueError(f"{described} did not run, or returns no tensor; choose a layer that the model's forward calls")
+def captured_output(outputs: Mapping[str, Tensor], layer: str, described: str, images: Tensor | None = None) -> Tensor:
+    """The output that `capture` recorded of a layer.
+
+    Raises ValueError where there is none or, with `images`, where it holds no row for each; `described` names the layer.
+    """
+    if layer not in outputs:
+        raise ValueError(
+            f"{described} did not run, or returns no tensor; choose a layer that the model's forward calls"
+        )
+    output = outputs[layer]
+    if images is not None and output.shape[:1] != images.shape[:1]:
+        found = f"{described} returns the shape {tuple(output.shape)} for {len(images)} images"
+        raise ValueError(f"{found}; choose a layer that keeps the images apart")
+    return output
 
 
 @contextmanager
@@ -101,10 +110,9 @@ def linear_inputs(model: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor]]]:
 
 def plain_tensor(values: Tensor) -> Tensor:
     """The same values and graph without the tensor's subclass, such as MONAI's MetaTensor and torchvision's Image."""
-    is_plain = type(values) is Tensor or hasattr(
-        type(values), "__tensor_flatten__"
-    )  # which holds others, such as DTensor
-    return values if is_plain else values.as_subclass(Tensor)
+    kind = type(values)
+    holds_others = hasattr(kind, "__tensor_flatten__")  # such as DTensor
+    return values if kind is Tensor or holds_others else values.as_subclass(Tensor)
 
 
 def leaf(images: Tensor) -> Tensor:

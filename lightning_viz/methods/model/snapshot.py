@@ -7,7 +7,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
@@ -16,13 +15,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .restore import (
+    RESTORE_ITEMS,
+    dict_type,
+    memory_of,
+    restore_class,
+    restore_dict,
+    restore_lazy,
+    restore_parameter,
+    restore_tensor,
+    restore_type,
+)
+
 SMALL = 2**20  # elements of a tensor or an array that is copied, unless it is a buffer
 MANY = 1000  # items of a container that are looked into
 DEPTH = 3  # containers and objects within each other
 
 _CONSTANT = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type, property}
-_DICTS = {dict, OrderedDict}
 _CONSTANT |= {FunctionType, MethodType, BuiltinFunctionType, staticmethod, classmethod}
+_DICTS = {dict, OrderedDict}
 #: Objects of these packages hold the rest of the process (trainers, writers, threads, files), or have no plain attributes.
 _FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "lightning_viz", "pytorch_lightning", "lightning"}
 _FOREIGN |= {
@@ -64,14 +75,14 @@ def preserved(model: nn.Module) -> Iterator[None]:
     Not restored are weights and larger tensors that are changed in place, the items of containers with more than a thousand,
     objects with slots, global variables, and objects of Lightning, the loggers and the standard library.
     """
-    snapshot = Snapshot(model)
+    snapshot = ModelSnapshot(model)
     try:
         yield
     finally:
         snapshot.restore()
 
 
-class Snapshot:
+class ModelSnapshot:
     """What is saved: the objects themselves, shallow copies of containers, and copies of buffers and small tensors."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -85,7 +96,7 @@ class Snapshot:
         errors = []
         for emptied in self._empty:
             if emptied:
-                _dict_type(emptied).clear(emptied)
+                dict_type(emptied).clear(emptied)
         with torch.no_grad():
             for put_back, target, saved in self._saved:
                 try:
@@ -102,7 +113,7 @@ class Snapshot:
         modules = [module for module in model.modules() if id(module) not in self._seen or module is model]
         self._seen.update(map(id, modules))
         for module in modules:
-            self._save(_restore_type, module, type(module))
+            self._save(restore_type, module, type(module))
             for parameter in module._parameters.values():
                 self._add(parameter, self._add_parameter)
             for buffer in module._buffers.values():
@@ -121,27 +132,27 @@ class Snapshot:
 
     def _add_parameter(self, parameter: Tensor) -> None:
         if is_lazy(parameter):
-            self._save(_restore_lazy, parameter, type(parameter))
+            self._save(restore_lazy, parameter, type(parameter))
         else:
             data = parameter.detach()
-            self._save(_restore_parameter, parameter, (data, _memory(data), parameter.requires_grad))
+            self._save(restore_parameter, parameter, (data, memory_of(data), parameter.requires_grad))
 
     def _add_tensor(self, tensor: Tensor) -> None:
         if is_lazy(tensor):
-            self._save(_restore_lazy, tensor, type(tensor))
+            self._save(restore_lazy, tensor, type(tensor))
         elif tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_nested:
             data = tensor.detach()
-            self._save(_restore_tensor, tensor, (data, _memory(data), data.clone()))
+            self._save(restore_tensor, tensor, (data, memory_of(data), data.clone()))
 
     def _add_attributes(self, attributes: dict[str, Any], depth: int) -> None:
-        self._save(_restore_dict, attributes, attributes.copy())
+        self._save(restore_dict, attributes, attributes.copy())
         self._add_items(attributes.values(), depth)
 
     def _add_class(self, kind: type) -> None:
         if id(kind) in self._seen:
             return
         self._seen.add(id(kind))
-        self._save(_restore_class, kind, dict(vars(kind)))
+        self._save(restore_class, kind, dict(vars(kind)))
         self._add_items(vars(kind).values(), 0)
 
     def _add_items(self, values: Iterable[Any], depth: int) -> None:
@@ -171,14 +182,14 @@ class Snapshot:
         kind: Any = type(value)
         items: Collection[Any] = ()
         if isinstance(value, dict):
-            base = _dict_type(value)
+            base = dict_type(value)
             saved = dict(base.items(value))
             items = saved.values()
-            self._save(_restore_dict, value, saved)
+            self._save(restore_dict, value, saved)
         elif isinstance(value, list | set | deque):
-            base = next(one for one in _RESTORE if isinstance(value, one))
+            base = next(one for one in RESTORE_ITEMS if isinstance(value, one))
             items = list(base.__iter__(value))
-            self._save(_RESTORE[base], value, items)
+            self._save(RESTORE_ITEMS[base], value, items)
         elif isinstance(value, tuple):
             items = value
         if len(items) <= MANY:
@@ -196,85 +207,3 @@ def _is_followed(kind: Any) -> bool:
     if issubclass(kind, nn.Module):  # a module's class, for the attributes of the class
         return own not in _FOREIGN
     return own not in _FOREIGN and not (_FOREIGN - _NEUTRAL).intersection(bases) and not issubclass(kind, type)
-
-
-def _memory(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _dict_type(value: dict[Any, Any]) -> Any:
-    """Whose methods change the dict, and do nothing else that a subclass may do."""
-    return OrderedDict if isinstance(value, OrderedDict) else dict
-
-
-def _same(some: Collection[Any], others: Collection[Any]) -> bool:
-    return len(some) == len(others) and all(map(is_, some, others))
-
-
-def _restore_type(target: Any, kind: type) -> None:
-    if type(target) is not kind:
-        target.__class__ = kind
-
-
-def _restore_class(target: type, saved: dict[str, Any]) -> None:
-    for name in [name for name in vars(target) if name not in saved]:
-        delattr(target, name)
-    for name, value in saved.items():
-        if vars(target).get(name) is not value:
-            setattr(target, name, value)
-
-
-def _restore_dict(target: dict[Any, Any], saved: dict[Any, Any]) -> None:
-    base = _dict_type(target)
-    if _same(base.keys(target), saved) and _same(base.values(target), saved.values()):
-        return
-    for key in [key for key in base.keys(target) if key not in saved]:
-        base.__delitem__(target, key)
-    in_order = list(base.keys(target)) == list(saved)
-    for key, value in saved.items():
-        if not in_order:
-            base.pop(target, key, None)
-        base.__setitem__(target, key, value)
-
-
-def _restore_list(target: list[Any], saved: list[Any]) -> None:
-    if not _same(list(list.__iter__(target)), saved):
-        list.__setitem__(target, slice(None), saved)
-
-
-def _restore_set(target: set[Any], saved: list[Any]) -> None:
-    if set(map(id, set.__iter__(target))) != set(map(id, saved)):
-        set.clear(target)
-        set.update(target, saved)
-
-
-def _restore_deque(target: deque[Any], saved: list[Any]) -> None:
-    if not _same(list(deque.__iter__(target)), saved):
-        deque.clear(target)
-        deque.extend(target, saved)
-
-
-_RESTORE: dict[Any, Callable[[Any, Any], None]] = {list: _restore_list, set: _restore_set, deque: _restore_deque}
-
-
-def _restore_lazy(target: Tensor, kind: type) -> None:
-    if type(target) is not kind:
-        target.data = target.data.new_empty(0)
-        target.__class__ = kind
-
-
-def _restore_parameter(target: Tensor, saved: tuple[Tensor, Any, bool]) -> None:
-    data, memory, requires_grad = saved
-    if _memory(target) != memory:
-        target.data = data
-    if target.requires_grad != requires_grad:
-        target.requires_grad_(requires_grad)
-
-
-def _restore_tensor(target: Tensor, saved: tuple[Tensor, Any, Tensor]) -> None:
-    data, memory, value = saved
-    if _memory(target) != memory:
-        target.data = data
-    if not torch.equal(data, value):
-        with torch.inference_mode(data.is_inference()):
-            data.copy_(value)

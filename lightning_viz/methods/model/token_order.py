@@ -63,9 +63,9 @@ def token_order(model: nn.Module, layer: str, images: Tensor, argument: str = "l
     None where they are in it already, and for a layer that returns no tokens. Found by running one image with noise in
     one half and in the other, above and below, left and right: a token must respond more to the half that it lies in.
     These five forward passes are run once for a model and a size of images; a layer whose tokens all respond alike, such
-    as attention that is still uniform, has the order of the nearest other layer on its grid, of those before it first. Another order is
-    found, with two more passes for each binary digit of a row and a column, if it is a reshape and permutation of the
-    grid, such as units or windows one after another. Fewer than 16 tokens, and layers that do not respond, cannot be
+    as attention that is still uniform, has the order of the nearest layer before it on its grid, else after it. Another
+    order is found, with two more passes for each binary digit of a row and a column, if it is a reshape and permutation of
+    the grid, such as units or windows one after another. Fewer than 16 tokens, and layers that do not respond, cannot be
     checked and are taken as row by row.
     Raises ValueError, naming `argument`, for tokens in any other order, or not on the image at all (learned queries).
     """
@@ -132,10 +132,8 @@ def _measure(model: nn.Module, images: Tensor) -> _Measured:
         halves = [torch.arange(height)[:, None] >= height / 2, torch.arange(width)[None] >= width / 2]
         responses = _responses(model, [name for name, _ in model.named_modules() if name], images, halves)
         tokens = {name: _Tokens(*one) for name, one in responses.items()}
-        checked = {
-            name: one for name, one in tokens.items() if min(one.grid) > 1 and one.responses.shape[1] >= SMALLEST
-        }
-        known[size] = _Measured(checked)
+        large = [name for name, one in tokens.items() if min(one.grid) > 1 and one.responses.shape[1] >= SMALLEST]
+        known[size] = _Measured({name: tokens[name] for name in large})
     return known[size]
 
 
@@ -212,10 +210,9 @@ def _exact_order(rows: Tensor, columns: Tensor, grid: Grid) -> Tensor | None:
     """
     tokens = torch.arange(len(rows))
     for shape in _arrangements(_prime_factors(len(rows))):
-        fitted = [
-            _sum_of_means(one.double().reshape(shape), side) for one, side in zip((rows, columns), grid, strict=True)
-        ]
-        positions = fitted[0] * grid[1] + fitted[1]
+        parts = zip((rows, columns), grid, strict=True)
+        row, column = (_sum_of_means(one.double().reshape(shape), side) for one, side in parts)
+        positions = row * grid[1] + column
         if torch.equal(positions.sort().values, tokens):
             return positions.argsort()
     return None

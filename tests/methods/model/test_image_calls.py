@@ -10,8 +10,9 @@ from lightning_viz.methods.model.image_calls import (
     call_with_scores,
     describe_forward,
     has_gradient,
-    is_single_number,
+    is_of_whole_batch,
     needs_more,
+    runs,
 )
 
 from ...support import CLASSES, small_network
@@ -163,7 +164,7 @@ def test_weights_that_are_frozen_take_no_gradient_from_the_images():
 
 
 @pytest.mark.parametrize(
-    ("output", "single"),
+    ("output", "expected"),
     [
         (torch.zeros(()), True),
         ({"loss": torch.zeros(()), "kl": torch.zeros(())}, True),
@@ -173,5 +174,10 @@ def test_weights_that_are_frozen_take_no_gradient_from_the_images():
         ("text", False),
     ],
 )
-def test_a_single_number(output, single):
-    assert is_single_number(output) is single
+def test_an_output_of_the_whole_batch(output, expected):
+    assert is_of_whole_batch(output) is expected
+
+
+def test_whether_it_runs():
+    assert runs(small_network().eval(), IMAGES)
+    assert not runs(small_network().eval(), IMAGES[:, :1])

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lightning_viz.methods.model.layers import channels_last, feature_maps, resolve_layer
+from lightning_viz.methods.model.layers import are_channels_last, feature_maps, resolve_layer
 
 from ...support import Lit
 
@@ -66,10 +66,12 @@ def test_vectors_have_no_feature_maps():
         ((2, 3, 32, 48), False),
         ((2, 1, 28, 28), False),
         ((2, 3, 8, 3), False),
+        ((2, 7, 32, 3), False),
+        ((2, 13, 4, 4), False),
     ],
 )
 def test_channels_last_is_recognised(shape, expected):
-    assert channels_last(torch.zeros(shape)) == expected
+    assert are_channels_last(torch.zeros(shape)) == expected
 
 
 def test_images_with_channels_last_are_refused():
