@@ -122,7 +122,7 @@ def _read_images(value: Any, labels: Any) -> ImageBatch:
         elif len(value) == _count_views(value):
             note = f"the first of {len(value)} images of each sample" if len(value) > 1 else ""
             value = value[0]
-    if isinstance(value, Tensor) and value.ndim == 5 and value.shape[2] in _CHANNELS:
+    if isinstance(value, Tensor) and value.ndim == 5 and _holds_crops(value):
         per_sample = value.shape[1]
         note, value = f"all {per_sample} images of each sample", value.flatten(0, 1)
     images = _checked_images(value, "the batch holds", _REMEDY)
@@ -130,6 +130,11 @@ def _read_images(value: Any, labels: Any) -> ImageBatch:
     if found is not None and per_sample > 1:
         found = found.repeat_interleave(per_sample, dim=0)
     return ImageBatch(images, found, known, note, per_sample)
+
+
+def _holds_crops(values: Tensor) -> bool:
+    """Whether these are images (B, V, C, H, W), and no videos (B, C, T, H, W) of four frames."""
+    return values.shape[2] in _CHANNELS and not (values.shape[2] == 4 and values.shape[1] in (1, 3))
 
 
 def _is_nested(value: Any) -> bool:
@@ -208,6 +213,18 @@ def known_labels(labels: Any, images: Tensor) -> KnownLabels:
         if found.ndim == 1:
             return KnownLabels(LabelKind.INDICES, int(found.max()))
         return KnownLabels(LabelKind.ONE_HOT if (found.sum(dim=1) == 1).all() else LabelKind.MULTI_HOT)
+    if isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == len(images) and not labels.is_complex():
+        return _known_rows(plain_tensor(labels))
     masks = isinstance(labels, Tensor) and labels.ndim in (3, 4) and len(labels) == len(images)
     masks = masks and (not labels.is_floating_point() or bool(((labels == 0) | (labels == 1)).all()))
     return KnownLabels(LabelKind.MASKS if masks else LabelKind.OTHER)
+
+
+def _known_rows(labels: Tensor) -> KnownLabels:
+    """What labels (B, K) tell that are not zeros and ones: some of them unknown, probabilities of classes, or numbers."""
+    known = (labels == 0) | (labels == 1)
+    if labels.shape[1] > 1 and known.any() and (known | (labels < 0) | labels.isnan()).all():
+        return KnownLabels(LabelKind.MULTI_HOT)  # -1 or NaN: it is not known whether the image has the label
+    if not labels.is_floating_point() or bool(((labels >= 0) & ((labels.sum(dim=1) - 1).abs() < 1e-3)[:, None]).all()):
+        return KnownLabels(LabelKind.OTHER)
+    return KnownLabels(LabelKind.NUMBERS, width=labels.shape[1])

@@ -86,6 +86,8 @@ def describe_meaning(meaning: OutputMeaning | None) -> list[str]:
         return [f"predicted labels: probability above {THRESHOLD}; ✓ where all labels are right (exact match)"]
     if meaning.kind is OutputKind.EMBEDDING:
         return [f"the output, {meaning.width} numbers, is read as an embedding: it predicts no class"]
+    if meaning.kind is OutputKind.NUMBERS:
+        return [f"the output is {meaning.width} numbers, as the labels are: it predicts no class"]
     if meaning.kind is OutputKind.DENSE and meaning.has_classes:
         return ["predicted: the class of the largest region, besides class 0"]
     return []

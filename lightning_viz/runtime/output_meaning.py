@@ -84,6 +84,9 @@ def _default(predictions: Predictions) -> Target:
     meaning = predictions.meaning
     if meaning.kind is OutputKind.ONE_LOGIT:
         return single_value if predictions.classes is None else predictions.classes.bool()
+    if meaning.kind is OutputKind.NUMBERS:
+        indices = f"target= the index of one, 0 to {meaning.width - 1}"
+        raise ValueError(f"the model's output, {meaning.width} numbers for each image, has no class; give {indices}")
     if meaning.kind in (OutputKind.EMBEDDING, OutputKind.DENSE) and not meaning.has_classes:
         found = f"{meaning.width} numbers for each {'image' if meaning.kind is OutputKind.EMBEDDING else 'position'}"
         raise ValueError(
@@ -136,4 +139,6 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
         return default.get(kind, "the predicted class") + over
     if option == "label":
         return f"the true class{over}"
+    if meaning is not None and not meaning.has_classes:
+        return f"output {option}" if not isinstance(option, Sequence) else f"outputs {option}"
     return f"class {option}{over}" if not isinstance(option, Sequence) else f"classes {option}{over}"

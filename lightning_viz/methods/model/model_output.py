@@ -28,6 +28,7 @@ class OutputKind(Enum):
     SEVERAL_LABELS = "several labels"  #: (B, K), independent labels
     DENSE = "dense"  #: (B, K, ...), scores at every position
     EMBEDDING = "embedding"  #: (B, D), a feature vector
+    NUMBERS = "numbers"  #: (B, K), K numbers of each image, such as of a regression
     UNKNOWN = "unknown"  #: anything else: boxes, a scalar, an object without logits
 
 
@@ -39,7 +40,8 @@ class LabelKind(Enum):
     MULTI_HOT = "multi-hot"  #: (B, K), zeros and ones
     ONE_HOT = "one-hot"  #: (B, K), a single one in each row
     MASKS = "masks"  #: a class index, or zeros and ones, at every position
-    OTHER = "other"  #: numbers, boxes, texts
+    NUMBERS = "numbers"  #: (B, K), any numbers, but no probabilities of classes
+    OTHER = "other"  #: boxes, texts
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class KnownLabels:
 
     kind: LabelKind = LabelKind.NONE
     largest: int = -1  #: the largest class index seen
+    width: int | None = None  #: numbers in the label of each image, where they are numbers
     class_count: int | None = None  #: class names of the data
     listed_count: int | None = None  #: classes among the labels that the dataset lists: there may be more
     declared: frozenset[int] = frozenset()  #: numbers of classes that the module and its parts say they have
@@ -73,6 +76,7 @@ class OutputMeaning:
         Scores (B, K), K >= 2, are classes, except
 
         - several labels, where the labels are multi-hot; where they are one-hot, if the model ends in a sigmoid;
+        - K numbers, where a label is K numbers, and the model does not end in a sigmoid or softmax;
         - an embedding, where each has length 1, or a label is K or more, or the data name fewer than K - 1 classes, or
           list less than a quarter of K. Not where the scores are probabilities, the module declares K classes, or K is
           that of a network pretrained on ImageNet.
@@ -96,9 +100,11 @@ class OutputMeaning:
         kind = OutputKind.CLASSES
         if known.kind is LabelKind.MULTI_HOT or (known.kind is LabelKind.ONE_HOT and sigmoid):
             kind = OutputKind.SEVERAL_LABELS
+        elif known.kind is LabelKind.NUMBERS and known.width == width and not activated:
+            kind = OutputKind.NUMBERS
         elif _is_embedding(scores, known, activated):
             kind = OutputKind.EMBEDDING
-        return cls(kind, kind is not OutputKind.EMBEDDING, activated, width)
+        return cls(kind, kind not in (OutputKind.EMBEDDING, OutputKind.NUMBERS), activated, width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,6 +121,20 @@ def test_numbers_at_each_position_are_classes_where_there_are_masks(shape, facts
     assert found.has_classes is has_classes
 
 
+@pytest.mark.parametrize(
+    ("end", "width", "kind"),
+    [
+        (nn.Identity(), 3, OutputKind.NUMBERS),
+        (nn.Identity(), 5, OutputKind.CLASSES),  # the labels are of something else
+        (nn.Softmax(dim=1), 3, OutputKind.CLASSES),
+    ],
+)
+def test_numbers_as_the_labels_are_no_classes(end, width, kind):
+    found = OutputMeaning.of(end(SCORES), known(LabelKind.NUMBERS, width=width))
+    assert found.kind is kind
+    assert found.has_classes is (kind is OutputKind.CLASSES)
+
+
 BINARY = OutputMeaning(OutputKind.ONE_LOGIT, width=1)
 SEVERAL = OutputMeaning(OutputKind.SEVERAL_LABELS, width=3)
 
