@@ -213,18 +213,22 @@ def known_labels(labels: Any, images: Tensor) -> KnownLabels:
         if found.ndim == 1:
             return KnownLabels(LabelKind.INDICES, int(found.max()))
         return KnownLabels(LabelKind.ONE_HOT if (found.sum(dim=1) == 1).all() else LabelKind.MULTI_HOT)
-    if isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == len(images) and not labels.is_complex():
-        return _known_rows(plain_tensor(labels))
     masks = isinstance(labels, Tensor) and labels.ndim in (3, 4) and len(labels) == len(images)
     masks = masks and (not labels.is_floating_point() or bool(((labels == 0) | (labels == 1)).all()))
-    return KnownLabels(LabelKind.MASKS if masks else LabelKind.OTHER)
+    if masks:
+        return KnownLabels(LabelKind.MASKS)
+    numbers = isinstance(labels, Tensor) and 1 <= labels.ndim <= 3 and len(labels) == len(images)
+    return _known_numbers(plain_tensor(labels)) if numbers else KnownLabels(LabelKind.OTHER)
 
 
-def _known_rows(labels: Tensor) -> KnownLabels:
-    """What labels (B, K) tell that are not zeros and ones: some of them unknown, probabilities of classes, or numbers."""
-    known = (labels == 0) | (labels == 1)
-    if labels.shape[1] > 1 and known.any() and (known | (labels < 0) | labels.isnan()).all():
+def _known_numbers(labels: Tensor) -> KnownLabels:
+    """What labels (B, ...) tell that are not zeros and ones: some of them unknown, probabilities of classes, or numbers."""
+    rows = labels.reshape(len(labels), -1)
+    known = (rows == 0) | (rows == 1)
+    if labels.ndim == 2 and rows.shape[1] > 1 and known.any() and (known | (rows < 0) | rows.isnan()).all():
         return KnownLabels(LabelKind.MULTI_HOT)  # -1 or NaN: it is not known whether the image has the label
-    if not labels.is_floating_point() or bool(((labels >= 0) & ((labels.sum(dim=1) - 1).abs() < 1e-3)[:, None]).all()):
+    mixed = (rows >= 0) & ((rows.sum(dim=1, keepdim=True) - 1).abs() < 1e-3)  # classes, by mixup or by a teacher
+    whole = rows.shape[1] == 1 and bool((rows == rows.round()).all())  # may be class indices
+    if not labels.is_floating_point() or whole or bool(mixed.all()):
         return KnownLabels(LabelKind.OTHER)
-    return KnownLabels(LabelKind.NUMBERS, width=labels.shape[1])
+    return KnownLabels(LabelKind.NUMBERS, width=rows.shape[1])

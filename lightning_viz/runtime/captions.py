@@ -87,7 +87,7 @@ def describe_meaning(meaning: OutputMeaning | None) -> list[str]:
     if meaning.kind is OutputKind.EMBEDDING:
         return [f"the output, {meaning.width} numbers, is read as an embedding: it predicts no class"]
     if meaning.kind is OutputKind.NUMBERS:
-        return [f"the output is {meaning.width} numbers, as the labels are: it predicts no class"]
+        return [f"the output is read as {meaning.width} numbers, since the labels are numbers: it predicts no class"]
     if meaning.kind is OutputKind.DENSE and meaning.has_classes:
         return ["predicted: the class of the largest region, besides class 0"]
     return []

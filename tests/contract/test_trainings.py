@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
-from lightning_viz import ClassSynthesisLogger, Probe
+from lightning_viz import ClassSynthesisLogger, Probe, SaliencyLogger
 from lightning_viz.callbacks.suite import CALLBACKS
 from lightning_viz.render import map_sheet
 from lightning_viz.runtime import writer
@@ -68,7 +69,7 @@ class Run:
 
     training: Training
     seen: Seen
-    module: torch.nn.Module
+    module: nn.Module
     probe: Probe
     said: list[str]
     tags: set[str]
@@ -138,3 +139,24 @@ def test_each_kind_meets_three_of_the_other():
     assert all(len(batches) >= 2 for batches in PAIRS.values())  # and the one of its own
     met = Counter(batch.split(",")[0] for batches in PAIRS.values() for batch in batches)
     assert {batch for batch in BATCHES if "lists" not in batch} - {"tuple"} == {one for one in met if met[one] >= 3}
+
+
+def losses_of(name, module, data):
+    """Of each sample, worked out without the library."""
+    with torch.no_grad():
+        output = module.eval()(data.images)
+    if name == "classes":
+        return nn.functional.cross_entropy(output, data.labels, reduction="none")
+    targets = data.labels.float().reshape(output.shape)
+    loss = nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none")
+    return loss if loss.ndim == 1 else loss.mean(dim=1)
+
+
+@pytest.mark.parametrize("name", ["classes", "one logit", "one logit, squeezed", "several labels"])
+def test_the_hardest_pictures_have_the_highest_losses(name, tmp_path):
+    training = TRAININGS[name]
+    module, hardest = training.module(), SaliencyLogger(probe=Probe.hardest(), max_images=5, on_error="raise")
+    trainer(tmp_path, [hardest]).validate(module, training.loader(), verbose=False)
+    data = training.loader().dataset
+    expected = losses_of(name, module, data).topk(5).indices
+    assert torch.equal(hardest.runner.probes["validation"].images, data.images[expected])

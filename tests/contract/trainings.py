@@ -141,7 +141,7 @@ def boxes(image: Tensor, label: Tensor) -> Any:
     return {"boxes": torch.tensor([[1.0, 1, 8, 8], [4, 4, 12, 12]]), "labels": torch.tensor([1, 1 + int(label) % 2])}
 
 
-REGION = "the class of the largest predicted region, over the pixels where it is predicted"
+REGION = "the largest predicted region"
 
 OUTPUTS: dict[str, Training] = {
     "classes": Training(lambda channels: Classifier(channels, 4), lambda image, label: label, of_classes, NAMES),

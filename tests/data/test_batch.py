@@ -195,7 +195,7 @@ def test_zeros_and_ones_are_classes_or_several_labels(labels, expected):
         (torch.zeros(2, 4, 4, dtype=torch.long), LabelKind.MASKS, -1),
         (torch.zeros(2, 1, 4, 4), LabelKind.MASKS, -1),
         (torch.rand(2, 3, 4, 4), LabelKind.OTHER, -1),
-        (torch.rand(2), LabelKind.OTHER, -1),
+        (torch.tensor([23.0, 31.0]), LabelKind.OTHER, -1),
         ([{"boxes": LABELS}], LabelKind.OTHER, -1),
         (None, LabelKind.NONE, -1),
         (torch.tensor([[1, -1, 0], [0, 0, -1]]), LabelKind.MULTI_HOT, -1),  # some are unknown
@@ -208,8 +208,9 @@ def test_what_labels_tell(labels, kind, largest):
     assert read_batch({"image": IMAGES, "mask": labels}).known == KnownLabels(kind, largest)
 
 
-def test_labels_of_several_numbers_tell_how_many():
-    assert read_batch((IMAGES, torch.rand(2, 5))).known == KnownLabels(LabelKind.NUMBERS, width=5)
+@pytest.mark.parametrize(("shape", "width"), [((2,), 1), ((2, 1), 1), ((2, 5), 5), ((2, 5, 2), 10)])
+def test_labels_of_numbers_tell_how_many(shape, width):
+    assert read_batch((IMAGES, torch.rand(shape))).known == KnownLabels(LabelKind.NUMBERS, width=width)
 
 
 @pytest.mark.parametrize("negative", [-1, -100])

@@ -40,7 +40,7 @@ class LabelKind(Enum):
     MULTI_HOT = "multi-hot"  #: (B, K), zeros and ones
     ONE_HOT = "one-hot"  #: (B, K), a single one in each row
     MASKS = "masks"  #: a class index, or zeros and ones, at every position
-    NUMBERS = "numbers"  #: (B, K), any numbers, but no probabilities of classes
+    NUMBERS = "numbers"  #: (B, ...), any numbers, but no probabilities of classes
     OTHER = "other"  #: boxes, texts
 
 
@@ -76,7 +76,8 @@ class OutputMeaning:
         Scores (B, K), K >= 2, are classes, except
 
         - several labels, where the labels are multi-hot; where they are one-hot, if the model ends in a sigmoid;
-        - K numbers, where a label is K numbers, and the model does not end in a sigmoid or softmax;
+        - K numbers, where a label is K numbers, or one that is no class index (quantiles, a mean and its variance), and
+          the model does not end in a sigmoid or softmax;
         - an embedding, where each has length 1, or a label is K or more, or the data name fewer than K - 1 classes, or
           list less than a quarter of K. Not where the scores are probabilities, the module declares K classes, or K is
           that of a network pretrained on ImageNet.
@@ -100,7 +101,7 @@ class OutputMeaning:
         kind = OutputKind.CLASSES
         if known.kind is LabelKind.MULTI_HOT or (known.kind is LabelKind.ONE_HOT and sigmoid):
             kind = OutputKind.SEVERAL_LABELS
-        elif known.kind is LabelKind.NUMBERS and known.width == width and not activated:
+        elif not activated and _are_numbers(width, known):
             kind = OutputKind.NUMBERS
         elif _is_embedding(scores, known, activated):
             kind = OutputKind.EMBEDDING
@@ -197,6 +198,13 @@ def _binary_losses(scores: Tensor, labels: Tensor, activated: bool) -> Tensor:
     """The mean over labels of the binary cross-entropy, (B, K) -> (B,)."""
     loss = nn.functional.binary_cross_entropy if activated else nn.functional.binary_cross_entropy_with_logits
     return loss(scores.float(), labels.float(), reduction="none").mean(dim=1)
+
+
+def _are_numbers(width: int, known: KnownLabels) -> bool:
+    """Whether a model returns numbers, as the labels are."""
+    if known.kind is not LabelKind.NUMBERS:
+        return False
+    return known.width == width or (known.width == 1 and width not in {known.class_count, *known.declared})
 
 
 def _is_embedding(scores: Tensor, known: KnownLabels, activated: bool) -> bool:

@@ -122,15 +122,17 @@ def test_numbers_at_each_position_are_classes_where_there_are_masks(shape, facts
 
 
 @pytest.mark.parametrize(
-    ("end", "width", "kind"),
+    ("end", "facts", "kind"),
     [
-        (nn.Identity(), 3, OutputKind.NUMBERS),
-        (nn.Identity(), 5, OutputKind.CLASSES),  # the labels are of something else
-        (nn.Softmax(dim=1), 3, OutputKind.CLASSES),
+        (nn.Identity(), {"width": 3}, OutputKind.NUMBERS),
+        (nn.Identity(), {"width": 1}, OutputKind.NUMBERS),  # quantiles
+        (nn.Identity(), {"width": 1, "class_count": 3}, OutputKind.CLASSES),
+        (nn.Identity(), {"width": 5}, OutputKind.CLASSES),  # the labels are of something else
+        (nn.Softmax(dim=1), {"width": 3}, OutputKind.CLASSES),
     ],
 )
-def test_numbers_as_the_labels_are_no_classes(end, width, kind):
-    found = OutputMeaning.of(end(SCORES), known(LabelKind.NUMBERS, width=width))
+def test_numbers_as_the_labels_are_no_classes(end, facts, kind):
+    found = OutputMeaning.of(end(SCORES), known(LabelKind.NUMBERS, **facts))
     assert found.kind is kind
     assert found.has_classes is (kind is OutputKind.CLASSES)
 
