@@ -216,7 +216,9 @@ def known_labels(labels: Any, images: Tensor) -> KnownLabels:
     masks = isinstance(labels, Tensor) and labels.ndim in (3, 4) and len(labels) == len(images)
     masks = masks and (not labels.is_floating_point() or bool(((labels == 0) | (labels == 1)).all()))
     if masks:
-        return KnownLabels(LabelKind.MASKS)
+        channels = labels.shape[1] if labels.ndim == 4 else 1
+        overlap = channels > 1 and bool((labels.sum(dim=1) != 1).any())
+        return KnownLabels(LabelKind.OVERLAPPING_MASKS if overlap else LabelKind.MASKS)
     numbers = isinstance(labels, Tensor) and 1 <= labels.ndim <= 3 and len(labels) == len(images)
     return _known_numbers(plain_tensor(labels)) if numbers else KnownLabels(LabelKind.OTHER)
 

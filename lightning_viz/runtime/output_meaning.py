@@ -52,8 +52,12 @@ def known_by(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe:
         known = read_batch(batch, unpack).known
     if probe.labels is not None:
         own = known_labels(probe.labels, probe.images)
-        kind = known.kind if known.kind in (LabelKind.MULTI_HOT, LabelKind.MASKS) else own.kind
-        known = KnownLabels(kind, max(known.largest, own.largest))
+        kind = (
+            own.kind
+            if known.kind in (LabelKind.NONE, LabelKind.INDICES, LabelKind.ONE_HOT, LabelKind.OTHER)
+            else known.kind
+        )
+        known = KnownLabels(kind, max(known.largest, own.largest), known.width)
     loader = next(iter(eval_loaders(trainer, split)), None)
     listed = None if loader is None else listed_labels(loader.dataset)
     listed_count = 0 if listed is None else int(listed.max(initial=-1)) + 1

@@ -185,6 +185,10 @@ OUTPUTS: dict[str, Training] = {
     "a reconstruction": Training(
         lambda channels: Segmenter(channels, channels), lambda image, label: image, nothing, None, None, correct=False
     ),
+    "overlapping masks": Training(
+        lambda channels: Segmenter(channels, 3), lambda image, label: (image[:3] > 0.5).float(), nothing, NAMES[:3], None,
+        correct=False,
+    ),
     "detection": Training(Detector, boxes, nothing, None, None, correct=False, loss=of_boxes, batch=BATCHES["lists"]),
 }  # fmt: skip
 

@@ -194,6 +194,8 @@ def test_zeros_and_ones_are_classes_or_several_labels(labels, expected):
         (torch.tensor([[1, 1], [0, 1]]), LabelKind.MULTI_HOT, -1),
         (torch.zeros(2, 4, 4, dtype=torch.long), LabelKind.MASKS, -1),
         (torch.zeros(2, 1, 4, 4), LabelKind.MASKS, -1),
+        (torch.eye(4).expand(2, 4, 4, 4).transpose(1, 2), LabelKind.MASKS, -1),
+        (torch.ones(2, 3, 4, 4), LabelKind.OVERLAPPING_MASKS, -1),
         (torch.rand(2, 3, 4, 4), LabelKind.OTHER, -1),
         (torch.tensor([23.0, 31.0]), LabelKind.OTHER, -1),
         ([{"boxes": LABELS}], LabelKind.OTHER, -1),

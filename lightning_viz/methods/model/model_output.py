@@ -40,6 +40,9 @@ class LabelKind(Enum):
     MULTI_HOT = "multi-hot"  #: (B, K), zeros and ones
     ONE_HOT = "one-hot"  #: (B, K), a single one in each row
     MASKS = "masks"  #: a class index, or zeros and ones, at every position
+    OVERLAPPING_MASKS = (
+        "overlapping masks"  #: (B, K, H, W), zeros and ones: a position may have several classes, or none
+    )
     NUMBERS = "numbers"  #: (B, ...), any numbers, but no probabilities of classes
     OTHER = "other"  #: boxes, texts
 
@@ -61,7 +64,7 @@ class OutputMeaning:
     """The meaning of all outputs of a model, decided once.
 
     `has_classes` is False where a single number, or a number at each position, is no score of a class: a regression, a
-    reconstruction.
+    reconstruction; and where a position may have several classes, so that none is the predicted one.
     """
 
     kind: OutputKind
@@ -94,7 +97,8 @@ class OutputMeaning:
         activated = sigmoid or _ends_in(scores, "Softmax") or (several and _sum_to_one(scores))
         if scores.ndim > 2:
             has_classes = known.kind is LabelKind.MASKS or (width > 1 and width in {known.class_count, *known.declared})
-            return cls(OutputKind.DENSE, has_classes and scores.ndim == 4, activated, width)
+            exclusive = scores.ndim == 4 and known.kind is not LabelKind.OVERLAPPING_MASKS
+            return cls(OutputKind.DENSE, has_classes and exclusive, activated, width)
         if not several:
             binary = known.kind is LabelKind.INDICES and known.largest <= 1 and (known.class_count or 2) <= 2
             return cls(OutputKind.ONE_LOGIT, binary or known.class_count == 2 or sigmoid, activated, width)

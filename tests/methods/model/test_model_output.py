@@ -113,6 +113,7 @@ def test_a_single_number_is_a_class_where_the_labels_are_two(facts, has_classes)
         ((2, 5, 4, 4), known(class_count=5), True),
         ((2, 3, 4, 4), known(), False),  # a reconstruction
         ((2, 5, 4), known(LabelKind.MASKS), False),  # tokens
+        ((2, 3, 4, 4), known(LabelKind.OVERLAPPING_MASKS, class_count=3), False),
     ],
 )
 def test_numbers_at_each_position_are_classes_where_there_are_masks(shape, facts, has_classes):
