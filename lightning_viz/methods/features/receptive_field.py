@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.modes import evaluating
 
+_LOW = torch.bfloat16, torch.float16
+
 Span = tuple[int, int]  #: first pixel and one past the last, along one side of the image
 
 
@@ -60,7 +62,7 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
     maps, image = FeatureMaps(model, layer), images[:1]
     height, width = image.shape[-2:]
     with evaluating(maps), torch.no_grad(), _direct_convolutions(), torch.autocast(image.device.type, enabled=False):
-        network, image = _in_single_precision(maps), image.float()
+        network, image = _in_single_precision(maps), image.float() if image.dtype in _LOW else image
         for part, expected, problem in [
             (slice(0, 0), False, "returns NaN for this image; give images with finite outputs"),
             (slice(None), True, "does not propagate NaN, which its receptive field is found by; choose another layer"),
@@ -75,7 +77,7 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
 def _in_single_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The network with weights in float32: in bfloat16 a CPU's convolutions spread NaN beyond the kernel."""
     tensors = [*network.named_parameters(), *network.named_buffers()]
-    floats = {name: one.float() for name, one in tensors if one.dtype in (torch.bfloat16, torch.float16)}
+    floats = {name: one.float() for name, one in tensors if one.dtype in _LOW}
     return (lambda images: torch.func.functional_call(network, floats, (images,))) if floats else network
 
 
