@@ -92,7 +92,8 @@ def _default(predictions: Predictions) -> Target:
         indices = f"target= the index of one, 0 to {meaning.width - 1}"
         raise ValueError(f"the model's output, {meaning.width} numbers for each image, has no class; give {indices}")
     if meaning.kind in (OutputKind.EMBEDDING, OutputKind.DENSE) and not meaning.has_classes:
-        found = f"{meaning.width} number{'s' * (meaning.width > 1)} for each {'image' if meaning.kind is OutputKind.EMBEDDING else 'position'}"
+        of = "image" if meaning.kind is OutputKind.EMBEDDING else "position"
+        found = f"{meaning.width} number{'s' * (meaning.width > 1)} for each {of}"
         raise ValueError(
             f"the model's output, {found}, predicts no class that could be explained; give target= a callable from the "
             "output to one score per image (B,), such as lambda output: output.flatten(1).norm(dim=1)"
