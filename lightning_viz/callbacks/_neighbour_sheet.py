@@ -61,7 +61,8 @@ class NeighbourQueries:
         spans = [span for span in (1, *(each.shape[1] for each in found)) if span]
         size = "×".join(map(str, pixels.shape[2:]))
         headings = ("picture", "nearest by features", f"nearest by pixels, at {size}")[: len(spans)]
-        notes = ("✓ same class as the query picture; query excluded", *notes)
+        marked = max(self.probe.label_list) >= 0 and (samples.labels >= 0).any()
+        notes = ("✓ same class as the query picture; query excluded" if marked else "query excluded", *notes)
         yield TileGrid(tag, partial(self._cells, rows, samples, np.concatenate(found, axis=1)), headings, spans, notes)
 
     def _cells(self, rows: Ints, samples: Samples, found: Ints) -> list[Cell]:

@@ -13,6 +13,7 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
 from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
+from lightning_viz.methods.model.outputs import logits
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
 from lightning_viz.methods.synthesis.recipes import RECIPES
 from lightning_viz.methods.synthesis.synthesize import synthesis_passes
@@ -161,6 +162,8 @@ class ClassSynthesisLogger(VizCallback):
         if self.classes is None and (callable(self.target) or meaning.is_single_value):
             target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")
             return "synthesis/target", SynthesisGoal({"target": target}, [name])
+        if meaning.kind is OutputKind.UNKNOWN:
+            logits(ctx.network(ctx.probe.images[:1]))  # raises: there are no scores
         if not meaning.has_classes and self.classes is None and self.target is None:
             resolve_target(None, ctx.probe, ctx.predictions)  # raises: there is nothing to synthesise
         classes = self._classes(ctx)

@@ -116,7 +116,7 @@ def _read_images(value: Any, labels: Any) -> ImageBatch:
         elif len(value) == _count_views(value):
             note = f"the first of {len(value)} images of each sample" if len(value) > 1 else ""
             value = value[0]
-    if isinstance(value, Tensor) and value.ndim == 5 and value.shape[2] in CHANNELS:
+    if isinstance(value, Tensor) and value.ndim == 5 and _holds_crops(value):
         per_sample = value.shape[1]
         note, value = f"all {per_sample} images of each sample", value.flatten(0, 1)
     images = _checked_images(value, "the batch holds", _REMEDY)
@@ -124,6 +124,11 @@ def _read_images(value: Any, labels: Any) -> ImageBatch:
     if found is not None and per_sample > 1:
         found = found.repeat_interleave(per_sample, dim=0)
     return ImageBatch(images, found, known, note, per_sample)
+
+
+def _holds_crops(values: Tensor) -> bool:
+    """Whether these are images (B, V, C, H, W), and no videos (B, C, T, H, W) of four frames."""
+    return values.shape[2] in CHANNELS and not (values.shape[2] == 4 and values.shape[1] in (1, 3))
 
 
 def _is_nested(value: Any) -> bool:
@@ -204,4 +209,22 @@ def known_labels(labels: Any, images: Tensor) -> KnownLabels:
         return KnownLabels(LabelKind.ONE_HOT if (found.sum(dim=1) == 1).all() else LabelKind.MULTI_HOT)
     masks = isinstance(labels, Tensor) and labels.ndim in (3, 4) and len(labels) == len(images)
     masks = masks and (not labels.is_floating_point() or bool(((labels == 0) | (labels == 1)).all()))
-    return KnownLabels(LabelKind.MASKS if masks else LabelKind.OTHER)
+    if masks:
+        channels = labels.shape[1] if labels.ndim == 4 else 1
+        overlap = channels > 1 and bool((labels.sum(dim=1) != 1).any())
+        return KnownLabels(LabelKind.OVERLAPPING_MASKS if overlap else LabelKind.MASKS)
+    numbers = isinstance(labels, Tensor) and 1 <= labels.ndim <= 3 and len(labels) == len(images)
+    return _known_numbers(plain_tensor(labels)) if numbers else KnownLabels(LabelKind.OTHER)
+
+
+def _known_numbers(labels: Tensor) -> KnownLabels:
+    """What labels (B, ...) tell that are not zeros and ones: some of them unknown, probabilities of classes, or numbers."""
+    rows = labels.reshape(len(labels), -1)
+    known = (rows == 0) | (rows == 1)
+    if labels.ndim == 2 and rows.shape[1] > 1 and known.any() and (known | (rows < 0) | rows.isnan()).all():
+        return KnownLabels(LabelKind.MULTI_HOT)  # -1 or NaN: it is not known whether the image has the label
+    mixed = (rows >= 0) & ((rows.sum(dim=1, keepdim=True) - 1).abs() < 1e-3)  # classes, by mixup or by a teacher
+    whole = rows.shape[1] == 1 and bool((rows == rows.round()).all())  # may be class indices
+    if not labels.is_floating_point() or whole or bool(mixed.all()):
+        return KnownLabels(LabelKind.OTHER)
+    return KnownLabels(LabelKind.NUMBERS, width=rows.shape[1])

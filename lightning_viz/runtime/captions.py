@@ -85,6 +85,8 @@ def describe_meaning(meaning: OutputMeaning | None) -> list[str]:
         return [f"predicted labels: probability above {THRESHOLD}; ✓ where all labels are right (exact match)"]
     if meaning.kind is OutputKind.EMBEDDING:
         return [f"the output, {meaning.width} numbers, is read as an embedding: it predicts no class"]
+    if meaning.kind is OutputKind.NUMBERS:
+        return [f"the output is read as {meaning.width} numbers, since the labels are numbers: it predicts no class"]
     if meaning.kind is OutputKind.DENSE and meaning.has_classes:
         return ["below each: the class of the largest predicted region besides class 0, and its share"]
     return []

@@ -61,8 +61,9 @@ def find_known_labels(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpac
         known = read_batch(batch, unpack).known
     if probe.labels is not None:
         own = known_labels(probe.labels, probe.images)
-        kind = known.kind if known.kind in (LabelKind.MULTI_HOT, LabelKind.MASKS) else own.kind
-        known = KnownLabels(kind, max(known.largest, own.largest))
+        unsure = LabelKind.NONE, LabelKind.INDICES, LabelKind.ONE_HOT, LabelKind.OTHER
+        kind = own.kind if known.kind in unsure else known.kind
+        known = KnownLabels(kind, max(known.largest, own.largest), known.width)
     loader = first_loader(eval_loaders(trainer, split))
     listed = None if loader is None else listed_labels(loader.dataset)
     listed_count = 0 if listed is None else int(listed.max(initial=-1)) + 1
@@ -93,8 +94,12 @@ def _default(predictions: Predictions) -> Target:
     meaning = predictions.meaning
     if meaning.kind is OutputKind.ONE_LOGIT:
         return single_value if predictions.classes is None else predictions.classes.bool()
+    if meaning.kind is OutputKind.NUMBERS:
+        indices = f"target= the index of one, 0 to {meaning.width - 1}"
+        raise ValueError(f"the model's output, {meaning.width} numbers for each image, has no class; give {indices}")
     if meaning.kind in (OutputKind.EMBEDDING, OutputKind.DENSE) and not meaning.has_classes:
-        found = f"{meaning.width} numbers for each {'image' if meaning.kind is OutputKind.EMBEDDING else 'position'}"
+        of = "image" if meaning.kind is OutputKind.EMBEDDING else "position"
+        found = f"{meaning.width} number{'s' * (meaning.width > 1)} for each {of}"
         raise ValueError(
             f"the model's output, {found}, predicts no class that could be explained; give target= a callable from the "
             "output to one score per image (B,), such as lambda output: output.flatten(1).norm(dim=1)"
@@ -146,4 +151,6 @@ def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
         return default.get(kind, "the predicted class")
     if option == "label":
         return f"{region}the true class"
+    if meaning is not None and not meaning.has_classes:
+        return f"output {option}" if not isinstance(option, Sequence) else f"outputs {option}"
     return f"{region}class {option}" if not isinstance(option, Sequence) else f"{region}classes {option}"

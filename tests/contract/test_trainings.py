@@ -2,6 +2,9 @@
 
 import re
 import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,7 +17,8 @@ from lightning_viz.runtime import writer
 
 from ..cases import MAXIMUM
 from ..support import Events, quick, trainer
-from .trainings import TRAININGS
+from .batch_kinds import BATCHES
+from .trainings import COUNT, PAIRS, TRAININGS, Training
 
 #: Whose sheets have a picture of the probe in each row: what is below it.
 OF_THE_PROBE = "saliency", "gradcam", "activations", "embedding", "deepdream"
@@ -25,7 +29,7 @@ OWN = {ClassSynthesisLogger: {"classes": None}}
 
 
 class Seen:
-    """What was printed: by title the lines below each tile, the lines below the sheet, and the points that are right."""
+    """What was printed last: by tag the lines below each tile, the lines below the sheet; and the points that are right."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.captions: dict[str, list[list[str]]] = {}
@@ -35,9 +39,10 @@ class Seen:
         render_sheet, render_scatter = writer.render_sheet, writer.render_scatter
 
         def sheet(cells, title, notes=(), **options):
-            self.captions[title] = [[line.text for line in cell.caption] for cell in cells]
-            self.notes[title] = " ".join(notes)
-            self.spans[title] = sum(options.get("spans", ()))
+            tag = title.partition(" ")[0]
+            self.captions[tag] = [[line.text for line in cell.caption] for cell in cells]
+            self.notes[tag] = " ".join(notes)
+            self.spans[tag] = sum(options.get("spans", ()))
             return render_sheet(cells, title, notes, **options)
 
         def scatter(cloud, *args):
@@ -58,79 +63,93 @@ class Seen:
         return found
 
 
-def run(verb, training, folder, **options):
-    """A run with the suite; the module, the callbacks, and the library's warnings."""
-    module, callbacks = training.module(), [quick(one, history=0, **OWN.get(one, {})) for one in CALLBACKS]
-    run = trainer(folder, callbacks, **options)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        data = (training.loader(),) * (2 if verb == "fit" else 1)
-        getattr(run, verb)(module, *data, **({} if verb == "fit" else {"verbose": False}))
-    return module, callbacks, [text for one in caught if "lightning_viz" in (text := str(one.message))]
+@dataclass(frozen=True)
+class Run:
+    """One recorded fit, with its validation, of a training with the suite attached."""
+
+    training: Training
+    seen: Seen
+    module: nn.Module
+    probe: Probe
+    said: list[str]
+    tags: set[str]
+
+    @property
+    def shown(self) -> list[int]:
+        """Which samples the pictures of the probe are: each must be as the network was given it."""
+        own = self.training.loader().dataset.images.float()
+        return [int((own == image.float().cpu()).flatten(1).all(dim=1).nonzero()) for image in self.probe.images]
+
+    @torch.no_grad()
+    def truth(self, indices: Sequence[int]) -> list[list[str]]:
+        """What is to be said of these samples."""
+        data = self.training.loader().dataset
+        output = self.module.eval()(data.images[indices])
+        return self.training.truth(output, None if data.labels is None else data.labels[indices])
 
 
 @pytest.fixture(scope="module", params=TRAININGS.values(), ids=TRAININGS)
-def validated(request, tmp_path_factory):
-    """One recorded validation of each training: the training, what was printed, module, callbacks and warnings."""
-    with pytest.MonkeyPatch.context() as patch:
+def recorded(request, tmp_path_factory):
+    training, folder = request.param, tmp_path_factory.mktemp("run")
+    module, callbacks = training.module(), [quick(one, history=0, **OWN.get(one, {})) for one in CALLBACKS]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         seen = Seen(patch)
-        return request.param, seen, *run("validate", request.param, tmp_path_factory.mktemp("run"))
+        trainer(folder, callbacks, max_epochs=1).fit(module, training.loader(), training.loader())
+    # An estimate of how long a drawing takes is of the machine, and how busy it is.
+    texts = [text for one in caught if "lightning_viz" in (text := str(one.message))]
+    said = [text for text in texts if "is estimated to draw for" not in text]
+    tags = {tag.partition("/")[0] for tag in Events(folder / "run/version_0").image_tags}
+    return Run(training, seen, module, callbacks[-1].runner.probes["validation"], said, tags)
 
 
-def test_what_stands_below_each_picture_is_true(validated):
-    training, seen, module, callbacks, _ = validated
-    probe = callbacks[-1].runner.probes["validation"]
-    with torch.no_grad():
-        truth = training.truth(module.eval()(probe.images), probe.labels)
-    found = seen.below_pictures()
+def test_the_training_goes_on_and_pictures_are_drawn(recorded):
+    assert recorded.module.trainer.global_step == 4
+    assert {"filters", "activations", "embedding", "patches", "deepdream"} <= recorded.tags
+    assert len(recorded.said) == (1 if recorded.training.explains is None else 0), recorded.said
+
+
+def test_what_stands_below_each_picture_is_true(recorded):
+    truth, found = recorded.truth(recorded.shown), recorded.seen.below_pictures()
     assert len(found) >= 3
     for title, lines in found.items():
         assert lines == truth, title
 
 
-def test_what_is_explained_is_said(validated):
-    training, seen, *_, said = validated
-    maps = {title: note for title, note in seen.notes.items() if title.startswith(("saliency", "gradcam"))}
+def test_what_is_explained_and_shown_is_said(recorded):
+    training, notes = recorded.training, recorded.seen.notes
+    maps = {title: note for title, note in notes.items() if title.startswith(("saliency", "gradcam"))}
     assert len(maps) == (0 if training.explains is None else 2)
     assert all(training.explains in note for note in maps.values())
-    assert len(said) == (1 if training.explains is None else 0), said
+    assert all(training.batch.said in note for title, note in notes.items() if title.startswith("activations"))
 
 
-def test_a_synthesised_image_has_the_name_of_its_class(validated):
-    training, seen, *_ = validated
-    named = {title.split(" ")[0]: found for title, found in seen.captions.items()}
-    shown = {tag: [lines[0] for lines in found] for tag, found in named.items() if tag.startswith("synthesis")}
-    assert shown == training.synthesised
+def test_a_synthesised_image_has_the_name_of_its_class(recorded):
+    captions = recorded.seen.captions
+    shown = {tag: [lines[0] for lines in found] for tag, found in captions.items() if tag.startswith("synthesis")}
+    assert shown == recorded.training.synthesised
 
 
-def test_the_points_that_are_right_are_known(validated):
-    training, seen, module, *_ = validated
-    (correct,) = seen.correct
-    assert (correct is not None) is training.correct
-    if training.correct:
-        data = training.loader().dataset
-        images, labels = data.images, torch.stack([torch.as_tensor(label) for _, label in data.items])
-        labels = labels.argmax(dim=1) if labels.shape[1:] == (4,) else labels.flatten().long()
-        with torch.no_grad():
-            lines = training.truth(module.eval()(images), labels)
-        assert correct.tolist() == [line[-1].startswith("✓") for line in lines]
+def test_the_points_that_are_right_are_known(recorded):
+    correct = recorded.seen.correct[-1]
+    assert (correct is not None) is recorded.training.correct
+    if correct is not None:
+        assert correct.tolist() == [line[-1].startswith("✓") for line in recorded.truth(range(COUNT))]
 
 
-@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
-def test_the_training_goes_on(training, tmp_path):
-    run("fit", training, tmp_path, max_epochs=1)
-    tags = Events(tmp_path / "run/version_0").image_tags
-    assert {"filters", "activations", "embedding"} <= {tag.partition("/")[0] for tag in tags}
+def test_each_kind_meets_three_of_the_other():
+    assert all(len(batches) >= 2 for batches in PAIRS.values())  # and the one of its own
+    met = Counter(batch.split(",")[0] for batches in PAIRS.values() for batch in batches)
+    assert {batch for batch in BATCHES if "lists" not in batch} - {"tuple"} == {one for one in met if met[one] >= 3}
 
 
 def losses_of(name, module, data):
     """Of each sample, worked out without the library."""
-    targets = torch.stack([torch.as_tensor(target) for _, target in data.items])
     with torch.no_grad():
         output = module.eval()(data.images)
     if name == "classes":
-        return nn.functional.cross_entropy(output, targets, reduction="none")
-    targets = targets.float().reshape(output.shape)
+        return nn.functional.cross_entropy(output, data.labels, reduction="none")
+    targets = data.labels.float().reshape(output.shape)
     loss = nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none")
     return loss if loss.ndim == 1 else loss.mean(dim=1)
 

@@ -194,14 +194,25 @@ def test_zeros_and_ones_are_classes_or_several_labels(labels, expected):
         (torch.tensor([[1, 1], [0, 1]]), LabelKind.MULTI_HOT, -1),
         (torch.zeros(2, 4, 4, dtype=torch.long), LabelKind.MASKS, -1),
         (torch.zeros(2, 1, 4, 4), LabelKind.MASKS, -1),
+        (torch.eye(4).expand(2, 4, 4, 4).transpose(1, 2), LabelKind.MASKS, -1),
+        (torch.ones(2, 3, 4, 4), LabelKind.OVERLAPPING_MASKS, -1),
         (torch.rand(2, 3, 4, 4), LabelKind.OTHER, -1),
-        (torch.rand(2), LabelKind.OTHER, -1),
+        (torch.tensor([23.0, 31.0]), LabelKind.OTHER, -1),
         ([{"boxes": LABELS}], LabelKind.OTHER, -1),
         (None, LabelKind.NONE, -1),
+        (torch.tensor([[1, -1, 0], [0, 0, -1]]), LabelKind.MULTI_HOT, -1),  # some are unknown
+        (torch.tensor([[1.0, torch.nan], [0.0, 1.0]]), LabelKind.MULTI_HOT, -1),
+        (torch.rand(2, 5).softmax(dim=1), LabelKind.OTHER, -1),  # mixed classes
+        (torch.tensor([[2, 5], [3, 1]]), LabelKind.OTHER, -1),
     ],
 )
 def test_what_labels_tell(labels, kind, largest):
     assert read_batch({"image": IMAGES, "mask": labels}).known == KnownLabels(kind, largest)
+
+
+@pytest.mark.parametrize(("shape", "width"), [((2,), 1), ((2, 1), 1), ((2, 5), 5), ((2, 5, 2), 10)])
+def test_labels_of_numbers_tell_how_many(shape, width):
+    assert read_batch((IMAGES, torch.rand(shape))).known == KnownLabels(LabelKind.NUMBERS, width=width)
 
 
 @pytest.mark.parametrize("negative", [-1, -100])
@@ -225,6 +236,7 @@ def test_one_negative_label_unlabels_its_own_sample_only(negative):
         (torch.rand(0, 3, 4, 4), "empty"),
         (torch.zeros(2, 3, 4, 4) > 0, "bool"),
         (torch.rand(2, 1, 8, 16, 16), r"\(2, 1, 8, 16, 16\).*volumes or videos.*unpack="),
+        (torch.rand(2, 3, 4, 16, 16), r"volumes or videos"),  # four frames, and no three images of four channels
         (torch.rand(2, 16, 16, 3), r"channels are last.*permute\(0, 3, 1, 2\).*forward="),
         (([torch.rand(3, 4, 4), torch.rand(3, 5, 4)], [{}, {}]), r"several sizes \(3×4×4, 3×5×4\).*unpack="),
         (object(), "object"),

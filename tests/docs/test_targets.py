@@ -18,4 +18,4 @@ def test_example_runs(name, program):
 
 
 def test_one_example_per_kind_of_model():
-    assert [name for name, _ in EXAMPLES] == ["Segmentation", "Multi", "Binary", "Regression"]
+    assert [name for name, _ in EXAMPLES] == ["Segmentation", "Multi", "Binary", "Detection", "Regression"]

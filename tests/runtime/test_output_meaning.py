@@ -19,6 +19,7 @@ def meaning(kind: OutputKind, has_classes: bool = True, width: int = 4) -> Outpu
 BINARY, VALUE = meaning(OutputKind.ONE_LOGIT, width=1), meaning(OutputKind.ONE_LOGIT, False, 1)
 SEVERAL, CLASSES = meaning(OutputKind.SEVERAL_LABELS), meaning(OutputKind.CLASSES)
 DENSE, EMBEDDING = meaning(OutputKind.DENSE), meaning(OutputKind.EMBEDDING, False, 128)
+NUMBERS = meaning(OutputKind.NUMBERS, False, 2)
 
 
 def resolved(option, of, labels=(1, 0)):
@@ -56,6 +57,12 @@ def test_an_output_without_classes_needs_a_callable(of):
     assert resolved(len, of) is len
 
 
+def test_of_several_numbers_one_can_be_chosen():
+    with pytest.raises(ValueError, match=r"2 numbers for each image, has no class; give target= .* 0 to 1"):
+        resolved(None, NUMBERS)
+    assert resolved(1, NUMBERS) == 1
+
+
 @pytest.mark.parametrize("labels", [None, (1, -1), [[1, 1, 0], [1, 0, 0]]])
 def test_the_true_class_needs_one_label_for_each_picture(labels):
     with pytest.raises(ValueError, match="target='label' needs a label for each picture"):
@@ -74,6 +81,8 @@ def test_the_true_class_needs_one_label_for_each_picture(labels):
         (None, VALUE, "the output"),
         ("label", CLASSES, "the true class"),
         (3, CLASSES, "class 3"),
+        (1, NUMBERS, "output 1"),
+        ([1, 0], NUMBERS, "outputs [1, 0]"),
         (len, DENSE, "the given target"),
     ],
 )

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.modes import evaluating
 
+_LOW = torch.bfloat16, torch.float16
+
 Span = tuple[int, int]  #: first pixel and one past the last, along one side of the image
 
 
@@ -57,25 +59,33 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
     Raises ValueError for an unknown layer, one without feature maps, and a model that does not propagate NaN or returns it
     for the given image.
     """
-    network, image = FeatureMaps(model, layer), images[:1]
+    maps, image = FeatureMaps(model, layer), images[:1]
     height, width = image.shape[-2:]
-    with evaluating(network), torch.no_grad(), _direct_convolutions():
+    with evaluating(maps), torch.no_grad(), _direct_convolutions(), torch.autocast(image.device.type, enabled=False):
+        network, image = _in_single_precision(maps), image.float() if image.dtype in _LOW else image
         for part, expected, problem in [
             (slice(0, 0), False, "returns NaN for this image; give images with finite outputs"),
             (slice(None), True, "does not propagate NaN, which its receptive field is found by; choose another layer"),
         ]:
             if _depends_on(network, image, 2, part).any() != expected:
-                raise ValueError(f"layer={network.layer!r} {problem}")
+                raise ValueError(f"layer={maps.layer!r} {problem}")
         rows = _spans(lambda part: _depends_on(network, image, 2, part), height)
         columns = _spans(lambda part: _depends_on(network, image, 3, part), width)
     return ReceptiveField(rows, columns, (height, width))
 
 
-def _depends_on(network: nn.Module, image: Tensor, dim: int, part: slice) -> Tensor:
+def _in_single_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network with weights in float32: in bfloat16 a CPU's convolutions spread NaN beyond the kernel."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    floats = {name: one.float() for name, one in tensors if one.dtype in _LOW}
+    return (lambda images: torch.func.functional_call(network, floats, (images,))) if floats else network
+
+
+def _depends_on(network: Callable[[Tensor], Tensor], image: Tensor, dim: int, part: slice) -> Tensor:
     """Which rows (dim 2) or columns (dim 3) of the maps depend on this part of the image's: (h,) or (w,), bool."""
     probe = image.clone()
     probe.transpose(dim, -1)[..., part] = torch.nan
-    maps: Tensor = network(probe)
+    maps = network(probe)
     return maps.isnan().transpose(dim, -1).flatten(0, 2).any(dim=0)
 
 

@@ -9,7 +9,7 @@ from .dense import dense_scores, feature_layers, mixed_sum
 from .layer_depth import encoder_end
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name
 from .modes import capture, evaluating, linear_inputs
-from .outputs import Target, logits
+from .outputs import Target, has_logits, logits
 from .token_order import is_placed
 
 Kind = Literal["first_conv", "last_spatial", "embedding"]
@@ -25,10 +25,11 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
       Of a dense output (segmentation) it is the last layer of features: not one that returns the scores themselves, or
       what is only resized, added up or activated to become them (see `feature_layers`). Layers whose tokens cannot be
       placed on the image (see `token_order`) are passed over.
-    - "embedding": the last `nn.Linear` to run, whose *input* is the embedding; without one the last spatial layer. Of a
-      dense output it is the end of the encoder, the last layer of the lowest resolution: its features say what the image
-      holds, while those before the head say what each pixel is, and their mean is no more than the area of each class.
-      An output that is no finer than that, with no fewer channels, is taken as features, and is the embedding itself.
+    - "embedding": the last `nn.Linear` to run on whole images, whose *input* is the embedding; without one the last
+      spatial layer. Of a dense output, and of boxes, it is the end of the encoder, the last layer of the lowest
+      resolution: its features say what the image holds, while those before the head say what each pixel is, and their
+      mean is no more than the area of each class. An output that is no finer than that, with no fewer channels, is taken
+      as features, and is the embedding itself.
 
     The last two are found by running one of `images` (B, C, H, W), by default zeros of 224×224 pixels. A callable
     `target` is for models whose output holds no logits.
@@ -51,8 +52,11 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
             end = encoder_end(model, images)
             returns_features = _are_features(model, dense[0], end, images)
             return plain_name(_last_spatial(model, images[:1], target, output_too=True) if returns_features else end)
-        if inputs:
-            return plain_name(next(name for name, module in model.named_modules() if module is inputs[-1][0]))
+        # Not those that read the regions of an image one by one, as in a detector.
+        if heads := [module for module, values in inputs if len(values) == 1]:
+            return plain_name(next(name for name, module in model.named_modules() if module is heads[-1]))
+        if not has_logits(output):
+            return plain_name(encoder_end(model, images))
     return plain_name(_last_spatial(model, images[:1], target))
 
 

@@ -175,6 +175,7 @@ def _calls_of_scores(module: nn.Module) -> Iterator[str]:
     yield from (f'module({{"{name}": images}})' for name in IMAGE_NAMES)
     yield from (f"{part}(images)" for part in _parts("module", module))
     yield from (f"{part}(images.flatten(1))" for part in _parts("module", module))
+    yield from ("module(images[:, None])", "module(images[:, :, None])")  # as videos of one frame
 
 
 def _calls_of_parts(module: nn.Module) -> Iterator[str]:

@@ -50,10 +50,10 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
 def encoder_end(model: nn.Module, images: Tensor) -> str:
     """The last layer before the resolution of feature maps grows again, or before they are pooled to a fixed size.
 
-    For models with a dense output; where it never grows, the last layer of features. Raises ValueError as `layers_over_depth`.
+    For models with a dense output, or boxes; where it never grows, the last layer of features. Raises ValueError as `layers_over_depth`.
     """
     sizes = _sizes(model, images)
-    features = {*feature_layers(model, images, [*sizes])}
+    features = {*feature_layers(model, images, [*sizes])} or {*sizes}  # none are known where the output has no scores
     before = takewhile(lambda name: not isinstance(model.get_submodule(name), _ADAPTIVE), sizes)
     sizes = {name: sizes[name] for name in before if name in features}
     chain = {name: size for name, size in _chain(model, sizes) if size is not None}

@@ -28,6 +28,7 @@ class OutputKind(Enum):
     SEVERAL_LABELS = "several labels"  #: (B, K), independent labels
     DENSE = "dense"  #: (B, K, ...), scores at every position
     EMBEDDING = "embedding"  #: (B, D), a feature vector
+    NUMBERS = "numbers"  #: (B, K), K numbers of each image, such as of a regression
     UNKNOWN = "unknown"  #: anything else: boxes, a scalar, an object without logits
 
 
@@ -39,7 +40,11 @@ class LabelKind(Enum):
     MULTI_HOT = "multi-hot"  #: (B, K), zeros and ones
     ONE_HOT = "one-hot"  #: (B, K), a single one in each row
     MASKS = "masks"  #: a class index, or zeros and ones, at every position
-    OTHER = "other"  #: numbers, boxes, texts
+    OVERLAPPING_MASKS = (
+        "overlapping masks"  #: (B, K, H, W), zeros and ones: a position may have several classes, or none
+    )
+    NUMBERS = "numbers"  #: (B, ...), any numbers, but no probabilities of classes
+    OTHER = "other"  #: boxes, texts
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class KnownLabels:
 
     kind: LabelKind = LabelKind.NONE
     largest: int = -1  #: the largest class index seen
+    width: int | None = None  #: numbers in the label of each image, where they are numbers
     class_count: int | None = None  #: class names of the data
     listed_count: int | None = None  #: classes among the labels that the dataset lists: there may be more
     declared: frozenset[int] = frozenset()  #: numbers of classes that the module and its parts say they have
@@ -58,7 +64,7 @@ class OutputMeaning:
     """The meaning of all outputs of a model, decided once.
 
     `has_classes` is False where a single number, or a number at each position, is no score of a class: a regression, a
-    reconstruction.
+    reconstruction; and where a position may have several classes, so that none is the predicted one.
     """
 
     kind: OutputKind
@@ -83,6 +89,8 @@ class OutputMeaning:
         Scores (B, K), K >= 2, are classes, except
 
         - several labels, where the labels are multi-hot; where they are one-hot, if the model ends in a sigmoid;
+        - K numbers, where a label is K numbers, or one that is no class index (quantiles, a mean and its variance), and
+          the model does not end in a sigmoid or softmax;
         - an embedding, where each has length 1, or a label is K or more, or the data name fewer than K - 1 classes, or
           list less than a quarter of K. Not where the scores are probabilities, the module declares K classes, or K is
           that of a network pretrained on ImageNet.
@@ -99,16 +107,19 @@ class OutputMeaning:
         activated = sigmoid or _ends_in(scores, "Softmax") or (several and _sum_to_one(scores))
         if scores.ndim > 2:
             has_classes = known.kind is LabelKind.MASKS or (width > 1 and width in {known.class_count, *known.declared})
-            return cls(OutputKind.DENSE, has_classes and scores.ndim == 4, activated, width)
+            exclusive = scores.ndim == 4 and known.kind is not LabelKind.OVERLAPPING_MASKS
+            return cls(OutputKind.DENSE, has_classes and exclusive, activated, width)
         if not several:
             binary = known.kind is LabelKind.INDICES and known.largest <= 1 and (known.class_count or 2) <= 2
             return cls(OutputKind.ONE_LOGIT, binary or known.class_count == 2 or sigmoid, activated, width)
         kind = OutputKind.CLASSES
         if known.kind is LabelKind.MULTI_HOT or (known.kind is LabelKind.ONE_HOT and sigmoid):
             kind = OutputKind.SEVERAL_LABELS
+        elif not activated and _are_numbers(width, known):
+            kind = OutputKind.NUMBERS
         elif _is_embedding(scores, known, activated):
             kind = OutputKind.EMBEDDING
-        return cls(kind, kind is not OutputKind.EMBEDDING, activated, width)
+        return cls(kind, kind not in (OutputKind.EMBEDDING, OutputKind.NUMBERS), activated, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +212,13 @@ def _binary_losses(scores: Tensor, labels: Tensor, activated: bool) -> Tensor:
     """The mean over labels of the binary cross-entropy, (B, K) -> (B,)."""
     loss = nn.functional.binary_cross_entropy if activated else nn.functional.binary_cross_entropy_with_logits
     return loss(scores.float(), labels.float(), reduction="none").mean(dim=1)
+
+
+def _are_numbers(width: int, known: KnownLabels) -> bool:
+    """Whether a model returns numbers, as the labels are."""
+    if known.kind is not LabelKind.NUMBERS:
+        return False
+    return known.width == width or (known.width == 1 and width not in {known.class_count, *known.declared})
 
 
 def _is_embedding(scores: Tensor, known: KnownLabels, activated: bool) -> bool:

@@ -20,22 +20,49 @@ def logits(output: Any) -> Tensor:
     "logits", "out" (torchvision's segmentation models), "output" and "preds", or a tuple or list whose first item is one
     of those. Raises TypeError for anything else.
     """
+    if (found := _find_logits(output)) is not None:
+        return found
+    raise TypeError(
+        f"the model returned {_describe(output)}, which holds no logits; return a tensor, a tuple, a dict with one of the "
+        f"keys {_KEYS} or an object with .logits, or give target= a callable from this output to scores of shape (B,)"
+        f"{_example_target(output)}"
+    )
+
+
+def has_logits(output: Any) -> bool:
+    """Whether `logits` finds scores in a model's output."""
+    try:
+        return logits(output) is not None
+    except TypeError:
+        return False
+
+
+def _find_logits(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
-    described = type(output).__name__
     if isinstance(output, Mapping):
-        for key in _KEYS:
-            if key in output:
-                return logits(output[key])
-        described = f"a dict with the keys {sorted(map(str, output))}"
-    elif hasattr(output, "logits"):
-        return logits(output.logits)
-    elif isinstance(output, tuple | list) and output:
-        return logits(output[0])
-    raise TypeError(
-        f"the model returned {described}, which holds no logits; return a tensor, a tuple, a dict with one of the keys "
-        f"{_KEYS} or an object with .logits, or give target= a callable from this output to scores of shape (B,)"
-    )
+        return next((_find_logits(output[key]) for key in _KEYS if key in output), None)
+    if hasattr(output, "logits"):
+        return _find_logits(output.logits)
+    return _find_logits(output[0]) if isinstance(output, tuple | list) and output else None
+
+
+def _describe(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict with the keys {sorted(map(str, output))}"
+    if isinstance(output, tuple | list) and output:
+        return f"a {type(output).__name__}, and in it first {_describe(output[0])}"
+    return type(output).__name__
+
+
+def _example_target(output: Any) -> str:
+    """Such a callable, where one can be told: the scores of all objects that are detected, or one number of a dict."""
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Mapping) and "scores" in output[0]:
+        return ', such as lambda output: torch.stack([one["scores"].sum() for one in output])'
+    for key, value in output.items() if isinstance(output, Mapping) else ():
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (1, 2):
+            return f", such as lambda output: output[{key!r}]{'[:, 0]' if value.ndim == 2 else ''}"
+    return ""
 
 
 def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor:

@@ -101,6 +101,18 @@ def test_weights_do_not_matter():
     assert all_boxes(field) == boxes([CONV, POOL, (3, 1, 1, 0)], 8, 10)
 
 
+@pytest.mark.parametrize("true", [False, True], ids=["mixed", "true"])
+def test_low_precision_does_not_spread_nan(true):
+    model, images = (
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3)),
+        torch.rand(1, 3, 16, 16),
+    )
+    if true:
+        model, images = model.bfloat16(), images.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=not true):
+        assert receptive_field(model, "2", images).size == (5, 5)
+
+
 def test_adaptive_pooling_has_uneven_bins_inside_the_image():
     field = receptive_field(nn.Sequential(nn.AdaptiveAvgPool2d((7, 4))), "0", torch.randn(1, 3, 10, 8))
     assert field.rows == tuple((row * 10 // 7, -(-(row + 1) * 10 // 7)) for row in range(7))

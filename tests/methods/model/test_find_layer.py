@@ -74,6 +74,23 @@ def test_the_embedding_layer_is_the_last_to_run_not_the_last_defined():
     assert find_layer(model, "embedding") == "0.9"
 
 
+class Detector(nn.Module):
+    """As torchvision's: layers of whole images, then linear ones of regions, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU())
+        self.head = nn.Linear(4, 6)
+
+    def forward(self, images):
+        regions = self.backbone(images).flatten(2).transpose(1, 2)
+        return [{"scores": self.head(one).softmax(dim=1)} for one in regions]
+
+
+def test_the_embedding_of_a_detector_is_of_whole_images():
+    assert find_layer(Detector(), "embedding", torch.rand(2, 3, 16, 16)).startswith("backbone")
+
+
 def test_a_head_of_zeros_does_not_hide_the_layer():
     model = models.resnet18()
     nn.init.zeros_(model.fc.weight)

@@ -92,6 +92,8 @@ class Discriminator(nn.Module):
 
 
 FLAT = nn.Linear(432, CLASSES)
+OF_FRAMES = network(lambda self, clips: self.net(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]).mean(1))
+VIDEO = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, CLASSES))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +107,10 @@ FLAT = nn.Linear(432, CLASSES)
         (network(lambda self, x: self.net(x).mean()), "module.net(images)"),
         (network(lambda self, x, y: self.net(x)[y], FLAT), "module.net(images.flatten(1))"),
         (Discriminator(), "module.discriminator(images)"),
+        (network(lambda self, clips: self.net(clips), OF_FRAMES), "module(images[:, None])"),
+        (network(lambda self, clips: self.net(clips), VIDEO), "module(images[:, :, None])"),
     ],
-    ids=["flat", "mask", "dict", "pair", "labels", "loss", "labels and flat", "GAN"],
+    ids=["flat", "mask", "dict", "pair", "labels", "loss", "labels and flat", "GAN", "frames", "video"],
 )
 def test_code_that_gives_scores(module, code):
     found = call_with_scores(module, IMAGES[:1])

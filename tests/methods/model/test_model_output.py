@@ -113,12 +113,29 @@ def test_a_single_number_is_a_class_where_the_labels_are_two(facts, has_classes)
         ((2, 5, 4, 4), known(class_count=5), True),
         ((2, 3, 4, 4), known(), False),  # a reconstruction
         ((2, 5, 4), known(LabelKind.MASKS), False),  # tokens
+        ((2, 3, 4, 4), known(LabelKind.OVERLAPPING_MASKS, class_count=3), False),
     ],
 )
 def test_numbers_at_each_position_are_classes_where_there_are_masks(shape, facts, has_classes):
     found = OutputMeaning.of(torch.zeros(shape), facts)
     assert found.kind is OutputKind.DENSE
     assert found.has_classes is has_classes
+
+
+@pytest.mark.parametrize(
+    ("end", "facts", "kind"),
+    [
+        (nn.Identity(), {"width": 3}, OutputKind.NUMBERS),
+        (nn.Identity(), {"width": 1}, OutputKind.NUMBERS),  # quantiles
+        (nn.Identity(), {"width": 1, "class_count": 3}, OutputKind.CLASSES),
+        (nn.Identity(), {"width": 5}, OutputKind.CLASSES),  # the labels are of something else
+        (nn.Softmax(dim=1), {"width": 3}, OutputKind.CLASSES),
+    ],
+)
+def test_numbers_as_the_labels_are_no_classes(end, facts, kind):
+    found = OutputMeaning.of(end(SCORES), known(LabelKind.NUMBERS, **facts))
+    assert found.kind is kind
+    assert found.has_classes is (kind is OutputKind.CLASSES)
 
 
 BINARY = OutputMeaning(OutputKind.ONE_LOGIT, width=1)

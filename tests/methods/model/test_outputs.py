@@ -36,6 +36,22 @@ def test_no_logits_raises_with_a_remedy(output):
 
 
 @pytest.mark.parametrize(
+    "output",
+    [
+        [{"boxes": torch.rand(5, 4), "scores": torch.rand(5)}, {"boxes": torch.rand(0, 4), "scores": torch.rand(0)}],
+        {"age": torch.rand(2, 1), "sex": torch.rand(2, 2)},
+        {"age": torch.rand(2)},
+    ],
+    ids=["detections", "heads", "numbers"],
+)
+def test_the_remedy_is_code_that_works(output):
+    with pytest.raises(TypeError, match="such as lambda") as raised:
+        logits(output)
+    target = eval(str(raised.value).partition("such as ")[2], {"torch": torch})
+    assert target_scores(output, target).shape == (2,)
+
+
+@pytest.mark.parametrize(
     ("target", "expected"),
     [
         (None, [3.0, 6.0]),
