@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import Any, Literal, Unpack
 
@@ -46,8 +47,7 @@ class ClassSynthesisLogger(VizCallback):
     `synthesis/classes` and `synthesis/classes/history`; with `layer`, images for its channels: `synthesis/<layer>`.
 
     Below each class stands the probability that the network gives to the finished image, and the predicted class where that
-    is another; the scalar `synthesis/classes/probability` is the mean. Near 1 the search succeeded; what the network
-    responds to, only the image shows.
+    is another; the scalar `synthesis/classes/probability` is the mean. Near 1, the search succeeded.
 
     The first two drawings begin with noise and take 96 forward and backward passes of ten images. Later ones take 32: they are
     warm-started from the previous images, whose features may remain while they do not lower the score.
@@ -162,15 +162,15 @@ class ClassSynthesisLogger(VizCallback):
         if self.classes is None and (callable(self.target) or meaning.is_single_value):
             target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")
             return "synthesis/target", SynthesisGoal({"target": target}, [name])
-        if meaning.kind is OutputKind.UNKNOWN:
-            logits(ctx.network(ctx.probe.images[:1]))  # raises: there are no scores
         if not meaning.has_classes and self.classes is None and self.target is None:
             resolve_target(None, ctx.probe, ctx.predictions)  # raises: there is nothing to synthesise
+        if meaning.kind is OutputKind.UNKNOWN:
+            logits(ctx.network(ctx.probe.images[:1]))  # raises: there are no scores
         classes = self._classes(ctx)
         by_class = ctx.probe.unique_names(classes)
         names = [by_class[label] if meaning.has_classes else f"output {label}" for label in classes]
-        sides = meaning.kind is OutputKind.ONE_LOGIT and meaning.has_classes
-        arguments = {"target": [label == 1 for label in classes] if sides else classes}
+        one_logit = meaning.kind is OutputKind.ONE_LOGIT
+        arguments = {"target": [label == 1 for label in classes] if one_logit else classes}
         return "synthesis/classes", SynthesisGoal(arguments, names, classes)
 
     def _classes(self, ctx: DrawContext) -> list[int]:
@@ -178,9 +178,8 @@ class ClassSynthesisLogger(VizCallback):
             return self.classes
         if isinstance(self.target, int | list):
             return [self.target] if isinstance(self.target, int) else list(dict.fromkeys(self.target))
-        state = ctx.state(SynthesisState)
+        state, count = ctx.state(SynthesisState), ctx.predictions.meaning.class_count
         if not state.classes:
-            count = ctx.predictions.meaning.class_count
             known = [label for label in ctx.probe.label_list if 0 <= label < count]
             state.classes = list(dict.fromkeys([*known, *range(count)]))[:CLASSES]
         return sorted(state.classes)
@@ -226,9 +225,8 @@ class ClassSynthesisLogger(VizCallback):
         """The probability of each finished image's class; without classes, what was maximised."""
         mean, std = (one.to(pictures) for one in ctx.probe.normalisation)
         inputs, meaning = ((pictures - mean) / std).to(ctx.probe.images), ctx.predictions.meaning
-        parts = ctx.auto_batch.map(
-            lambda part: class_probabilities(ctx.network, inputs[part], meaning) if goal.classes else None, len(inputs)
-        )
+        find = partial(class_probabilities, ctx.network, meaning=meaning)
+        parts = ctx.auto_batch.map(lambda part: find(inputs[part]) if goal.classes else None, len(inputs))
         known = [part for part in parts if part is not None]
         if goal.classes is None or not known:
             values = ctx.auto_batch.cat(
@@ -237,15 +235,14 @@ class ClassSynthesisLogger(VizCallback):
             )
             what = "score" if self.layer is None else "activation"
             return [(Line(f"{what} {one:.3g}") if isfinite(one) else NOT_FINITE,) for one in values.tolist()], []
-        wanted = torch.tensor(goal.classes).repeat_interleave(self.copies)
-        probabilities = torch.cat(known).cpu()
+        wanted, probabilities = torch.tensor(goal.classes).repeat_interleave(self.copies), torch.cat(known).cpu()
         own = probabilities.gather(1, wanted[:, None])[:, 0]
         if meaning.kind is OutputKind.SEVERAL_LABELS:
             captions = [class_caption(one, one > THRESHOLD, None) for one in own.tolist()]
         else:
             found = probabilities.argmax(dim=1)
-            names = map(ctx.probe.class_name, found.tolist())
-            captions = [*map(class_caption, own.tolist(), (found == wanted).tolist(), names)]
+            predicted = map(ctx.probe.class_name, found.tolist())
+            captions = [*map(class_caption, own.tolist(), (found == wanted).tolist(), predicted)]
         means = own.reshape(-1, self.copies).mean(dim=1).tolist()
         scalars = [Scalar(f"{tag}/probability", sum(means) / len(means))]
         if self.per_class:

@@ -104,5 +104,11 @@ def declared_class_counts(module: Any) -> frozenset[int]:
     return frozenset(found)
 
 
+def has_binary_loss(module: nn.Module) -> bool:
+    """Whether a part of the module is a loss of independent labels."""
+    losses = nn.BCEWithLogitsLoss, nn.BCELoss, nn.MultiLabelSoftMarginLoss
+    return any(isinstance(one, losses) for one in module.modules())
+
+
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []

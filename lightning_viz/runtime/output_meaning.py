@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_viz.data.batch import Unpack, known_labels, read_batch
 from lightning_viz.data.class_balanced import listed_labels
 from lightning_viz.data.dataloaders import first_loader
-from lightning_viz.data.metadata import declared_class_counts
+from lightning_viz.data.metadata import declared_class_counts, has_binary_loss
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
@@ -64,6 +64,8 @@ def find_known_labels(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpac
         unsure = LabelKind.NONE, LabelKind.INDICES, LabelKind.ONE_HOT, LabelKind.OTHER
         kind = own.kind if known.kind in unsure else known.kind
         known = KnownLabels(kind, max(known.largest, own.largest), known.width)
+    if known.kind is LabelKind.ONE_HOT and has_binary_loss(trainer.lightning_module):
+        known = replace(known, kind=LabelKind.MULTI_HOT)  # of which the first batch had one each
     loader = first_loader(eval_loaders(trainer, split))
     listed = None if loader is None else listed_labels(loader.dataset)
     listed_count = 0 if listed is None else int(listed.max(initial=-1)) + 1
@@ -107,9 +109,13 @@ def _default(predictions: Predictions) -> Target:
     return None
 
 
+class MissingLabelsError(ValueError):
+    """The pictures have no labels that `target="label"` could explain."""
+
+
 def _labels(probe: Probe) -> Tensor:
     if min(probe.label_list) < 0:
-        raise ValueError(
+        raise MissingLabelsError(
             "target='label' needs a label for each picture of the probe; give target=None for the predicted class"
         )
     return torch.tensor(probe.label_list, device=probe.images.device)

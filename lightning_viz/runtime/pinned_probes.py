@@ -14,7 +14,7 @@ from lightning_viz.methods.model.image_calls import runs
 from .guard import guard
 from .lightning_compat import eval_loaders, pl
 from .network import explained_gradients
-from .output_meaning import check_class_names, check_target, find_known_labels
+from .output_meaning import MissingLabelsError, check_class_names, check_target, find_known_labels
 from .probe_source import convert, describe
 
 if TYPE_CHECKING:
@@ -155,6 +155,10 @@ class PinnedProbes(dict[str, Probe]):
                 if runner.callback.target is not None:
                     check_target(ctx.network, probe.images, runner.callback.target_of(ctx), runner.auto_batch)
                 runner.callback.check_images(ctx)
+        except MissingLabelsError as error:
+            if isinstance(runner.callback.probe, Probe):
+                return error
+            raise  # the data have none
         except ValueError as error:  # a TypeError is of an output without scores
             if probe is None or runs(ctx.network, probe.images[:1]):
                 return error

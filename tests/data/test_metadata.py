@@ -13,6 +13,7 @@ from lightning_viz.data.metadata import (
     describe_probe,
     find_bands,
     find_class_names,
+    has_binary_loss,
 )
 from lightning_viz.data.normalisation import find_normalisation
 
@@ -87,6 +88,11 @@ def test_a_module_is_asked_for_class_names_only():
 def test_names_of_fewer_classes_than_the_labels_are_of_other_classes():
     probe = describe_probe(IMAGES, torch.tensor([1, 5]), "pictures", [Known(classes=["cat", "dog"])], None)
     assert probe.class_names is None
+
+
+def test_a_loss_of_independent_labels_is_found():
+    assert has_binary_loss(nn.ModuleList([nn.Linear(1, 1), nn.BCEWithLogitsLoss()]))
+    assert not has_binary_loss(nn.ModuleList([nn.Linear(1, 1), nn.CrossEntropyLoss()]))
 
 
 class Metric(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_viz import FilterLogger, GradCAMLogger, Probe, SaliencyLogger
 from lightning_viz.runtime.network import NetworkError, check_probe, find_network
@@ -137,6 +137,22 @@ def test_class_names_fewer_than_the_models_classes(tmp_path):
 )
 def test_a_target_that_does_not_fit(target, message, tmp_path):
     never_trained(tmp_path, Stub(target=target), message)
+
+
+def test_target_label_where_the_data_have_none_stops_nothing(tmp_path, our_warnings):
+    images = DataLoader(TensorDataset(torch.rand(8, 3, 12, 12), torch.rand(8)), batch_size=2)
+
+    class Regression(Lit):
+        def training_step(self, batch, batch_idx):
+            return self(batch[0]).mean()
+
+        def validation_step(self, batch, batch_idx):
+            self(batch[0])
+
+    stubs = [Stub(target="label", tag=tag) for tag in ("one", "two")]
+    fit(tmp_path, *stubs, module=Regression(tiny_network()), given=(images, images))
+    (warning,) = our_warnings()
+    assert "target='label' needs a label for each picture" in warning
 
 
 def test_target_label_without_labels(tmp_path):
