@@ -84,6 +84,12 @@ def kornia():
     return nn.Sequential(Normalize(torch.tensor(MEAN), torch.tensor(STD)))
 
 
+def kornia_augmentation():
+    from kornia.augmentation import Normalize
+
+    return nn.Sequential(Normalize(mean=torch.tensor(MEAN), std=torch.tensor(STD)))
+
+
 def timm():
     from timm.data import create_transform
 
@@ -101,6 +107,7 @@ FOUND = {
     "MONAI": monai,
     "MONAI's dictionaries": partial(monai, dictionary=True),
     "kornia": kornia,
+    "kornia's augmentation": kornia_augmentation,
     "kornia's flags": lambda: nn.Sequential(KorniaNormalize(MEAN, STD)),
     "torchgeo": lambda: AugmentationSequential(KorniaNormalize(MEAN, STD)),
     "albumentations": lambda: Compose([Normalize(MEAN, STD)]),
