@@ -75,6 +75,8 @@ class VizCallback(Callback):
     PINNED: ClassVar[Sequence[str]] = ()
     #: How to make a drawing cheaper, which is said before one that takes long: a few words that name arguments.
     CHEAPER: ClassVar[str] = "fewer pictures (max_images=)"
+    #: How many samples a drawing reads by index at most; `estimated_passes` counts them all.
+    SAMPLES_READ: ClassVar[int] = 0
 
     def __init__(
         self,

@@ -82,6 +82,7 @@ class EmbeddingProjectorLogger(VizCallback):
     State = EmbeddingState
     TAG_FIELDS = ("layers", "dataloaders")
     CHEAPER = "fewer points (max_points=)"
+    SAMPLES_READ = TRACKED
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class TopPatchesLogger(VizCallback):
     TAG_FIELDS = ("layers", "units")
     CHEAPER = "fewer units (max_units=, units=), patches (patches=) or layers (layers=)"
     PINNED = ("units",)
+    SAMPLES_READ = READ
 
     def __init__(
         self,

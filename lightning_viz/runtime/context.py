@@ -171,6 +171,7 @@ class VizCallbackProtocol(Protocol):
     State: ClassVar[type[CallbackState]]
     PINNED: ClassVar[Sequence[str]]
     CHEAPER: ClassVar[str]
+    SAMPLES_READ: ClassVar[int]
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None

@@ -44,6 +44,9 @@ class Progress:
             return
         images = ctx.probe.images
         expected = self.seconds
+        if self.passes is None:  # it is estimated for as many samples as may be read, and there may be fewer
+            missing = max(0, self.callback.SAMPLES_READ - (next(iter(ctx.data.counts), None) or 0))
+            passes = max(0.0, passes - FORWARD * missing)
         if self.passes is None and passes > SHORT * len(images):
             if budget.pass_seconds is None:
                 budget.pass_seconds = time_pass(ctx.network, images[: min(TIMED, ctx.auto_batch.limit or TIMED)])

@@ -269,3 +269,12 @@ def test_passes_up_to_a_layer_count_too(tmp_path):
     stub = Sending(up_to_a_layer, passes=8)
     trainer(tmp_path, [stub], max_steps=1, limit_val_batches=0).fit(tiny(), *data())
     assert stub.runner.progress.passes == pytest.approx((1 + 8) / 3)  # one image to count how often the layer runs
+
+
+@pytest.mark.parametrize(("read", "announced"), [(0, 1), (500, 0)])
+def test_only_the_samples_that_there_are_count(read, announced, clock, bars, tmp_path, our_warnings):
+    """Eight, where as many as 500 may be read: 600 forward passes of 0.1 s are announced, 108 are not."""
+    stub = Sending(passes=600 / 3)
+    stub.SAMPLES_READ = read
+    fit(tmp_path, clock, stub, limit_val_batches=1.0)
+    assert len(our_warnings()) == announced
