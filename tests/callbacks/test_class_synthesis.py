@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -6,7 +7,10 @@ from torch import nn
 
 from lightning_viz import ClassSynthesisLogger, Probe
 from lightning_viz.callbacks import class_synthesis
+from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.model_output import OutputKind, OutputMeaning
 from lightning_viz.methods.synthesis.recipes import RECIPES
+from lightning_viz.runtime.captions import predict
 
 from ..support import CLASSES, Events, Lit, dataset, loader, small_network, trainer
 from .context import draw, make_context, scalars, texts
@@ -296,3 +300,17 @@ def test_a_size_that_the_network_does_not_accept_is_an_error_at_once():
     callback = ClassSynthesisLogger(size=20)
     with pytest.raises(ValueError, match="size=20: Sequential does not run on images of this size"):
         callback.check_images(make_context(network, PROBE, callback))
+
+
+def test_of_one_logit_each_class_has_its_own_side():
+    """A network whose logit is the brightness: the positive class is the bright image."""
+    network = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.ones_(network[0].weight)
+    probe = Probe(torch.rand(2, 3, 16, 16) - 0.5, torch.tensor([0, 1]), ["dark", "bright"])
+    meaning = OutputMeaning(OutputKind.ONE_LOGIT, width=1)
+    predicted = partial(predict, network, auto_batch=AutoBatch(), meaning=meaning)
+    callback = ClassSynthesisLogger(steps=8)
+    (panel, *_) = draw(callback, network, probe, _predict=lambda one: predicted(one))
+    assert texts(panel.labels) == [["dark"], ["bright"]]
+    dark, bright = panel.values.mean(dim=(1, 2, 3))
+    assert dark + 0.1 < bright
