@@ -73,7 +73,7 @@ class VizCallback(Callback):
     TAG_FIELDS: ClassVar[Sequence[str]] = ()
     #: The fields of the state that the first process shares with the others before a loop is recorded.
     PINNED: ClassVar[Sequence[str]] = ()
-    #: How to make a drawing cheaper, which is said before one that takes long: a few words that name arguments.
+    #: How to make a drawing cheaper, with the names of the arguments; part of the warning before a long drawing.
     CHEAPER: ClassVar[str] = "fewer pictures (max_images=)"
     #: How many samples a drawing reads by index at most; `estimated_passes` counts them all.
     SAMPLES_READ: ClassVar[int] = 0

@@ -147,7 +147,7 @@ class ClassSynthesisLogger(VizCallback):
             state.pictures[tag] = pictures.cpu()
         captions, scalars = self._evaluate(ctx, tag, goal, pictures)
         started = "from noise" if start is None else "warm-started from the previous images"
-        notes = f"{len(pictures)} images, {steps} steps, {started}; recipe: {self.recipe}", ctx.note
+        notes = f"{len(pictures)} images, {steps} steps, {started}; recipe: {self.recipe}", ctx.probe.note
         labels, shown = [(Line(name),) for name in goal.names for _ in range(self.copies)], ctx.probe.to_rgb(pictures)
         yield Panel(tag, shown, Pictures(), labels=labels, captions=captions, notes=notes, common_scale=True)
         yield from scalars

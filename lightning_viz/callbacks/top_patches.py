@@ -180,7 +180,7 @@ class TopPatchesLogger(VizCallback):
             *extractor.describe(ctx.probe.images),
             "mean: of the unit's largest activation per image, over all images; patches that do not exceed it are left out",
             *origin,
-            ctx.note,
+            ctx.probe.note,
         ]
         tag, headings = f"patches/{plain_name(layer)}", ("unit", "patches that activate it most: class, activation")
         yield TileGrid(tag, partial(patch_cells, rows, self.patches), headings, (1, self.patches), notes)

@@ -29,7 +29,7 @@ from .lightning_compat import pl
 #: A custom function from the LightningModule and images to the network's output.
 Forward = Callable[[pl.LightningModule, Tensor], Any]
 
-#: What is said where a part of the network ran without gradients: by torch, and by `synthesize`.
+#: Errors of torch and of `synthesize` where a part of the network ran without gradients.
 _WITHOUT_GRADIENT = re.compile(
     "does not require grad|not have been used in the graph|Inference tensors cannot be saved|none that can be differentiated"
 )

@@ -130,6 +130,13 @@ def test_a_synthesised_image_has_the_name_of_its_class(recorded):
     assert shown == recorded.training.synthesised
 
 
+def test_what_is_said_of_predictions_stands_where_they_are_shown(recorded):
+    """Not below synthesised images and patches, whose marks and captions are others."""
+    notes = {title: note for title, note in recorded.seen.notes.items() if title.startswith(("synthesis", "patches"))}
+    assert notes
+    assert not any("exact match" in note or "predicted region" in note for note in notes.values())
+
+
 def test_the_points_that_are_right_are_known(recorded):
     correct = recorded.seen.correct[-1]
     assert (correct is not None) is recorded.training.correct
