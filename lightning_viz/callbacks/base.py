@@ -55,8 +55,10 @@ class VizCallback(Callback):
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
             picture, or a callable from the model's output to one score per picture (B,).
         max_overhead: the fraction of the fit's time, in (0, 1], that the drawing of all callbacks of the trainer may take
-            together; beyond it they draw less often. Before the first step at most half of it is spent, estimated by the
-            number of images that go through the network. The time is logged as `viz/overhead` and `viz/seconds/...`.
+            together; beyond it they draw less often. Time for a drawing of the trained network is kept free until the end
+            of the fit, first for Grad-CAM, saliency and embedding. Before the first step at most half of it is spent,
+            estimated by the number of images that go through the network. It is logged as `viz/overhead` and
+            `viz/seconds/...`.
         on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
         unpack: a callable from a batch to (images, labels), where the batch is of a structure that is not recognised: neither
@@ -77,6 +79,8 @@ class VizCallback(Callback):
     CHEAPER: ClassVar[str] = "fewer pictures (max_images=)"
     #: How many samples a drawing reads by index at most; `estimated_passes` counts them all.
     SAMPLES_READ: ClassVar[int] = 0
+    #: Where a budget has no time for a last drawing of every callback, the largest comes first; then the cheapest.
+    PRIORITY: ClassVar[int] = 0
 
     def __init__(
         self,

@@ -131,7 +131,7 @@ class ClassSynthesisLogger(VizCallback):
         if self.units is not None and self.layer is not None:
             check_units(self.units, ctx.network, self.layer, ctx.probe.images)
         try:
-            self._synthesize(ctx, self._goal(ctx)[1], None, 1)
+            self._synthesize(ctx, self._goal(ctx)[1].part(slice(1)), None, 1)
         except Exception as error:
             if self.size is None or isinstance(error, ValueError | NetworkError | torch.OutOfMemoryError):
                 raise  # the size is not to blame

@@ -80,6 +80,7 @@ class EmbeddingProjectorLogger(VizCallback):
     """
 
     State = EmbeddingState
+    PRIORITY = 1
     TAG_FIELDS = ("layers", "dataloaders")
     CHEAPER = "fewer points (max_points=)"
     SAMPLES_READ = TRACKED

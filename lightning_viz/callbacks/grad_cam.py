@@ -44,6 +44,7 @@ class GradCAMLogger(AttributionLogger):
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
+    PRIORITY = 3
     TAG_FIELDS = ("method", "layers")
 
     def __init__(

@@ -32,6 +32,7 @@ class SaliencyLogger(AttributionLogger):
         common: `trust`, see `AttributionLogger`, and the options of every callback, see `VizCallback`.
     """
 
+    PRIORITY = 2
     TAG_FIELDS = ("method",)
 
     def __init__(

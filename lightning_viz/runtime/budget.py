@@ -1,6 +1,7 @@
 """How much of a fit's time drawing takes, and how much it may take."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,18 +9,35 @@ from dataclasses import dataclass, field
 
 
 @dataclass(eq=False)
+class Cost:
+    """What drawing takes, of one callback."""
+
+    passes: float = 0.0  #: image passes that a drawing after the first step is estimated to make
+    extra: float = 0.0  #: those that one before the first step makes besides
+    priority: int = 0  #: the larger, the earlier its last drawing is kept free
+    is_reserved: bool = False  #: the time of its last drawing is kept free
+    seconds: float | None = None  #: of the last drawing
+    drawn: float = -1.0  #: training images before the last drawing
+    is_refused: bool = False  #: it was not allowed to draw since
+
+
+@dataclass(eq=False)
 class Budget:
-    """The time of a fit, and what all callbacks of its trainer took of it together."""
+    """The time of a fit, and what all callbacks of its trainer took of it together.
+
+    The time of one more drawing of every callback with a budget is kept free until the end of training, so that the trained
+    network is drawn; where not all fit, first that of the highest priority, then of the cheapest.
+    """
 
     queue_seconds: Callable[[], float] = lambda: 0.0  #: seconds that the queue's work took from training
     started: float = field(default_factory=lambda: time.perf_counter())
     blocked: float = 0.0  #: seconds that training waited
     planned: float = math.inf  #: images that the fit will train on, counted in every epoch, where that is known
     trained: float = 0.0  #: of these so far
+    ended: bool = False  #: training is over, maybe earlier than planned
     pass_seconds: float | None = None  #: that an image takes forward and backward, once that is measured
     _start_passes: float = 0.0  #: image passes claimed before the first step
-    _refused: dict[str, None] = field(default_factory=dict)  #: callbacks that were once refused, in order
-    _costs: dict[str, float] = field(default_factory=dict)  #: seconds of the last drawing, by callback
+    _costs: dict[str, Cost] = field(default_factory=dict)  #: by callback, in order
     _drawn_step: int = -1  #: of the last drawing
     _logged_step: int = -1  #: of the last share that was logged
 
@@ -31,6 +49,23 @@ class Budget:
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
 
+    @property
+    def expected(self) -> float:
+        """Seconds of the whole fit, with what was spent so far; those up to now where its end is not known."""
+        if self.is_over or math.isinf(self.planned):
+            return self.elapsed
+        return max(self.elapsed, self._pace * self.planned + self.spent)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the network is trained, and no later drawing is to come."""
+        return self.ended or self.trained >= self.planned
+
+    @property
+    def _pace(self) -> float:
+        """Seconds of training for each image, with all that training does besides."""
+        return (self.elapsed - self.spent) / self.trained if self.trained else 0.0
+
     @contextmanager
     def spending(self) -> Iterator[Callable[[], float]]:
         """Counts what is done inside. Gives a clock of its seconds so far."""
@@ -41,18 +76,68 @@ class Budget:
             # The queue's work makes this take longer, and is counted already.
             self.blocked += max(0.0, time.perf_counter() - start - (self.queue_seconds() - queued))
 
+    def reserve(self, name: str, passes: float, priority: int = 0, extra: float = 0.0) -> None:
+        """Keep the time of a last drawing free for a callback, which is estimated to make so many image passes.
+
+        A drawing before the first step makes `extra` ones besides.
+        """
+        cost = self._costs.setdefault(name, Cost())
+        cost.passes, cost.priority, cost.extra, cost.is_reserved = passes, priority, extra, True
+
     def allows(self, name: str, fraction: float | None, passes: float = 0.0) -> bool:
         """Whether all drawing stays within this fraction of the time, if this callback draws now.
 
-        It is expected to cost what it did last time. Before its first drawing, `passes` counts: image passes through the
-        network, against those of training; before the first step, against those that training will make.
+        It is expected to cost what it did last time; before its first drawing, as many image passes as it is estimated to
+        make, at the pace of training, and what other drawings took beyond theirs. Before the first step image passes are
+        counted, against those that training will make; at most half of the budget is spent then.
         """
         if fraction is None:
             return True
         if not self.trained:
-            return self._start_passes + passes <= 0.5 * fraction * self.planned  # at most half before the first step
-        cost = self._costs.get(name, passes * (self.elapsed - self.spent) / self.trained)
-        return self.spent + cost <= fraction * self.elapsed
+            whole = fraction * self.planned
+            kept = self._kept(name, whole - self._start_passes, lambda cost: cost.passes)
+            return self._start_passes + passes <= min(0.5 * whole, whole - kept)
+        own = self.seconds_of(self._costs.get(name, Cost(passes)))
+        allowed = fraction * self.expected - self.spent
+        if own + self._kept(name, allowed, self.seconds_of) > allowed:
+            return False
+        # Training may end at any time: then there is time for the most important.
+        return self.spent + own + self._kept(name, allowed, self.seconds_of, 1) <= fraction * self.elapsed
+
+    def seconds_of(self, cost: Cost) -> float:
+        """What a drawing is expected to take."""
+        if cost.seconds is not None:
+            return max(0.0, cost.seconds - (0 if cost.drawn else cost.extra) * self._pace)
+        drawn = [one for one in self._costs.values() if one.seconds is not None]
+        beyond = [max(0.0, one.seconds - one.passes * self._pace) for one in drawn if one.seconds is not None]
+        return cost.passes * self._pace + (statistics.median(beyond) if beyond else 0.0)
+
+    def _kept(self, name: str, free: float, take: Callable[[Cost], float], lowest: int = 0) -> float:
+        """What is kept of `free` for the last drawings of the priority `lowest` and above.
+
+        Of all callbacks; at the end, of those before this one.
+        """
+        kept = 0.0
+        for other, cost in self._by_priority(take):
+            if self.is_over and other == name:
+                break
+            is_done = self.is_over and cost.drawn == self.trained
+            if cost.is_reserved and cost.priority >= lowest and not is_done and kept + take(cost) <= free:
+                kept += take(cost)
+        return kept
+
+    def _by_priority(self, take: Callable[[Cost], float]) -> list[tuple[str, Cost]]:
+        return sorted(self._costs.items(), key=lambda item: (-item[1].priority, take(item[1])))
+
+    def too_large(self, fraction: float) -> dict[str, float]:
+        """The callbacks whose last drawing does not fit, with its image passes, as far as is known before the first step."""
+        free, found = fraction * self.planned, {}
+        for name, cost in self._by_priority(lambda cost: cost.passes):
+            if cost.passes <= free:
+                free -= cost.passes
+            else:
+                found[name] = cost.passes
+        return found
 
     def claim(self, passes: float) -> None:
         """A drawing is made now."""
@@ -60,23 +145,36 @@ class Budget:
             self._start_passes += passes
 
     def refuse(self, name: str) -> None:
-        self._refused[name] = None
+        self._costs.setdefault(name, Cost()).is_refused = True
 
     def record(self, name: str, step: int, seconds: float) -> None:
-        self._costs[name], self._drawn_step = seconds, step
+        cost = self._costs.setdefault(name, Cost())
+        cost.seconds, cost.drawn, cost.is_refused = seconds, self.trained, False
+        self._drawn_step = step
+
+    @property
+    def waiting(self) -> list[str]:
+        """The callbacks that were refused since their last drawing, in the order in which time is kept free for them."""
+        return [name for name, cost in self._by_priority(self.seconds_of) if cost.is_refused]
+
+    @property
+    def has_drawn(self) -> bool:
+        return any(cost.seconds is not None for cost in self._costs.values())
 
     @property
     def never_drawn(self) -> list[str]:
-        return [name for name in self._refused if name not in self._costs]
+        return [name for name, cost in self._costs.items() if cost.is_refused and cost.seconds is None]
 
-    def log_share(self, log: Callable[[int, float], None], step: float) -> None:
-        """Log the share spent up to the last drawing, once, when training is past its step."""
-        if self._logged_step < self._drawn_step < step:
+    def log_share(self, log: Callable[[int, float], None], step: float) -> bool:
+        """Log the share spent up to the last drawing, once, when training is past its step. Returns whether it did."""
+        is_new = self._logged_step < self._drawn_step < step
+        if is_new:
             self._logged_step = self._drawn_step
             log(self._logged_step, self.spent / self.elapsed)
+        return is_new
 
     def log_total(self, log: Callable[[int, float], None], step: int) -> None:
-        """Log the share of the whole fit at its last step, once, if anything was drawn."""
-        if self._costs:
+        """Log the share of the whole fit at its last step, once, if anything was done."""
+        if self.spent or self.has_drawn:
             self._drawn_step = max(step, self._drawn_step)
             self.log_share(log, math.inf)

@@ -172,6 +172,7 @@ class VizCallbackProtocol(Protocol):
     PINNED: ClassVar[Sequence[str]]
     CHEAPER: ClassVar[str]
     SAMPLES_READ: ClassVar[int]
+    PRIORITY: ClassVar[int]
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None

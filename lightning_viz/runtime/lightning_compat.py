@@ -17,7 +17,7 @@ from lightning_viz.data.batch import Unpack
 from lightning_viz.data.dataloaders import count_samples, loaders_in
 from lightning_viz.methods.model.model_output import OutputMeaning
 
-__all__ = ["pl", "rank_zero_warn"]  # imported here for the other modules
+__all__ = ["pl", "rank_zero_info", "rank_zero_warn"]  # imported here for the other modules
 
 PACKAGES = "pytorch_lightning", "lightning.pytorch"
 
@@ -26,10 +26,10 @@ _SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy", "XLAF
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from pytorch_lightning.utilities import rank_zero_warn
+    from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 else:
     pl = import_module(next((name for name in PACKAGES if name in sys.modules), PACKAGES[0]))
-    rank_zero_warn = pl.utilities.rank_zero_warn
+    rank_zero_info, rank_zero_warn = pl.utilities.rank_zero_info, pl.utilities.rank_zero_warn
 
 
 class Callback(pl.Callback):
@@ -71,6 +71,11 @@ def split_of(trainer: pl.Trainer) -> str:
 def eval_loaders(trainer: pl.Trainer, split: str) -> list[DataLoader[Any]]:
     """The dataloaders of the test loop, or of the validation loop."""
     return loaders_in(trainer.test_dataloaders if split == "test" else trainer.val_dataloaders)
+
+
+def has_validation(trainer: pl.Trainer) -> bool:
+    """Whether the fit has a validation loop."""
+    return bool(eval_loaders(trainer, "validation")) and bool(trainer.limit_val_batches)
 
 
 def eval_data(trainer: pl.Trainer, split: str, unpack: Unpack, meaning: OutputMeaning | None = None) -> DataAccess:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import FORWARD
 
 from .budget import Budget
@@ -34,6 +35,11 @@ class Progress:
     seconds: float = 0.0  #: that it took
     _announced: bool = False
 
+    def estimate(self, network: nn.Module, probe: Probe, samples: int) -> float:
+        """The image passes of the first drawing, with so many samples to read by index."""
+        missing = max(0, self.callback.SAMPLES_READ - samples)
+        return max(0.0, self.callback.estimated_passes(network, probe.images) - FORWARD * missing)
+
     @contextmanager
     def following(
         self, trainer: pl.Trainer, name: str, ctx: DrawContext, passes: float, budget: Budget
@@ -44,9 +50,6 @@ class Progress:
             return
         images = ctx.probe.images
         expected = self.seconds
-        if self.passes is None:  # it is estimated for as many samples as may be read, and there may be fewer
-            missing = max(0, self.callback.SAMPLES_READ - (next(iter(ctx.data.counts), None) or 0))
-            passes = max(0.0, passes - FORWARD * missing)
         if self.passes is None and passes > SHORT * len(images):
             if budget.pass_seconds is None:
                 budget.pass_seconds = time_pass(ctx.network, images[: min(TIMED, ctx.auto_batch.limit or TIMED)])

@@ -12,12 +12,12 @@ from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
-from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.batching import FORWARD, AutoBatch
 from lightning_viz.sinks.sink_queue import SinkQueue
 
 from .context import DrawContext, VizCallbackProtocol
 from .guard import guard
-from .lightning_compat import eval_data, is_complete_loop, is_sharded, logging_step, pl
+from .lightning_compat import eval_data, has_validation, is_complete_loop, is_sharded, logging_step, pl
 from .network import explained_gradients
 from .pinned_probes import PinnedProbes
 from .progress import Progress
@@ -110,9 +110,8 @@ class CallbackRunner:
         if self._started:
             return
         self._started = True
-        with self.settling():
-            if self.session.leads(trainer, self.callback):
-                self.session.plan(trainer)
+        if self.session.leads(trainer, self.callback):
+            self.session.plan(trainer, module, batch)
         self.probes.pin(trainer, module, "validation", batch, "training")
         if self.callback.schedule.log_at_start and "validation" not in self.state.last_steps:
             self.draw(trainer, module, "validation")
@@ -175,16 +174,20 @@ class CallbackRunner:
         if self.disabled or queue is None or not (trainer.is_global_zero and is_new and self.probes.is_ready(split)):
             return
         with self.settling():
+            if not self._is_allowed(trainer, module, split):
+                return  # what was recorded is kept: it may be drawn at the end of training
             try:
                 self._draw(trainer, module, split, step, queue)
             finally:
                 self.recording = None  # it holds the network
 
+    def _is_allowed(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> bool:
+        name, passes = self.session.name_of(self, trainer), self._passes(trainer, module, self.probes.get(split))
+        return self.session.overhead.may_draw(trainer, name, self.callback.max_overhead, passes)
+
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, queue: SinkQueue) -> None:
         callback, budget, probe = self.callback, self.session.budget, self.probes.get(split)
         name, passes = self.session.name_of(self, trainer), self._passes(trainer, module, probe)
-        if not self.session.may_draw(trainer, name, callback.max_overhead, passes):
-            return
         self.state.last_steps[split] = step
         with budget.spending() as seconds, guard(module, trainer.precision_plugin):
             ctx = self.context(trainer, module, split, step, probe)
@@ -203,7 +206,22 @@ class CallbackRunner:
         if self.progress.passes is not None or probe is None:
             return self.progress.passes or 0.0
         with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            return self.callback.estimated_passes(self.network(module, probe), probe.images)
+            return self.progress.estimate(self.network(module, probe), probe, self._count(trainer))
+
+    def _count(self, trainer: pl.Trainer) -> int:
+        """How many samples there are to read by index."""
+        return next(iter(eval_data(trainer, "validation", self.unpack).counts), None) or 0
+
+    def reserve(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep the time of a last drawing free in the budget."""
+        if self.callback.max_overhead is None or self.disabled or not self.probes.is_ready("validation"):
+            return
+        with self.settling():
+            passes, extra = self._passes(trainer, module, self.probes.get("validation")), 0.0
+            if has_validation(trainer) and not self.callback.schedule.in_steps:  # later they are recorded in that loop
+                extra = min(passes, FORWARD * min(self.callback.SAMPLES_READ, self._count(trainer)))
+            name, priority = self.session.name_of(self, trainer), self.callback.PRIORITY
+            self.session.budget.reserve(name, passes - extra, priority, extra)
 
     def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:
         """The network as the methods call it with the images of a probe. Call under the guard."""

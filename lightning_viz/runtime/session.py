@@ -6,9 +6,7 @@ from typing import Any
 from torch import nn
 
 from lightning_viz.collect.recorder import ForwardRecorder
-from lightning_viz.data.dataloaders import first_loader
 from lightning_viz.data.probe import Probe
-from lightning_viz.data.samplers import batch_size_of
 from lightning_viz.methods.model.modes import is_compiled
 from lightning_viz.sinks.sink_queue import SinkQueue, SinkQueues
 
@@ -18,7 +16,6 @@ from .context import VizCallbackProtocol
 from .errors import ErrorReporter
 from .guard import guard
 from .lightning_compat import (
-    batches_to_come,
     callbacks_of,
     eval_loaders,
     is_sharded,
@@ -29,6 +26,7 @@ from .lightning_compat import (
 )
 from .network import Networks
 from .output_meaning import OutputMeanings
+from .overhead import Overhead
 from .probe_source import ProbeSource
 from .runner import CallbackRunner
 
@@ -37,16 +35,15 @@ class VizSession:
     """One per trainer, kept for as long as the trainer is. Its first callback leads: it does what is done once."""
 
     def __init__(self) -> None:
-        self.budget = Budget()
         self.errors = ErrorReporter()
         self.warn = self.errors.warn
+        self.overhead = Overhead(self.warn)
         self.probes, self.networks = ProbeSource(self.warn), Networks()
         self._queues = SinkQueues()
         self._runners: dict[str, CallbackRunner] = {}
         self._recorders: list[ForwardRecorder] = []
         self.meanings = OutputMeanings()
         self._predictions: tuple[tuple[Any, ...], Probe, Predictions] | None = None
-        self._batch_size = self._batches_before = 0
 
     def __reduce__(self) -> tuple[type["VizSession"], tuple[()]]:
         """A trainer that is sent to another process, or copied, has a session of its own there."""
@@ -64,7 +61,7 @@ class VizSession:
             self.networks.begin_run()
             if stage == "fit":
                 before = self._queues.seconds
-                self.budget = Budget(lambda: self._queues.seconds - before)
+                self.overhead.begin_fit(Budget(lambda: self._queues.seconds - before))
         runner = self._runners.get(callback.state_key)
         if runner is None or not runner.is_of(callback, module):
             runner = self._runners[callback.state_key] = CallbackRunner(callback, self, module)
@@ -92,52 +89,41 @@ class VizSession:
 
     # The budget.
 
-    def plan(self, trainer: pl.Trainer) -> None:
-        """Before the first step: how much training is to come."""
-        loader = first_loader(trainer.train_dataloader)
-        self._batch_size = (batch_size_of(loader) if loader is not None else None) or 1
-        self._batches_before = trainer.fit_loop.total_batch_idx
-        self.budget.planned = batches_to_come(trainer) * self._batch_size
+    @property
+    def budget(self) -> Budget:
+        return self.overhead.budget
+
+    def plan(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> None:
+        """Before the first step: pin all probes, and keep the time of the last drawings free."""
+        runners = self.runners(trainer)
+        for runner in runners:
+            runner.probes.pin(trainer, module, "validation", batch, "training")
+        self.overhead.plan(trainer)
+        if trainer.is_global_zero and self.queue(trainer) is not None:
+            for runner in runners:
+                runner.reserve(trainer, module)
+            self.overhead.warn_of_too_large({one.callback.max_overhead for one in runners})
 
     def count_batch(self, trainer: pl.Trainer) -> None:
-        self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
+        self.overhead.count_batch(trainer)
         self._log_overhead(trainer, logging_step(trainer))
 
-    def may_draw(self, trainer: pl.Trainer, name: str, fraction: float | None, passes: float) -> bool:
-        """Whether a callback may draw now, where drawing may take this fraction of the fit's time."""
-        if fraction is None or trainer.state.fn != "fit":
-            return True
-        if self.budget.allows(name, fraction, passes):
-            self.budget.claim(passes)
-            return True
-        self.budget.refuse(name)
-        self.warn(
-            f"lightning_viz draws less often than scheduled: more would exceed max_overhead={fraction} of the fit's time; "
-            "viz/seconds logs what each drawing takes, max_overhead=None draws everything"
-        )
-        return False
-
     def end_fit(self, trainer: pl.Trainer) -> None:
-        """Write everything, log the share of the whole fit, and name the callbacks that never drew."""
+        """Draw what the budget has put off, write everything, and log and say what the fit's drawings took."""
+        self.budget.ended = True
+        runners = {self.name_of(runner, trainer): runner for runner in self.runners(trainer)}
+        for name in self.budget.waiting:
+            if name in runners:
+                runners[name].draw(trainer, trainer.lightning_module, "validation", logging_step(trainer) - 1)
         with self.budget.spending():
             self.flush()
         self._log_overhead(trainer)
-        if self.budget.never_drawn:
-            self.warn(
-                f"lightning_viz drew nothing of {', '.join(self.budget.never_drawn)} in this fit: it was too short for that "
-                "within max_overhead; give a larger max_overhead, or None to draw everything"
-            )
+        self.overhead.report(trainer)
 
     def _log_overhead(self, trainer: pl.Trainer, step: int | None = None) -> None:
-        """The share of the time up to the last drawing, if training is past that step; without a step, of the whole fit."""
-        if (queue := self.queue(trainer)) is None:
-            return
-        log = partial(queue.scalar, "viz/overhead")
-        with self.errors.writing():
-            if step is None:
-                self.budget.log_total(log, logging_step(trainer) - 1)
-            else:
-                self.budget.log_share(log, step)
+        if (queue := self.queue(trainer)) is not None:
+            with self.errors.writing():
+                self.overhead.log(trainer, queue, step)
 
     # The loggers.
 

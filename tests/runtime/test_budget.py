@@ -1,6 +1,7 @@
 """The budget, by a clock of its own: a step takes a second, a drawing what it says."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import yaml
 import lightning_viz.runtime.budget as budget_module
 from lightning_viz import FilterLogger, GradCAMLogger, viz_callbacks
 from lightning_viz.callbacks.suite import BUDGET
+from lightning_viz.collect.accumulator import HookPoint
 from lightning_viz.runtime.budget import Budget
 from lightning_viz.runtime.session import session_of
 from lightning_viz.sinks.sink_queue import SinkQueues
@@ -32,25 +34,30 @@ def clock(monkeypatch):
 class Slow(Stub):
     """Draws for as long as it is told to, and claims as many passes."""
 
-    def __init__(self, clock, seconds, passes=0, **options):
+    def __init__(self, clock, seconds, passes=0, priority=0, **options):
+        self.PRIORITY = priority
         super().__init__(lambda ctx: setattr(clock, "now", clock.now + seconds), passes=passes, **options)
 
 
 class Ticking(pl.Callback):
     """An epoch is four seconds."""
 
-    def __init__(self, clock):
-        self.clock = clock
+    def __init__(self, clock, tick=1.0):
+        self.clock, self.tick = clock, tick
 
     def on_train_batch_end(self, *args):
-        self.clock.now += 1
+        self.clock.now += self.tick
 
 
-def fit(folder, clock, *callbacks, epochs=10):
+def fit(folder, clock, *callbacks, epochs=10, tick=1.0):
     """24 pictures in an epoch, in four batches."""
-    run = trainer(folder, [Ticking(clock), *callbacks], max_epochs=epochs, limit_val_batches=1)
+    run = trainer(folder, [Ticking(clock, tick), *callbacks], max_epochs=epochs, limit_val_batches=1)
     run.fit(tiny(), loader(), loader())
     return Events(folder / f"run/version_{run.logger.version}"), session_of(run).budget
+
+
+def steps_of(events, tag):
+    return events.image_steps(f"{tag}/images") if f"{tag}/images" in events.image_tags else []
 
 
 # The budget alone.
@@ -92,6 +99,45 @@ def test_before_its_first_drawing_its_passes_count_against_those_of_training(clo
     assert not budget.allows("one", 0.1, 6.1)
 
 
+def test_the_time_of_the_last_drawings_is_kept_free(clock):
+    """Of the 10 s that a fit of 100 s may take, 4 and 3 are kept free."""
+    budget = Budget(planned=100, trained=50)
+    budget.reserve("one", 4)
+    budget.reserve("two", 3)
+    clock.now += 50
+    assert [budget.allows(name, 0.1) for name in ("other", "one", "two")] == [True, False, True]
+    budget.trained, clock.now = 100, clock.now + 50
+    assert [budget.allows(name, 0.1) for name in ("one", "two")] == [True, True], "now it is for that"
+
+
+@pytest.mark.parametrize(("priority", "kept"), [(0, "cheap"), (1, "large")])
+def test_where_not_all_fit_the_highest_priority_comes_first_then_the_cheapest(clock, priority, kept):
+    budget = Budget(planned=100, trained=100)
+    budget.reserve("large", 8, priority)
+    budget.reserve("cheap", 3)
+    clock.now += 100
+    assert {name for name in ("large", "cheap") if budget.allows(name, 0.1)} == {kept}
+
+
+def test_what_other_drawings_took_beyond_their_passes_is_expected_of_a_first_one(clock):
+    budget = Budget(trained=60)
+    clock.now += 60
+    budget.reserve("known", 2)
+    budget.reserve("new", 10)
+    budget.record("known", 0, 5.0)
+    assert budget.seconds_of(budget._costs["new"]) == 10 + 3
+
+
+def test_samples_read_before_the_first_step_are_not_expected_again(clock):
+    budget = Budget()
+    budget.reserve("one", 2, extra=8)
+    budget.record("one", 0, 11.0)
+    budget.trained, clock.now = 60, clock.now + 60
+    assert budget.seconds_of(budget._costs["one"]) == 3.0
+    budget.record("one", 5, 4.0)
+    assert budget.seconds_of(budget._costs["one"]) == 4.0
+
+
 def test_who_was_refused_each_time_is_known():
     budget = Budget()
     for name in ("one", "two", "one"):
@@ -119,6 +165,108 @@ def test_the_share_is_logged_once_for_each_drawing(clock):
 
 # In a training.
 
+COSTS = {"cheap": 0.05, "synthesis": 10.0, "dream": 2.0, "gradcam": 1.0}  # seconds of a drawing
+#: By budget and seconds of the fit, whose are the trained network's drawings, and how many drawings there are of each.
+TABLE = {
+    (0.01, 10): ("cheap", [2, 0, 0, 0]),
+    (0.01, 30): ("cheap", [6, 0, 0, 0]),
+    (0.01, 100): ("gradcam", [0, 0, 0, 1]),
+    (0.01, 1000): ("cheap dream gradcam", [7, 0, 2, 5]),
+    (0.05, 10): ("cheap", [10, 0, 0, 0]),
+    (0.05, 30): ("cheap gradcam", [4, 0, 0, 1]),
+    (0.05, 100): ("cheap dream gradcam", [7, 0, 1, 2]),
+    (0.05, 1000): ("cheap synthesis dream gradcam", [9, 3, 7, 7]),
+    (0.2, 10): ("cheap gradcam", [6, 0, 0, 1]),
+    (0.2, 30): ("cheap dream gradcam", [7, 0, 2, 2]),
+    (0.2, 100): ("cheap synthesis dream gradcam", [10, 1, 4, 3]),
+    (0.2, 1000): ("cheap synthesis dream gradcam", [11, 10, 11, 11]),
+}
+
+
+@pytest.mark.parametrize(("share", "seconds"), TABLE)
+def test_what_a_budget_draws(share, seconds, clock, tmp_path, our_warnings):
+    """The trained network first, then what there is time for; Grad-CAM before the rest."""
+    at_the_end, counts = TABLE[share, seconds]
+    tick = seconds / 40
+    callbacks = [
+        Slow(clock, cost, 6 * cost / tick, 3 if tag == "gradcam" else 0, tag=tag, max_overhead=share)
+        for tag, cost in COSTS.items()
+    ]
+    events, budget = fit(tmp_path, clock, *callbacks, tick=tick)
+    drawn = {tag: steps_of(events, tag) for tag in COSTS}
+    assert {tag for tag, steps in drawn.items() if 39 in steps} == {*at_the_end.split()}
+    assert all(39 in steps for steps in drawn.values() if steps), "whoever draws, draws the trained network"
+    assert [len(steps) for steps in drawn.values()] == counts
+    assert budget.spent <= share * budget.elapsed + min(COSTS.values())
+    assert events.scalars("viz/overhead")[-1] == pytest.approx(budget.spent / budget.elapsed)
+    if missing := [tag for tag, steps in drawn.items() if not steps]:
+        assert any(f"drew nothing of {', '.join(missing)} in this fit" in one for one in our_warnings())
+
+
+def test_where_training_ends_early_the_trained_network_is_drawn(clock, tmp_path):
+    class Early(pl.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            trainer.should_stop = trainer.current_epoch == 19
+
+    options = {"max_overhead": 0.1}
+    callbacks = [Slow(clock, 2.0, 12, 1, tag="large", **options), Slow(clock, 0.3, 2, tag="small", **options), Early()]
+    events, budget = fit(tmp_path, clock, *callbacks, epochs=100)
+    assert steps_of(events, "large")[-1] == steps_of(events, "small")[-1] == 79
+    assert budget.spent <= 0.1 * budget.elapsed + 0.3
+
+
+def test_nothing_is_drawn_after_an_exception(clock, tmp_path):
+    class Failing(pl.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            if trainer.current_epoch == 8:
+                raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fit(tmp_path, clock, Slow(clock, 3.0, 18, max_overhead=0.1), Failing())
+    assert Events(tmp_path / "run/version_0").image_tags == []
+
+
+def test_what_the_loop_recorded_is_there_for_a_drawing_that_was_put_off(clock, tmp_path):
+    """The stub is refused after the last epoch, where another one of higher priority comes after it, and drawn later."""
+    stub = Slow(clock, 0.3, 2, accumulators=lambda: [Counting()], max_overhead=0.1)
+    fit(tmp_path, clock, stub, Slow(clock, 4.0, 24, 1, tag="large", max_overhead=0.1))
+    assert stub.steps[-1] == 39
+    assert stub.found[-1] == [1], "of the batch that the loop is limited to"
+
+
+def test_what_will_not_fit_is_said_before_the_first_step(clock, tmp_path, our_warnings):
+    fit(tmp_path, clock, Slow(clock, 1.0, 1000, tag="heavy", max_overhead=0.1), epochs=2)
+    assert (
+        "heavy may draw nothing: a drawing is estimated to take as long as training on 1,000 images"
+        in our_warnings()[0]
+    )
+    assert "max_overhead=0.1 of this fit is 5 for" in our_warnings()[0]
+
+
+def test_a_fit_that_draws_nothing_logs_its_overhead(clock, tmp_path):
+    class Estimating(Slow):
+        def estimated_passes(self, network, images):
+            self.clock.now += 2
+            return 1e9
+
+    slow = Estimating(clock, 1.0, max_overhead=0.1)
+    slow.clock = clock
+    events, _ = fit(tmp_path, clock, slow, epochs=2)
+    assert events.scalars("viz/overhead")[-1] > 0.2
+
+
+@pytest.mark.parametrize("options", [{}, {"max_overhead": 1.0}], ids=["free", "bound"])
+def test_where_the_pictures_are_is_said_once(clock, tmp_path, options, caplog):
+    with caplog.at_level("INFO", "pytorch_lightning"):
+        run = trainer(tmp_path, [Ticking(clock), Slow(clock, 0.1, **options)], max_epochs=1)
+        run.fit(tiny(), loader(), loader())
+        run.fit_loop.max_epochs = 2
+        run.fit(tiny(), loader(), loader())
+    said = [one.message for one in caplog.records if "tensorboard --logdir" in one.message]
+    assert said == [
+        f"lightning_viz: the pictures are in {run.logger.log_dir}; to see them: tensorboard --logdir {run.logger.log_dir}"
+    ]
+
 
 def test_without_a_budget_all_is_drawn_and_the_share_is_logged(clock, tmp_path, our_warnings):
     events, _ = fit(tmp_path, clock, Slow(clock, 2.0), epochs=2)
@@ -126,7 +274,8 @@ def test_without_a_budget_all_is_drawn_and_the_share_is_logged(clock, tmp_path, 
     assert events.scalar_steps("viz/overhead") == events.scalar_steps("viz/seconds/Slow") == [0, 3, 7]
     # Each is told when the next step is over: 2 of 3 s, 4 of 9, and at the end 6 of 14.
     assert events.scalars("viz/overhead") == pytest.approx([2 / 4, 4 / 9, 6 / 14], rel=0.05)
-    assert our_warnings() == []
+    (warning,) = our_warnings()
+    assert "more than a fifth of the time of this fit (43% so far)" in warning
 
 
 def test_the_share_stays_within_the_budget_and_it_is_said_once(clock, tmp_path, our_warnings):
@@ -161,15 +310,36 @@ def test_one_with_a_budget_beside_one_without(clock, tmp_path):
 
 
 def test_at_the_start_half_of_the_budget_may_be_spent(clock, tmp_path, our_warnings):
-    """24 pictures, ten times: of 240 a half of a tenth, 12."""
-    tags = {"first": 8, "second": 6, "third": 4, "free": 1000}
+    """24 pictures, 20 times: of 480 a half of a tenth, 24, where the 18 of the last drawings leave as much free."""
+    tags = {"first": 8, "second": 18, "third": 4, "free": 1000}
     heavy = [
-        Slow(clock, 0.1, passes, tag=tag, max_overhead=None if tag == "free" else 0.1) for tag, passes in tags.items()
+        Slow(clock, 0.01, passes, tag=tag, max_overhead=None if tag == "free" else 0.1) for tag, passes in tags.items()
     ]
-    events, _ = fit(tmp_path, clock, *heavy)
-    started = {tag for tag in tags if events.image_steps(f"{tag}/images")[0] == 0}
-    assert started == {"first", "third", "free"}
+    events, _ = fit(tmp_path, clock, *heavy, epochs=20)
+    assert {tag for tag in tags if 0 in steps_of(events, tag)} == {"first", "third", "free"}
     assert len(our_warnings()) == 1
+
+
+@dataclass
+class Counting:
+    """An accumulator that counts the batches of a loop."""
+
+    batches: int = 0
+
+    def hook_points(self, network, images):
+        return {"": HookPoint(network, lambda activation, images: activation)}
+
+    def update(self, batch):
+        self.batches += 1
+
+    def state(self):
+        return self.batches
+
+    def merge_state(self, states):
+        self.batches = sum(states)
+
+    def compute(self):
+        return self.batches
 
 
 class Stopping(pl.Callback):
@@ -183,7 +353,9 @@ class Stopping(pl.Callback):
 )
 def test_how_much_is_to_come_is_seen(clock, tmp_path, options, drawn):
     """Where it is not known, all is drawn at the start; the lesser of two limits counts."""
-    run = trainer(tmp_path, [Stopping(), Slow(clock, 0.1, 10**6, max_overhead=0.1, every_n_epochs=9)], **options)
+    run = trainer(
+        tmp_path, [Stopping(), Ticking(clock), Slow(clock, 0.1, 10**6, max_overhead=0.1, every_n_epochs=9)], **options
+    )
     run.fit(tiny(), loader(), loader())
     assert bool(Events(tmp_path / "run/version_0").image_tags) == drawn
 
@@ -191,7 +363,7 @@ def test_how_much_is_to_come_is_seen(clock, tmp_path, options, drawn):
 def test_what_has_not_been_drawn_yet_is_reckoned_by_its_pictures(clock, tmp_path):
     """A training picture takes a sixth of a second, and so does one of these."""
     events, budget = fit(tmp_path, clock, Slow(clock, 3.0, 18, max_overhead=0.1), epochs=10)
-    assert events.image_steps("stub/images") == [31]  # after 32 s: with it, 3 of 35
+    assert events.image_steps("stub/images") == [39]  # 3 of 43 s; there is no time for two
     assert budget.never_drawn == []
 
 

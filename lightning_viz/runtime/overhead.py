@@ -1,0 +1,97 @@
+"""What drawing takes of a trainer's fit: planned before the first step, limited, logged, and said."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from shlex import quote
+
+from lightning_viz.data.dataloaders import first_loader
+from lightning_viz.data.samplers import batch_size_of
+from lightning_viz.sinks.sink_queue import SinkQueue
+
+from .budget import Budget
+from .lightning_compat import batches_to_come, callbacks_of, is_a, logging_step, pl, rank_zero_info
+
+LARGE_SHARE = 0.2  # of the fit's time, above which a warning is logged
+LONG = 10.0  # seconds, before which a share means little
+
+
+@dataclass(eq=False)
+class Overhead:
+    """The budget of one trainer's fits, counted in its batches."""
+
+    warn: Callable[..., None]
+    budget: Budget = field(default_factory=Budget)
+    _batch_size: int = 0
+    _batches_before: int = 0  #: of the fit, such as those before a resume
+    _has_said_where: bool = False
+
+    def begin_fit(self, budget: Budget) -> None:
+        self.budget = budget
+
+    def plan(self, trainer: pl.Trainer) -> None:
+        """Before the first step: how much training is to come."""
+        loader = first_loader(trainer.train_dataloader)
+        self._batch_size = (batch_size_of(loader) if loader is not None else None) or 1
+        self._batches_before = trainer.fit_loop.total_batch_idx
+        self.budget.planned = batches_to_come(trainer) * self._batch_size
+
+    def warn_of_too_large(self, fractions: Iterable[float | None]) -> None:
+        """Before the first step: which callbacks the budget has no time for."""
+        for fraction in (one for one in fractions if one is not None):
+            for name, passes in self.budget.too_large(fraction).items():
+                self.warn(
+                    f"lightning_viz: {name} may draw nothing: a drawing is estimated to take as long as training on {passes:,.0f} "
+                    f"images, and max_overhead={fraction} of this fit is {fraction * self.budget.planned:,.0f} for all callbacks "
+                    "together; give a larger max_overhead, or options that make it cheaper"
+                )
+
+    def count_batch(self, trainer: pl.Trainer) -> None:
+        self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
+
+    def may_draw(self, trainer: pl.Trainer, name: str, fraction: float | None, passes: float) -> bool:
+        """Whether a callback may draw now, where drawing may take this fraction of the fit's time."""
+        if fraction is None or trainer.state.fn != "fit":
+            return True
+        if self.budget.allows(name, fraction, passes):
+            self.budget.claim(passes)
+            return True
+        self.budget.refuse(name)
+        self.warn(
+            f"lightning_viz draws less often than scheduled: more would exceed max_overhead={fraction} of the fit's time; "
+            "viz/seconds logs what each drawing takes, max_overhead=None draws everything"
+        )
+        return False
+
+    def log(self, trainer: pl.Trainer, queue: SinkQueue, step: int | None) -> None:
+        """The share of the time up to the last drawing, if training is past that step; without a step, of the whole fit."""
+        log = partial(queue.scalar, "viz/overhead")
+        if step is None:
+            self.budget.log_total(log, logging_step(trainer) - 1)
+        elif self.budget.log_share(log, step) and self.budget.elapsed - self.budget.spent > LONG:
+            self._warn_of_large_share(trainer)
+
+    def report(self, trainer: pl.Trainer) -> None:
+        """At the end of a fit: a large share, who never drew, and where the pictures are."""
+        if self.budget.elapsed > LONG:
+            self._warn_of_large_share(trainer)
+        if self.budget.never_drawn:
+            self.warn(
+                f"lightning_viz drew nothing of {', '.join(self.budget.never_drawn)} in this fit: it was too short for that "
+                "within max_overhead; give a larger max_overhead, or None to draw everything"
+            )
+        folder = next((one.log_dir for one in trainer.loggers if is_a("TensorBoardLogger", one)), None)
+        if folder is not None and self.budget.has_drawn and not self._has_said_where:
+            self._has_said_where = True
+            rank_zero_info(
+                f"lightning_viz: the pictures are in {folder}; to see them: tensorboard --logdir {quote(folder)}"
+            )
+
+    def _warn_of_large_share(self, trainer: pl.Trainer) -> None:
+        share = self.budget.spent / self.budget.elapsed
+        if share > LARGE_SHARE and any(one.max_overhead is None for one in callbacks_of(trainer)):
+            self.warn(
+                f"lightning_viz takes more than a fifth of the time of this fit ({share:.0%} so far); viz/seconds logs what each "
+                "drawing takes; draw less often (every_n_epochs=), or within a share of the time (max_overhead=0.05)",
+                "large share",
+            )
