@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.batching import AutoBatch, group_variants
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
-from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, slice_target, target_scores
 
 from .occlusion import fill_color
@@ -60,7 +60,7 @@ def insertion_deletion(
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
     blank = fill_color(images, fill).expand_as(images[0])
-    with evaluating(model), torch.no_grad():
+    with scoring(model), torch.no_grad():
         target = fixed_target(model, images, target)
         ranks = _ranks(attribution, images)
         fractions = [step / steps for step in range(steps + 1)]
@@ -91,7 +91,7 @@ def _curve(
         probabilities = None if callable(target) else ModelOutput.of(output, meaning).probabilities
         fixed = repeat_target(target, len(group))
         if probabilities is not None and isinstance(fixed, Tensor):  # the sides of a single logit are classes 0 and 1
-            scores = target_scores(probabilities, fixed.long())
+            scores = probabilities.gather(1, fixed.long()[:, None])[:, 0]
         else:
             scores = target_scores(output, fixed)
         columns += scores.float().reshape(len(group), -1)
