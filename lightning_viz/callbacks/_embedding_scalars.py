@@ -14,6 +14,8 @@ from lightning_viz.methods.features.feature_space import SpaceSnapshot
 from lightning_viz.methods.features.neighbours import usable_neighbours, vote_ceiling, vote_chance
 from lightning_viz.runtime.artifacts import Scalar
 
+LOWEST = 5  # classes that are named
+
 
 @dataclass
 class PixelVote:
@@ -51,6 +53,20 @@ class EmbeddingScalars:
         names = "knn_accuracy", "knn_accuracy_ceiling", "knn_accuracy_chance"
         own, ceiling, chance = (values[name] for name in names)
         return [f"kNN accuracy {own:.2f} (at most {ceiling:.2f}; shuffled labels {chance:.2f})"]
+
+    def network_accuracy(self, tag: str, samples: Samples) -> tuple[list[Scalar], list[str]]:
+        """The accuracy of the network itself, by class: scalars with `per_class`, and a line with the lowest."""
+        known = (samples.labels >= 0) & (samples.predicted >= 0)
+        if not known.any():
+            return [], []
+        labels, correct = samples.labels[known], samples.labels[known] == samples.predicted[known]
+        names = self.probe.unique_names(sorted(set(labels.tolist())))
+        means = {label: float(correct[labels == label].mean()) for label in names}
+        lowest = sorted(means, key=lambda label: (means[label], label))[:LOWEST]
+        listed = ", ".join(f"{names[one]} {means[one]:.2f} of {int((labels == one).sum())}" for one in lowest)
+        scalars = [Scalar(f"{tag}/class_accuracy/{names[one]}", mean) for one, mean in means.items()]
+        text = f"the network's accuracy {float(correct.mean()):.2f} of {len(labels)} samples; lowest: {listed}"
+        return scalars if self.per_class else [], [text]
 
     def accuracy(
         self, tag: str, points: Tensor, samples: Samples, known: dict[str, PixelVote] | None = None

@@ -72,7 +72,8 @@ class EmbeddingProjectorLogger(VizCallback):
         max_points: samples to keep, chosen by a hash of their position in the data: the same each time.
         class_balanced: choose as many of each class.
         neighbours: how many nearest neighbours to show and to count.
-        per_class: also log the accuracy of each class, `knn_accuracy/<class>`.
+        per_class: also log the accuracy of each class, `knn_accuracy/<class>` and, of the network itself,
+            `embedding/class_accuracy/<class>`. The five lowest are printed under the panel in any case.
         dataloaders: indices of the validation loaders; of several, the tags end in `/dataloader_<index>`.
         max_snapshots: how many the Projector keeps, spread over the whole run.
         seed: of the choice of samples.
@@ -204,6 +205,8 @@ class EmbeddingProjectorLogger(VizCallback):
             return
         notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
         state, scalars = ctx.state(EmbeddingState), self._scalars(ctx)
+        by_class, lines = scalars.network_accuracy(f"embedding{suffix}", every)
+        yield from by_class
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
@@ -214,7 +217,7 @@ class EmbeddingProjectorLogger(VizCallback):
                 state.spaces[tag] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
             found = list(scalars.of_space(tag, space, samples))
-            yield self._scatter(ctx, tag, space, samples, labels, [*notes, *scalars.describe(found)])
+            yield self._scatter(ctx, tag, space, samples, labels, [*notes, *scalars.describe(found), *lines])
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
             yield from found
         tag, there = f"embedding/pixels{suffix}", present[present >= 0]

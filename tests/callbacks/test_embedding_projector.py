@@ -558,3 +558,16 @@ def test_a_layer_that_does_not_run_ends_the_run_at_once(tmp_path):
 
 def test_what_is_tracked_is_among_what_is_kept():
     assert EmbeddingProjectorLogger().max_points >= TRACKED
+
+
+def test_the_networks_accuracy_of_each_class():
+    drawings, network = Drawings(per_class=True), small_network().eval()
+    drawings.network = network
+    found = drawings.draw()
+    with torch.no_grad():
+        correct = network(IMAGES).argmax(dim=1) == LABELS
+    for label in range(CLASSES):
+        expected = float(correct[label == LABELS].double().mean())
+        assert drawings.scalars[f"embedding/class_accuracy/{label}"] == pytest.approx(expected)
+    (note,) = (one for one in found[f"embedding/{POINTS}/pca"].notes if "the network's accuracy" in one)
+    assert f"{float(correct.double().mean()):.2f} of {len(LABELS)} samples; lowest: " in note
