@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from lightning_viz.data.arguments import as_plain, check_choice, describe_value
 from lightning_viz.methods import Target
-from lightning_viz.methods.attribution.trust import FAITHFULNESS_FORWARDS, faithfulness_gain, randomize_weights
+from lightning_viz.methods.attribution.trust import (
+    FAITHFULNESS_FORWARDS,
+    SANITY_DRAWS,
+    faithfulness_gain,
+    randomize_weights,
+)
 from lightning_viz.methods.features.similarity import cosine, rank_correlation
 from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.methods.model.outputs import fixed_target
@@ -51,9 +56,10 @@ class AttributionLogger(VizCallback):
               pictures.
             - "faithfulness": `trust/over_random` and `trust/over_blob`, by how much the insertion minus deletion area
               (Petsiuk et al. 2018) of the map exceeds that of a noise map, and of a centred blob; at 0 the map is no
-              better. It costs 57 forward passes of the probe.
+              better. `trust/random` is that of the noise map itself, 0 on average. It costs 57 forward passes of the probe.
             - "sanity": `trust/sanity`, the rank correlation with the maps of the same network with random weights (Adebayo
-              et al. 2018), once, at the first drawing; near 0 is good. It costs one more map, and a copy of the network.
+              et al. 2018), the mean over five draws of all parameters, and `trust/sanity_spread`, their standard deviation;
+              once, at the first drawing. Within the spread of 0 is good. It costs five more maps, and copies of the network.
         common: the options of every callback, see `VizCallback`.
     """
 
@@ -72,10 +78,13 @@ class AttributionLogger(VizCallback):
             check_choice("trust", check, get_args(Check))
         self.trust: list[Check] | None = checks
 
-    def trust_passes(self, count: int) -> float:
-        """What the checks add to the first drawing."""
+    def trust_passes(self, count: int, map_passes: float = 1.0) -> float:
+        """What the checks add to the first drawing, where the maps of an image take `map_passes`."""
         wanted = self.trust or []
-        return count * (FAITHFULNESS_FORWARDS * FORWARD * ("faithfulness" in wanted) + ("sanity" in wanted))
+        return count * (
+            FAITHFULNESS_FORWARDS * FORWARD * ("faithfulness" in wanted)
+            + SANITY_DRAWS * map_passes * ("sanity" in wanted)
+        )
 
     def fixed_target_of(self, ctx: DrawContext) -> Target:
         """What to explain; for checks, which compare networks, the class that this one predicts."""
@@ -97,8 +106,15 @@ class AttributionLogger(VizCallback):
             target, meaning = self.target_of(ctx), ctx.predictions.meaning
             found |= faithfulness_gain(ctx.network, ctx.probe.images, magnitudes, target, ctx.auto_batch, meaning)
         if "sanity" in wanted and tag not in state.sanity:
-            random = map_again(randomize_weights(ctx.network)).float()
-            found["sanity"] = rank_correlation(magnitudes, torch.nan_to_num(random))
+            draws = torch.stack(
+                [
+                    rank_correlation(
+                        magnitudes, torch.nan_to_num(map_again(randomize_weights(ctx.network, seed)).float())
+                    )
+                    for seed in range(SANITY_DRAWS)
+                ]
+            )
+            found |= {"sanity": draws.mean(dim=0), "sanity_spread": draws.std(dim=0)}
             if ctx.has_history:  # a test run before the fit is not its first drawing
                 state.sanity[tag] = float(found["sanity"].mean())
         finite = maps.isfinite().flatten(1).all(dim=1).cpu()  # of none, the mean is NaN

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from lightning_viz.collect.accumulator import Accumulator, HookPoint
 from lightning_viz.collect.data_access import DataAccess
-from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss
+from lightning_viz.collect.sample_selector import SampleSelector, by_hash, by_loss, preferring
 from lightning_viz.collect.samples import Ints, Samples
 from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, check_flag
-from lightning_viz.data.class_balanced import choose_rows, hash_uniform
 from lightning_viz.methods.features.downscale import downscale
 from lightning_viz.methods.features.embeddings import (
     EmbeddingSource,
@@ -32,9 +31,9 @@ from lightning_viz.runtime.state import CallbackState
 from ._embedding_scalars import EmbeddingScalars, PixelVote
 from ._neighbour_sheet import PIXELS, THUMBNAIL, NeighbourQueries
 from ._options import CommonOptions
+from ._tracked_samples import TRACKED, TrackedSamples
 from .base import VizCallback
 
-TRACKED = 500  # samples that scalars and film strips are about, and that are read where there is no loop to record
 LARGEST = 100_000  # points: TensorBoard sends its Projector no more
 
 
@@ -54,7 +53,8 @@ class EmbeddingProjectorLogger(VizCallback):
     `embedding/<layer>/neighbours`, the nearest neighbours of each picture of the probe by features and by pixels. As
     scalars `embedding/<layer>/...`
 
-    - `knn_accuracy`, leave-one-out by features, and `embedding/pixels/knn_accuracy` by pixels;
+    - `knn_accuracy`, leave-one-out by features, and `embedding/pixels/knn_accuracy` by pixels; beside each
+      `knn_accuracy_ceiling`, of perfectly separated classes, and `knn_accuracy_chance`, with the labels shuffled;
     - `explained_variance` of the two components shown, and `effective_dimension`, over how many the variance is spread;
     - `neighbours_kept`, the share of the nearest neighbours that were nearest at the last snapshot, too;
     - `embedding/not_finite`, how many samples were left out because a feature is NaN or infinite, if any;
@@ -72,7 +72,8 @@ class EmbeddingProjectorLogger(VizCallback):
         max_points: samples to keep, chosen by a hash of their position in the data: the same each time.
         class_balanced: choose as many of each class.
         neighbours: how many nearest neighbours to show and to count.
-        per_class: also log the accuracy of each class, `knn_accuracy/<class>`.
+        per_class: also log the accuracy of each class, `knn_accuracy/<class>` and, of the network itself,
+            `embedding/class_accuracy/<class>`. The five lowest are printed under the panel in any case.
         dataloaders: indices of the validation loaders; of several, the tags end in `/dataloader_<index>`.
         max_snapshots: how many the Projector keeps, spread over the whole run.
         seed: of the choice of samples.
@@ -120,8 +121,9 @@ class EmbeddingProjectorLogger(VizCallback):
             read_embeddings(ctx.network, images, {layer: find_embedding_source(ctx.network, images, layer)})
 
     def accumulators(self, data: DataAccess, state: EmbeddingState) -> list[SampleSelector]:
-        counts = dict(enumerate(data.counts))
-        return [self._selector(state, loader, self.max_points, counts.get(loader)) for loader in self._loaders]
+        counts, tracked = dict(enumerate(data.counts)), self._tracked
+        every = {loader: (counts.get(loader), tracked.positions(data, loader)) for loader in self._loaders}
+        return [self._selector(state, loader, self.max_points, *known) for loader, known in every.items()]
 
     def draw(self, ctx: DrawContext) -> Iterator[Artifact]:
         state = ctx.state(EmbeddingState)
@@ -143,9 +145,12 @@ class EmbeddingProjectorLogger(VizCallback):
 
     # Where the features come from.
 
-    def _selector(self, state: EmbeddingState, loader: int, size: int, expected: int | None = None) -> SampleSelector:
+    def _selector(
+        self, state: EmbeddingState, loader: int, size: int, expected: int | None = None, tracked: Ints | None = None
+    ) -> SampleSelector:
         points = partial(self._hook_points, state)
-        return SampleSelector(size, by_hash(self.seed), points, self.class_balanced, loader, THUMBNAIL, expected)
+        key = by_hash(self.seed) if tracked is None else preferring(tracked, by_hash(self.seed))
+        return SampleSelector(size, key, points, self.class_balanced, loader, THUMBNAIL, expected)
 
     def _hook_points(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
         return {
@@ -163,8 +168,8 @@ class EmbeddingProjectorLogger(VizCallback):
             sources = [find_embedding_source(network, images, layer) for layer in as_list(self.layers)]
         return {plain_name(source.layer): source for source in sources}
 
-    def _collect(self, ctx: DrawContext, state: EmbeddingState, loader: int) -> tuple[Samples, str] | None:
-        """The samples of a loader, and what they are."""
+    def _collect(self, ctx: DrawContext, state: EmbeddingState, loader: int) -> tuple[Samples, Ints, str] | None:
+        """The samples of a loader, the rows of those that are compared over time, and what they are."""
         size = min(self.max_points, TRACKED)
 
         def recorded(one: Accumulator) -> bool:
@@ -174,26 +179,26 @@ class EmbeddingProjectorLogger(VizCallback):
         collected = ctx.collect(
             recorded,
             lambda: self._selector(state, loader, size),
-            lambda reader: reader.choose(size, self.seed, self.class_balanced),
+            self._tracked.choose,
             loader,
             same_order=True,
         )
         if collected is None:
             return None
         samples: Samples = collected.accumulator.compute()
-        return samples, f"{len(samples)} of the {collected.origin}"
+        tracked = self._tracked.rows(samples, self._tracked.positions(ctx.data, loader))
+        return samples, tracked, f"{len(samples)} of the {collected.origin}"
 
     # What is drawn of them.
 
     def _draw_loader(
-        self, ctx: DrawContext, suffix: str, every: Samples, origin: str, queries: NeighbourQueries
+        self, ctx: DrawContext, suffix: str, every: Samples, tracked: Ints, origin: str, queries: NeighbourQueries
     ) -> Iterator[Artifact]:
         rows = finite_rows(*every.features.values())
         samples, dropped = every.at(rows), len(every) - len(rows)
         if dropped:
             yield Scalar(f"embedding/not_finite{suffix}", float(dropped))
-        rows = self._tracked_rows(every)
-        positions, labels = every.positions[rows], every.labels[rows]
+        positions, labels = every.positions[tracked], every.labels[tracked]
         present = np.where(np.isin(positions, samples.positions), np.searchsorted(samples.positions, positions), -1)
         if (present < 0).all():
             layers = ", ".join(every.features)
@@ -201,6 +206,8 @@ class EmbeddingProjectorLogger(VizCallback):
             return
         notes = [f"{origin}; {dropped} more left out, whose features are not finite" if dropped else origin]
         state, scalars = ctx.state(EmbeddingState), self._scalars(ctx)
+        by_class, lines = scalars.network_accuracy(f"embedding{suffix}", every)
+        yield from by_class
         pixels, points = downscale(samples.images, PIXELS), dict[str, Tensor]()
         for layer in samples.features:
             tag = f"embedding/{layer}{suffix}"
@@ -210,23 +217,22 @@ class EmbeddingProjectorLogger(VizCallback):
             if ctx.has_history:
                 state.spaces[tag] = space.tracked
             points |= {layer: features, f"{layer}, principal components": space.coordinates}
-            yield self._scatter(ctx, tag, space, samples, labels, notes)
+            found = list(scalars.of_space(tag, space, samples))
+            yield self._scatter(ctx, tag, space, samples, labels, [*notes, *scalars.describe(found), *lines])
             yield from queries.grid(f"{tag}/neighbours", layer, samples, pixels, self.neighbours, notes)
-            yield from scalars.of_space(tag, space, samples)
+            yield from found
         tag, there = f"embedding/pixels{suffix}", present[present >= 0]
         yield from scalars.accuracy(tag, pixels[there], samples.at(there), state.pixel_votes)
         name, thumbnails = f"projector{suffix.replace('/', '-')}", partial(ctx.probe.to_pixels, samples.images)
         yield Embedding(name, points, samples.metadata(ctx.probe), thumbnails, self.max_snapshots)
 
     def _scalars(self, ctx: DrawContext) -> EmbeddingScalars:
-        at_start = ctx.has_history and ctx.global_step == 0
+        at_start = ctx.has_history and ctx.is_fit and ctx.global_step == 0
         return EmbeddingScalars(ctx.probe, self.neighbours, self.per_class, at_start)
 
-    def _tracked_rows(self, samples: Samples) -> Ints:
-        """The rows of the samples that are compared over time: the first choice, whatever their features are."""
-        keys = hash_uniform(samples.positions, self.seed)
-        labels = samples.labels if self.class_balanced else None
-        return np.sort(choose_rows(keys, samples.positions, labels, TRACKED))
+    @property
+    def _tracked(self) -> TrackedSamples:
+        return TrackedSamples(self.max_points, self.seed, self.class_balanced, self.neighbours)
 
     def _scatter(
         self, ctx: DrawContext, tag: str, space: SpaceSnapshot, samples: Samples, tracked: Ints, notes: Sequence[str]
@@ -235,7 +241,7 @@ class EmbeddingProjectorLogger(VizCallback):
         labels, film_labels = (samples.labels, tracked) if (tracked >= 0).any() else (None, None)
         known = (samples.labels >= 0) & (samples.predicted >= 0)
         correct = samples.labels == samples.predicted if known.all() else None
-        shares = float(space.pca.explained[0]), float(space.pca.explained[1])
+        shares = float(space.shares[0]), float(space.shares[1])
         aligned = "" if space.is_new else ", Procrustes-aligned to the previous snapshot"
         notes = [f"principal components{aligned}", *notes]
         points, name = space.coordinates[:, :2], ctx.probe.class_name

@@ -66,7 +66,8 @@ class GradCAMLogger(AttributionLogger):
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = CAM_METHODS[self.method]
         options = {**(self.method_options or {}), "layers": as_list(self.layers)}
-        return len(images) * method.estimated_passes(network, images, options) + self.trust_passes(len(images))
+        each = method.estimated_passes(network, images, options)
+        return len(images) * each + self.trust_passes(len(images), each * (len(as_list(self.layers)) or 1))
 
     def check_images(self, ctx: DrawContext) -> None:
         if self.layers is None or self.reshape is not None:

@@ -50,7 +50,7 @@ class SaliencyLogger(AttributionLogger):
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
         method = PIXEL_METHODS[self.method]
         each = method.estimated_passes(network, images, self.method_options)
-        return len(images) * each + self.trust_passes(len(images))
+        return len(images) * each + self.trust_passes(len(images), each)
 
     def check_images(self, ctx: DrawContext) -> None:
         if self.method_options:  # the method itself finds what is wrong

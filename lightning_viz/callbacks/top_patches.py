@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import isnan
 from typing import Unpack
 
 import numpy as np
@@ -33,6 +34,7 @@ class PatchesState(CallbackState):
     """The units that are shown, by the plain name of the layer, once they are chosen for good."""
 
     units: dict[str, list[int]] = field(default_factory=dict)
+    shuffled_purity: dict[str, float] = field(default_factory=dict)  #: by layer, of the choice of units
 
 
 class TopPatchesLogger(VizCallback):
@@ -42,7 +44,8 @@ class TopPatchesLogger(VizCallback):
     position with the largest activation (Zeiler and Fergus 2014; the whole picture where the receptive field covers it),
     and below it the guided gradient of the unit there (Springenberg et al. 2015), or the plain gradient where the network
     has no ReLU up to the layer. Below each pair stand its class and the activation; beside the row the most frequent class,
-    whose share is the unit's purity. As a scalar `patches/<layer>/purity`, the share over all patches shown. Patches that do
+    whose share is the unit's purity. As a scalar `patches/<layer>/purity`, the share over all patches shown, and beside it
+    `purity_shuffled`, that of units chosen in the same way with the labels shuffled: what pure noise gives. Patches that do
     not exceed the unit's mean over all images are left out: a dead unit has none.
 
     The patches are recorded in the validation loop, with no extra forward pass. Where there is none at that moment (at the
@@ -97,19 +100,21 @@ class TopPatchesLogger(VizCallback):
     def draw(self, ctx: DrawContext) -> Iterator[TileGrid | Scalar]:
         state = ctx.state(PatchesState)
         collected = self._collect(ctx, state)
-        chosen = {}
+        chosen, shuffled = {}, {}
         for layer, one in collected.items():
             top = one.accumulator.compute()[layer]
             chosen[layer] = top if self._known_units(state, layer) else top.at(top.most_selective(self.max_units))
+            shuffled[layer] = self._shuffled_purity(state, layer, top, one.accumulator.class_counts)
         keeps = ctx.has_history and ctx.global_step > 0 and self.units is None
         notes = {layer: self._describe_choice(state, collected[layer].accumulator, layer, keeps) for layer in chosen}
         if keeps:
             state.units |= {plain_name(layer): top.channels for layer, top in chosen.items()}
+            state.shuffled_purity |= {plain_name(layer): one for layer, one in shuffled.items()}
         kept = {layer: one.accumulator.images for layer, one in collected.items()}
         images = self._read(ctx, {layer: top for layer, top in chosen.items() if not kept[layer]})
         for layer, top in chosen.items():
             origin = f"{top.count:,} of the {collected[layer].origin}"
-            yield from self._sheet(ctx, layer, top, kept[layer] or images, [notes[layer], origin])
+            yield from self._sheet(ctx, layer, top, kept[layer] or images, [notes[layer], origin], shuffled[layer])
 
     # Where the patches come from, and which units are shown.
 
@@ -158,6 +163,14 @@ class TopPatchesLogger(VizCallback):
         """The given units, or those chosen for good."""
         return self.units or state.units.get(plain_name(layer))
 
+    def _shuffled_purity(
+        self, state: PatchesState, layer: str, top: LayerTopActivations, class_counts: Mapping[int, int]
+    ) -> float:
+        """The purity with shuffled labels; of units that were chosen for good, at their choice."""
+        if self.units is None and (known := state.shuffled_purity.get(plain_name(layer))) is not None:
+            return known
+        return top.shuffled_purity(class_counts, None if self._known_units(state, layer) else self.max_units)
+
     def _describe_choice(self, state: PatchesState, accumulator: TopActivations, layer: str, keeps: bool) -> str:
         if self.units is not None:
             return "units given"
@@ -172,18 +185,25 @@ class TopPatchesLogger(VizCallback):
     # What is drawn of them.
 
     def _sheet(
-        self, ctx: DrawContext, layer: str, top: LayerTopActivations, images: dict[int, Tensor], origin: Sequence[str]
+        self,
+        ctx: DrawContext,
+        layer: str,
+        top: LayerTopActivations,
+        images: dict[int, Tensor],
+        origin: Sequence[str],
+        shuffled: float,
     ) -> Iterator[TileGrid | Scalar]:
         extractor = PatchExtractor(FeatureMaps(ctx.network, layer), images, ctx.cache, ctx.auto_batch)
         rows = extractor.rows(top, ctx.probe)
         notes = [
             *extractor.describe(ctx.probe.images),
             "mean: of the unit's largest activation per image, over all images; patches that do not exceed it are left out",
+            *([] if isnan(top.purity) else [f"purity {top.purity:.2f}; {shuffled:.2f} with the labels shuffled"]),
             *origin,
             ctx.probe.note,
         ]
         tag, headings = f"patches/{plain_name(layer)}", ("unit", "patches that activate it most: class, activation")
         yield TileGrid(tag, partial(patch_cells, rows, self.patches), headings, (1, self.patches), notes)
-        _, counts, labelled = top.above_mean.majority
-        if labelled.any():
-            yield Scalar(f"{tag}/purity", float(counts.sum() / labelled.sum()))
+        if not isnan(top.purity):
+            yield Scalar(f"{tag}/purity", top.purity)
+            yield Scalar(f"{tag}/purity_shuffled", shuffled)

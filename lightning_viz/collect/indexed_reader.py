@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_viz.data.batch import ImageBatch, Unpack, read_batch
-from lightning_viz.data.class_balanced import choose_rows, hash_uniform, listed_labels, shallow_copy
+from lightning_viz.data.class_balanced import choose_classes, choose_rows, hash_uniform, listed_labels, shallow_copy
 from lightning_viz.data.samplers import Positions, batch_size_of, dataset_indices
 from lightning_viz.methods.model.model_output import OutputMeaning
 
@@ -32,10 +32,21 @@ class IndexedReader:
     count: int  #: how many samples a loop sees
     meaning: OutputMeaning | None = None  #: of the network's output, where it is decided
 
-    def choose(self, size: int, seed: int = 0, class_balanced: bool = False) -> Positions:
-        """Positions of a random choice that is the same each time, in the order of the data."""
+    def choose(self, size: int, seed: int = 0, class_balanced: bool = False, each: int = 1) -> Positions:
+        """Positions of a random choice that is the same each time, in the order of the data.
+
+        Where the dataset lists so many classes that `size` samples hold fewer than `each` of a class on average, they are
+        `each` of some of the classes.
+        """
         indices = dataset_indices(self.loader)[: self.count]
-        labels = listed_labels(self.loader.dataset) if class_balanced else None
+        listed = listed_labels(self.loader.dataset) if class_balanced or each > 1 else None
+        if listed is not None and not class_balanced and 10 * each <= size < len(indices):
+            found = listed[indices]
+            if len(np.unique(found)) * each > size:
+                rows = choose_classes(hash_uniform(indices, seed), indices, found, size, each, seed)
+                if len(rows) == size:  # or most classes are smaller
+                    return np.sort(indices[rows])
+        labels = listed if class_balanced else None
         rows = choose_rows(hash_uniform(indices, seed), indices, None if labels is None else labels[indices], size)
         return np.sort(indices[rows])
 

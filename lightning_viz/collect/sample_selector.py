@@ -121,6 +121,11 @@ def by_hash(seed: int) -> Key:
     return lambda batch: hash_uniform(batch.positions, seed)
 
 
+def preferring(positions: Ints, key: Key) -> Key:
+    """The samples at these positions first, then those with the smallest keys, which are 0 or more."""
+    return lambda batch: key(batch) - np.isin(batch.positions, positions)
+
+
 def by_loss(batch: RecordedBatch) -> Floats:
     """The highest losses have the smallest keys."""
     return np.asarray(-batch.losses.cpu().numpy().astype(np.float64))

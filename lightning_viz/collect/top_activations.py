@@ -1,5 +1,6 @@
 """TopActivations: the samples with the largest activations of each unit of some layers, over a whole loop."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +14,7 @@ from lightning_viz.methods.model.token_order import reorder, token_order
 from .accumulator import HookPoint, RecordedBatch
 from .top_samples import Peaks, TopSamples
 
+SHUFFLES = 20  # of the labels, for the level of pure noise
 MEMORY = 2**28  # bytes of images to keep while it is not known which units are shown
 
 
@@ -65,13 +67,36 @@ class LayerTopActivations:
         values, positions = self.top.values.where(above, -torch.inf), self.top.positions.where(above, -1)
         return replace(self.top, values=values, positions=positions)
 
+    @property
+    def purity(self) -> float:
+        """The share of each unit's most frequent class, over all its top samples above the mean; NaN without labels."""
+        _, counts, labelled = self.above_mean.majority
+        return float(counts.sum() / labelled.sum())
+
+    def shuffled_purity(self, class_counts: Mapping[int, int], most_selective: int | None = None) -> float:
+        """The mean `purity` with shuffled labels, of the `most_selective` units where they are chosen by their labels.
+
+        `class_counts` are the labels of all samples, of which the top samples draw theirs without replacement.
+        """
+        labels = torch.tensor([one for one, count in sorted(class_counts.items()) for _ in range(count)])
+        positions = self.top.positions.where(self.top.labels >= 0, -1)
+        values, index = positions.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        generator, found = torch.Generator().manual_seed(0), []
+        for _ in range(SHUFFLES):
+            drawn = labels[torch.randperm(len(labels), generator=generator)[: len(values)]]
+            drawn = torch.cat([drawn, drawn.new_full((len(values) - len(drawn),), -1)])  # where some came unlabelled
+            top = replace(self.top, labels=drawn[index].where(positions >= 0, -1))
+            one = replace(self, top=top)
+            found.append((one if most_selective is None else one.at(one.most_selective(most_selective))).purity)
+        return float(torch.tensor(found).nanmean())
+
     def at(self, rows: list[int]) -> "LayerTopActivations":
         channels = [self.channels[row] for row in rows]
         return LayerTopActivations(channels, self.top.at(torch.tensor(rows)), self.moments[:, rows])
 
 
-#: What one process has: by layer its top samples, images by position, and by layer its number of channels.
-State = tuple[dict[str, LayerTopActivations], dict[int, Tensor], dict[str, int]]
+#: What one process has: by layer its top samples, images by position, by layer its number of channels, samples by class.
+State = tuple[dict[str, LayerTopActivations], dict[int, Tensor], dict[str, int], dict[int, int]]
 
 
 @dataclass(eq=False)
@@ -91,6 +116,7 @@ class TopActivations:
     images: dict[int, Tensor] = field(default_factory=dict)  #: by position in the data
     channels: dict[str, list[int]] = field(default_factory=dict)  #: that compete, by layer
     channel_counts: dict[str, int] = field(default_factory=dict)  #: of the layers
+    class_counts: Counter[int] = field(default_factory=Counter)  #: samples of each class, of the labelled ones
     _tops: dict[str, list[TopSamples]] = field(default_factory=dict)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _layers: Sequence[str] = ()
@@ -107,6 +133,9 @@ class TopActivations:
     def update(self, batch: RecordedBatch) -> None:
         if batch.loader != self.loader:
             return
+        if (known := batch.classes) is not None and any(one in batch.values for one in self._layers):
+            known = known.cpu()[torch.from_numpy(batch.positions >= 0)]
+            self.class_counts.update(known[known >= 0].tolist())
         for layer in (one for one in self._layers if one in batch.values):
             positions = torch.from_numpy(batch.positions).to(batch.values[layer][0].device)
             classes = batch.classes
@@ -128,11 +157,12 @@ class TopActivations:
         return {*self._tops}
 
     def state(self) -> State:
-        return self.compute(), self.images, self.channel_counts
+        return self.compute(), self.images, self.channel_counts, dict(self.class_counts)
 
     def merge_state(self, states: Sequence[State]) -> None:
-        self._tops, self._moments = {}, {}
-        for layers, images, counts in states:
+        self._tops, self._moments, self.class_counts = {}, {}, Counter()
+        for layers, images, counts, classes in states:
+            self.class_counts.update(classes)
             self.images, self.channel_counts = self.images | images, self.channel_counts | counts
             for layer, one in layers.items():
                 self.channels[layer] = one.channels

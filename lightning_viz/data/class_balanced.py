@@ -79,6 +79,20 @@ def hash_uniform(positions: Positions, seed: int) -> NDArray[np.float64]:
     return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
 
 
+def choose_classes(
+    keys: NDArray[Any], positions: Positions, labels: NDArray[Any], count: int, each: int, seed: int
+) -> NDArray[np.intp]:
+    """Rows of `count` labelled samples, smallest keys first, of so few classes that there are `each` or more of a class.
+
+    The classes are a random choice that is the same each time; those of fewer samples are left out.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    classes = classes[(classes >= 0) & (sizes >= each)]
+    chosen = classes[np.argsort(hash_uniform(classes, seed))][: count // each]
+    rows = np.isin(labels, chosen).nonzero()[0]
+    return rows[choose_rows(keys[rows], positions[rows], labels[rows], count)]
+
+
 def choose_rows(keys: NDArray[Any], positions: Positions, labels: NDArray[Any] | None, count: int) -> NDArray[np.intp]:
     """Rows of the `count` smallest keys, smallest first; with `labels`, as many of each class as there are."""
     order: NDArray[np.intp] = np.lexsort((positions, keys))

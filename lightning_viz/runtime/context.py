@@ -54,6 +54,7 @@ class DrawContext:
     _state: CallbackState
     _recording: Recording | None
     _predict: Callable[[Probe], Predictions]
+    is_fit: bool = True  #: False in `trainer.validate()` and `trainer.test()` alone, which later drawings do not follow
 
     @property
     def probe(self) -> Probe:

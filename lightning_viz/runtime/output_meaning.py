@@ -16,6 +16,7 @@ from lightning_viz.data.metadata import declared_class_counts, has_binary_loss
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import Target
 from lightning_viz.methods.model.batching import AutoBatch
+from lightning_viz.methods.model.final_activation import recording_activations
 from lightning_viz.methods.model.model_output import KnownLabels, LabelKind, OutputKind, OutputMeaning
 from lightning_viz.methods.model.outputs import logits, slice_target, target_scores
 
@@ -51,7 +52,8 @@ class OutputMeanings:
             with suppress(Exception):  # of the user's network, and said where the output is used
                 # The graph tells whether the network ends in a sigmoid.
                 images = probe.images[:count].detach().clone().requires_grad_(differentiable)
-                return self.set(forward, OutputMeaning.of(network(images), self._known))
+                with recording_activations():
+                    return self.set(forward, OutputMeaning.of(network(images), self._known))
 
 
 def find_known_labels(trainer: pl.Trainer, split: str, batch: Any, unpack: Unpack, probe: Probe) -> KnownLabels:
@@ -143,6 +145,10 @@ def single_value(output: Any) -> Tensor:
 
 def describe_target(option: Any, meaning: OutputMeaning | None) -> str:
     """What a map explains, for the line under a panel."""
+    if meaning is not None and not meaning.is_recoverable and not callable(option):
+        logarithm = "log-" if meaning.kind is OutputKind.CLASSES else ""
+        scores = f"the model returns probabilities, and those are explained: {logarithm}probability"
+        return f"{describe_target(option, replace(meaning, is_recoverable=True))} ({scores})"
     kind = OutputKind.CLASSES if meaning is None else meaning.kind
     if callable(option):
         return "the given target"

@@ -245,6 +245,7 @@ class CallbackRunner:
             _state=self.state,
             _recording=self.recording,
             _predict=partial(self.session.predictions, trainer, module, network, runner=self),
+            is_fit=trainer.state.fn == "fit",
         )
 
     @contextmanager

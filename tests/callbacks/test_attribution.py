@@ -7,7 +7,7 @@ from torch import nn
 from lightning_viz import GradCAMLogger, Probe, SaliencyLogger
 from lightning_viz.callbacks import grad_cam as module
 from lightning_viz.methods import saliency
-from lightning_viz.methods.attribution.trust import faithfulness_gain
+from lightning_viz.methods.attribution.trust import SANITY_DRAWS, faithfulness_gain
 from lightning_viz.methods.model.batching import AutoBatch
 
 from ..support import Events, Lit, loader, small_network, trainer
@@ -38,7 +38,7 @@ def test_change_is_none_at_first_and_then_that_of_the_maps(kind):
 def test_the_pictures_of_a_test_run_are_compared_with_no_others():
     network, callback = small_network(), SaliencyLogger(trust=["change", "sanity"], target=1)
     test = {tag.rpartition("/")[2] for tag in scalars(draw(callback, network, PROBE, split="test"))}
-    assert test == {"sanity"}
+    assert test == {"sanity", "sanity_spread"}
     assert callback.runner.state.start_maps == callback.runner.state.sanity == {}
 
 
@@ -64,7 +64,7 @@ def test_sanity_compares_maps_of_the_same_class(monkeypatch):
     )  # fmt: skip
     draw(callback, network, PROBE)
     predicted = network(PROBE.images).argmax(dim=1)
-    assert [model is network for model, _ in calls] == [True, False]
+    assert [model is network for model, _ in calls] == [True] + [False] * SANITY_DRAWS
     assert all(torch.equal(target, predicted) for _, target in calls)
 
 

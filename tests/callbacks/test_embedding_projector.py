@@ -1,5 +1,6 @@
 import copy
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -7,14 +8,14 @@ import pytorch_lightning as pl
 import torch
 from google.protobuf import text_format
 from pytorch_lightning.utilities import CombinedLoader
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from lightning_viz import EmbeddingProjectorLogger, Probe
 from lightning_viz.callbacks import _embedding_scalars
-from lightning_viz.callbacks.embedding_projector import TRACKED
+from lightning_viz.callbacks._tracked_samples import TRACKED
 from lightning_viz.runtime.artifacts import Embedding, Scatter
 
 from ..support import CLASSES, Backwards, Events, Lit, Stream, dataset, loader, small_network, trainer
@@ -134,9 +135,12 @@ def test_the_accuracy_is_scikit_learns(tag, run):
     points, correct = (IMAGES.flatten(1) if tag == "pixels" else features(run.network)).double(), []
     for one in range(len(points)):
         others = [other for other in range(len(points)) if other != one]
-        found = KNeighborsClassifier(3).fit(points[others], LABELS[others]).predict(points[one : one + 1])
-        correct.append(found[0] == int(LABELS[one]))
+        search = NearestNeighbors(n_neighbors=3).fit(points[others])
+        nearest_first = LABELS[others][search.kneighbors(points[one : one + 1])[1][0]].tolist()
+        correct.append(Counter(nearest_first).most_common(1)[0][0] == int(LABELS[one]))  # of equal counts the first
     assert run.events.scalars(f"embedding/{tag}/knn_accuracy")[-1] == pytest.approx(np.mean(correct))
+    assert run.events.scalars(f"embedding/{tag}/knn_accuracy_ceiling")[-1] == 1
+    assert 0 < run.events.scalars(f"embedding/{tag}/knn_accuracy_chance")[-1] < 0.6
     for label in range(CLASSES):
         mean = np.mean(np.array(correct)[label == LABELS])
         assert run.events.scalars(f"embedding/{tag}/knn_accuracy/{label}")[-1] == pytest.approx(mean)
@@ -190,6 +194,9 @@ def test_a_finished_model(verb, tmp_path):
     prefix, name = ("", "projector") if verb == "validate" else ("test/", "test-projector")
     assert f"{prefix}embedding/network.9/pca" in Events(tmp_path / "run/version_0").image_tags
     assert len(snapshots(tmp_path, name)[0]["step 000000 · network.9"]) == 24
+    tags = Events(tmp_path / "run/version_0").scalar_tags
+    assert f"{prefix}embedding/network.9/effective_dimension" in tags
+    assert f"{prefix}embedding/network.9/cka_with_start" not in tags  # nothing was compared
 
 
 def test_without_validation_data_it_shows_training_data(tmp_path, our_warnings):
@@ -551,3 +558,16 @@ def test_a_layer_that_does_not_run_ends_the_run_at_once(tmp_path):
 
 def test_what_is_tracked_is_among_what_is_kept():
     assert EmbeddingProjectorLogger().max_points >= TRACKED
+
+
+def test_the_networks_accuracy_of_each_class():
+    drawings, network = Drawings(per_class=True), small_network().eval()
+    drawings.network = network
+    found = drawings.draw()
+    with torch.no_grad():
+        correct = network(IMAGES).argmax(dim=1) == LABELS
+    for label in range(CLASSES):
+        expected = float(correct[label == LABELS].double().mean())
+        assert drawings.scalars[f"embedding/class_accuracy/{label}"] == pytest.approx(expected)
+    (note,) = (one for one in found[f"embedding/{POINTS}/pca"].notes if "the network's accuracy" in one)
+    assert f"{float(correct.double().mean()):.2f} of {len(LABELS)} samples; lowest: " in note

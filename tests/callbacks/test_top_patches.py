@@ -34,9 +34,9 @@ class Spied(TopPatchesLogger):
         self.drawings.append({})
         yield from super().draw(ctx)
 
-    def _sheet(self, ctx, layer, top, images, origin):
+    def _sheet(self, ctx, layer, top, images, origin, shuffled):
         self.drawings[-1][layer] = top, images, origin
-        yield from super()._sheet(ctx, layer, top, images, origin)
+        yield from super()._sheet(ctx, layer, top, images, origin, shuffled)
 
 
 def drawn(callback, network, data, recorded=True, probe=PROBE, step=0, **options):
@@ -74,9 +74,10 @@ def test_the_patches_are_those_of_a_brute_force_pass(recorded):
 
 def test_a_row_for_each_unit_and_a_scalar_for_the_layer():
     callback = Spied(layers="3", units=[5, 2], patches=3)
-    found, (grid, purity) = drawn(callback, small_network(), loader())
+    found, (grid, purity, shuffled) = drawn(callback, small_network(), loader())
     top, *_ = found["3"]
-    assert (grid.tag, purity.tag) == ("patches/3", "patches/3/purity")
+    assert (grid.tag, purity.tag, shuffled.tag) == ("patches/3", "patches/3/purity", "patches/3/purity_shuffled")
+    assert f"purity {purity.value:.2f}; {shuffled.value:.2f} with the labels shuffled" in grid.notes
     cells = grid.cells()
     assert len(cells) == 2 * (1 + 3)
     assert [cell.caption[0].text for cell in cells[::4]] == ["unit 5", "unit 2"]
@@ -215,7 +216,7 @@ def test_a_transformers_blocks():
     for top, *_ in found.values():
         assert top.top.rows.max() < 4
         assert top.top.columns.max() < 4
-    assert len(items) == 4
+    assert len(items) == 6
 
 
 class Twice(nn.Module):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset, SubsetRandomSampler, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_viz.collect.accumulator import RecordedBatch
@@ -144,3 +144,19 @@ def test_bytes_stay_bytes():
 
     found = read(data, network=Scaling().eval())
     assert found.images.dtype == torch.uint8
+
+
+def test_of_too_many_classes_some_are_chosen_with_several_samples_each():
+    labels = torch.arange(400).repeat_interleave(10)
+    data = TensorDataset(torch.zeros(4000, 1, 1, 1), labels)
+    chosen = IndexedReader(DataLoader(data), None, lambda batch: batch, 4000).choose(500, each=6)
+    counts = labels[chosen].unique(return_counts=True)[1]
+    assert len(chosen) == 500
+    assert counts.min() >= 6
+    assert len(counts) == 500 // 6
+
+
+def test_classes_that_are_few_are_not_chosen():
+    data = TensorDataset(torch.zeros(4000, 1, 1, 1), torch.arange(4000) % 10)
+    reader = IndexedReader(DataLoader(data), None, lambda batch: batch, 4000)
+    assert (reader.choose(500, each=6) == reader.choose(500)).all()

@@ -128,3 +128,31 @@ def test_memory_is_bounded_with_2048_channels(keep_images, monkeypatch):
         assert sum(one.values.shape[1] for one in made._tops["0"]) <= 5 + 256
     assert len(made.compute()["0"].channels) == (20 if keep_images else 2048)
     assert bool(made.images) == keep_images
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_purity_with_shuffled_labels_is_that_of_noise(classes: int):
+    """Units are chosen and scored on the same samples: pure noise is far above one in `classes`."""
+    generator, found, shuffled = torch.Generator().manual_seed(0), [], []
+    for _ in range(10):
+        labels = torch.arange(400) % classes
+        values = torch.randn(400, 64, generator=generator)
+        top = TopSamples.of((values, torch.zeros(400, 64), torch.zeros(400, 64)), torch.arange(400), labels).largest(6)
+        moments = torch.stack([torch.full((64,), 400.0), values.sum(dim=0), (values**2).sum(dim=0)]).double()
+        layer = LayerTopActivations(list(range(64)), top, moments)
+        found.append(layer.at(layer.most_selective(8)).purity)
+        shuffled.append(layer.shuffled_purity(dict.fromkeys(range(classes), 400 // classes), 8))
+        given = layer.shuffled_purity(dict.fromkeys(range(classes), 400 // classes))
+        assert given < shuffled[-1]
+    assert np.mean(found) == pytest.approx(np.mean(shuffled), abs=0.03)
+    assert np.mean(found) > 1.5 / classes
+
+
+def test_the_classes_of_all_samples_are_counted_once():
+    made = accumulate(small_network().eval(), list(loader(dataset(24))), identity_of_layer(6))
+    counts = torch.bincount(dataset(24).tensors[1]).tolist()
+    assert made.class_counts == {label: count for label, count in enumerate(counts) if count}
+
+
+def identity_of_layer(count):
+    return TopActivations(count, lambda network, images: ["3"])

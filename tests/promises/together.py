@@ -113,12 +113,12 @@ class Idle(Lit):
 
 
 class Spied(TopPatchesLogger):
-    def _sheet(self, ctx, layer, found, images, origin):
+    def _sheet(self, ctx, layer, found, images, origin, shuffled):
         top = found.top
         shown = {n: images[n] for n in sorted(set(top.positions.flatten().tolist()))}
         where = [top.positions, top.rows, top.columns, top.labels]
         self.drawn.append((layer, found.channels, where, top.values, shown))
-        yield from super()._sheet(ctx, layer, found, images, origin)
+        yield from super()._sheet(ctx, layer, found, images, origin, shuffled)
 
 
 class Pins(pl.Callback):

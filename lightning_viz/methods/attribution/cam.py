@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import Reshape, resolve_layer
-from lightning_viz.methods.model.modes import capture, captured_output, evaluating, linear_inputs
+from lightning_viz.methods.model.modes import capture, captured_output, linear_inputs, scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 from lightning_viz.methods.model.token_order import placed_maps
 
@@ -44,7 +44,7 @@ def gradient_cam(
 
     Raises ValueError for a layer that does not run, or that the target score does not depend on.
     """
-    with evaluating(model), capture(model, [layer.name for layer in layers]) as captured:
+    with scoring(model), capture(model, [layer.name for layer in layers]) as captured:
         # A clone: an inference tensor cannot be saved for the backward pass.
         scores = target_scores(model(images.clone()), target)  # y^c
         outputs = [captured_output(captured, layer.name, layer.described) for layer in layers]
@@ -101,7 +101,7 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     """
     unfit = f"method='cam' does not fit {type(model).__name__}: {{}}; choose method='gradcam'"
     names = [layer.name for layer in layers]
-    with evaluating(model), torch.no_grad(), capture(model, names) as captured, linear_inputs(model) as inputs:
+    with scoring(model), torch.no_grad(), capture(model, names) as captured, linear_inputs(model) as inputs:
         classes = fixed_target(model, images, target)
     if not inputs or not isinstance(classes, Tensor):
         raise ValueError(unfit.format("it needs a linear head, and class indices as the target"))
@@ -133,7 +133,7 @@ def score_cam(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} is too small; give 1 or more")
-    with evaluating(model), torch.no_grad():
+    with scoring(model), torch.no_grad():
         with capture(model, [layer.name for layer in layers]) as captured:
             target = fixed_target(model, images, target)
             if callable(target):  # then it has made no forward pass

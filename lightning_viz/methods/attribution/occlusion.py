@@ -6,7 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 
 from .saliency import Reduce
@@ -45,7 +45,7 @@ def occlusion(
         )
     cover = fill_color(images, fill)
     maps = torch.zeros_like(images[:, 0], dtype=torch.float32)
-    with evaluating(model), torch.no_grad():
+    with scoring(model), torch.no_grad():
         target = fixed_target(model, images, target)
         scores = target_scores(model(images.clone()), target).float()
         for level, (side, corners) in enumerate(window_levels(images, window, stride, refine)):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_viz.methods.model.batching import group_variants
-from lightning_viz.methods.model.modes import RELUS, evaluating, leaf
+from lightning_viz.methods.model.modes import RELUS, leaf, scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
 
 #: Of signed attributions (B, C, H, W): "abs_max" is the maximum magnitude over channels (B, H, W), None keeps them.
@@ -21,7 +21,7 @@ def saliency(model: nn.Module, images: Tensor, target: Target = None, *, reduce:
     Simonyan et al. 2014, "Deep inside convolutional networks", section 3. The score is taken before the softmax.
     `reduce=None` gives the signed gradient (B, C, H, W). The model is run in evaluation mode and not changed, nor `.grad`.
     """
-    with evaluating(model):
+    with scoring(model):
         return reduce_channels(_gradients(model, images, target), reduce)
 
 
@@ -44,7 +44,7 @@ def smoothgrad(
     """
     if samples < 1 or noise < 0:
         raise ValueError(f"samples={samples} and noise={noise} are invalid; give samples >= 1 and noise >= 0")
-    with evaluating(model):
+    with scoring(model):
         target = fixed_target(model, images, target)
         copies = (images + perturbation for perturbation in _noise(images, samples, noise, seed))
         return reduce_channels(_mean_gradients(model, copies, target, batch_size), reduce)
@@ -68,7 +68,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
-    with evaluating(model):
+    with scoring(model):
         target = fixed_target(model, images, target)
         difference = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)  # x - x'
         path = (images - difference * (1 - (k + 0.5) / steps) for k in range(steps))
@@ -82,7 +82,7 @@ def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, 
     functions; raises ValueError where the model runs none of these. It shows the image's edges more than what the network
     learned: the maps hardly change when the weights are randomised (Adebayo et al. 2018).
     """
-    with evaluating(model), _GuidedReLUs() as relus:
+    with scoring(model), _GuidedReLUs() as relus:
         gradients = _gradients(model, images, target)
     if not relus.found:
         raise ValueError(f"{type(model).__name__} runs no ReLU to guide; use another method, such as 'smoothgrad'")

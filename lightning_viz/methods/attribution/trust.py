@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 
 from lightning_viz.methods.model.batching import AutoBatch, group_variants
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
-from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, slice_target, target_scores
 
 from .occlusion import fill_color
 
 STEPS = 8  # of each curve
 BATCH = 32  # images at once, where memory allows
+
+SANITY_DRAWS = 5  # of random weights: one alone says little
 
 #: Forward passes of each image in `faithfulness_gain`: three maps, two curves each, and a forward to fix the target.
 FAITHFULNESS_FORWARDS = 3 * (2 * (STEPS + 1) + 1)
@@ -60,7 +63,7 @@ def insertion_deletion(
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
     blank = fill_color(images, fill).expand_as(images[0])
-    with evaluating(model), torch.no_grad():
+    with scoring(model), torch.no_grad():
         target = fixed_target(model, images, target)
         ranks = _ranks(attribution, images)
         fractions = [step / steps for step in range(steps + 1)]
@@ -91,7 +94,7 @@ def _curve(
         probabilities = None if callable(target) else ModelOutput.of(output, meaning).probabilities
         fixed = repeat_target(target, len(group))
         if probabilities is not None and isinstance(fixed, Tensor):  # the sides of a single logit are classes 0 and 1
-            scores = target_scores(probabilities, fixed.long())
+            scores = probabilities.gather(1, fixed.long()[:, None])[:, 0]
         else:
             scores = target_scores(output, fixed)
         columns += scores.float().reshape(len(group), -1)
@@ -108,7 +111,8 @@ def faithfulness_gain(
 ) -> dict[str, Tensor]:
     """Insertion minus deletion area of maps (B, h, w), beyond that of simple maps: (B,) each, 0 is no better.
 
-    "over_random" is the gain over a map of noise, "over_blob" over a blob in the centre. Petsiuk et al. 2018, "RISE".
+    "over_random" is the gain over a map of noise, "over_blob" over a blob in the centre; "random" is the noise map's own
+    area difference, which is 0 on average. Petsiuk et al. 2018, "RISE".
     Raises as `insertion_deletion`.
     """
     height, width = maps.shape[1:]
@@ -127,17 +131,27 @@ def faithfulness_gain(
         batches.cat(partial(area_difference, attribution=attribution), len(images))
         for attribution in (maps, noise, blob)
     )
-    return {"over_random": own - random, "over_blob": own - centred}
+    return {"over_random": own - random, "over_blob": own - centred, "random": random}
 
 
-def randomize_weights(network: nn.Module) -> nn.Module:
-    """A copy of the network with its weights initialised again, for the sanity check of Adebayo et al. 2018.
+@torch.no_grad()
+def randomize_weights(network: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of the network with all parameters drawn again, for the sanity check of Adebayo et al. 2018.
 
-    Every module with `reset_parameters()` is reset; parameters of other modules stay. It draws from torch's global
-    random state.
+    Every module with `reset_parameters()` is reset. A parameter that is as before, such as a class token, a position or a
+    scale, is drawn from the normal distribution with the mean and standard deviation of its values. A generator seeded by
+    `seed` draws: the global random state stays as it was.
     """
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if callable(reset := getattr(module, "reset_parameters", None)):
-            reset()
+    before, network = dict(network.named_parameters()), copy.deepcopy(network)
+    devices = {one.device.index or 0 for one in before.values() if one.is_cuda}
+    with torch.random.fork_rng(sorted(devices)):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                with suppress(Exception):  # one that needs arguments; its parameters are drawn below
+                    reset()
+        for name, parameter in network.named_parameters():
+            if parameter.is_floating_point() and parameter.numel() > 1 and torch.equal(parameter, before[name]):
+                mean, deviation = parameter.float().mean(), parameter.float().std()
+                parameter.copy_(mean + deviation * torch.randn(parameter.shape, device=parameter.device))
     return network

@@ -20,7 +20,7 @@ class TrackedSpace:
     """What is kept of the F tracked samples from one snapshot to the next, on the CPU."""
 
     positions: Tensor  #: of the samples in the data, (F,), int64
-    start: Tensor  #: features at the first snapshot as fractions of the largest, (F, D), float16; NaN if missing
+    start: Tensor  #: features at the first snapshot less their mean, as fractions of the largest, (F, D), float16; NaN if missing
     coordinates: Tensor | None = None  #: latest principal components, (F, 3), float32; NaN if never present
     neighbours: Tensor | None = None  #: latest nearest neighbours, (F, k), int64 into the F; -1 if missing
 
@@ -35,6 +35,7 @@ class SpaceSnapshot:
     followed: Tensor  #: their features, (P, D): only these give numbers that are comparable over time
     pca: PCA  #: of all N samples, three components
     coordinates: Tensor  #: principal components (N, 3), Procrustes-aligned to the previous snapshot, on the CPU
+    shares: Tensor  #: of the variance along each axis of `coordinates`, (3,)
     film: Tensor  #: the first two coordinates of the tracked samples, (F, 2); NaN if missing
     cka_with_start: float  #: linear CKA with the first snapshot, debiased from 4 points on; NaN without common samples
     neighbours_kept: float | None  #: the fraction of nearest neighbours kept since the previous snapshot; None if new
@@ -53,19 +54,21 @@ def track_space(
     followed = features[torch.from_numpy(found).to(features.device)]
     samples, is_new = torch.from_numpy(positions), False
     if previous is None or not torch.equal(previous.positions, samples) or previous.start.shape[1] != features.shape[1]:
-        # Half precision as fractions of the largest value: CKA does not depend on the scale.
-        scaled = followed / followed.abs().amax().clamp_min(1e-12) if len(found) else followed
+        # Half precision as fractions of the largest value: CKA depends neither on the mean nor on the scale, and rounding
+        # features that vary little around a large mean would change it.
+        centred = followed.double() - followed.double().mean(dim=0) if len(found) else followed
+        scaled = centred / centred.abs().amax().clamp_min(1e-300) if len(found) else followed
         previous, is_new = TrackedSpace(samples, _with_missing(scaled, present).half()), True
 
     components, before = pca(features, 3), previous.coordinates
-    coordinates = components.coordinates.cpu().clone()
+    coordinates, shares = components.coordinates.cpu().clone(), components.explained.cpu().double()
     if before is not None:
         now = _with_missing(coordinates[found], present)
         both = (now.isfinite() & before.isfinite()).all(dim=1)
         for axes in (slice(2), slice(2, 3)):
-            coordinates[:, axes] = coordinates[:, axes] @ procrustes(now[both, axes], before[both, axes]).to(
-                coordinates
-            )
+            rotation = procrustes(now[both, axes], before[both, axes]).cpu()
+            coordinates[:, axes] = coordinates[:, axes] @ rotation.to(coordinates)
+            shares[axes] = rotation.square().T @ shares[axes]  # components are not correlated
     now = _with_missing(coordinates[found], present)
     latest = now if before is None else now.where(present[:, None], before)
     indices = nearest(followed, followed, neighbours, exclude=torch.arange(len(followed)))[1].cpu()
@@ -77,6 +80,7 @@ def track_space(
         followed=followed,
         pca=components,
         coordinates=coordinates,
+        shares=shares.float(),
         film=now[:, :2],
         cka_with_start=_cka(_with_missing(followed, present), previous.start.float()),
         neighbours_kept=_kept(previous.neighbours, nearest_now),

@@ -40,7 +40,7 @@ def nearest(queries: Tensor, points: Tensor, k: int, exclude: Tensor | None = No
 def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
     """Whether the `k` nearest other points predict a point's class: (N, ...), (N,) -> (N,), boolean.
 
-    The prediction is the majority class, of equally frequent ones the smallest. A single point has none: False.
+    The prediction is the majority class, of equally frequent ones that of the nearest point. A single point has none: False.
     Raises ValueError as `nearest` does, and for labels that do not fit.
     """
     labels = torch.as_tensor(labels)
@@ -49,11 +49,41 @@ def leave_one_out(points: Tensor, labels: Tensor, k: int) -> Tensor:
     _, indices = nearest(points, points, k, exclude=torch.arange(len(points)))
     if not indices.numel():
         return torch.zeros(len(points), dtype=torch.bool, device=indices.device)
-    labels = labels.to(indices.device)
+    return _votes(labels.to(indices.device), indices)
+
+
+def _votes(labels: Tensor, indices: Tensor) -> Tensor:
+    """Whether the majority class of the points `indices` (N, k), nearest first, is that of each label (N,)."""
     classes = labels[indices]
     counts = (classes[:, :, None] == classes[:, None, :]).sum(dim=2)  # of each neighbour's class among the neighbours
-    minority = counts < counts.amax(dim=1, keepdim=True)
-    return classes.masked_fill(minority, torch.iinfo(classes.dtype).max).amin(dim=1) == labels
+    return classes.gather(1, counts.argmax(dim=1, keepdim=True))[:, 0] == labels  # the first, which is the nearest
+
+
+def usable_neighbours(labels: Tensor, k: int) -> int:
+    """The largest number of neighbours, at most `k`, by which all points (N,) of perfectly separated classes are predicted.
+
+    A class of m points is outvoted by another from more than 2 (m - 1) neighbours on. Classes of one point do not count.
+    """
+    sizes = labels.unique(return_counts=True)[1]  # type: ignore[no-untyped-call]
+    sizes = sizes[sizes > 1]
+    return min(k, 2 * (int(sizes.min()) - 1)) if len(sizes) else 1
+
+
+def vote_ceiling(labels: Tensor) -> float:
+    """The accuracy of `leave_one_out` for perfectly separated classes: the share of points whose class has another point."""
+    _, classes, sizes = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    return float((sizes[classes] > 1).double().mean()) if len(labels) else 0.0
+
+
+def vote_chance(labels: Tensor, k: int, draws: int = 20) -> float:
+    """The accuracy of `leave_one_out` where the labels are shuffled: the mean over `draws` shuffles."""
+    count, generator = len(labels), torch.Generator().manual_seed(0)
+    offsets = torch.arange(1, min(k, count - 1) + 1)  # of shuffled points, any other ones can be the neighbours
+    if not len(offsets):
+        return 0.0
+    indices = (torch.arange(count)[:, None] + offsets) % count
+    shuffled = (labels.cpu()[torch.randperm(count, generator=generator)] for _ in range(draws))
+    return sum(float(_votes(one, indices).double().mean()) for one in shuffled) / draws
 
 
 def stability(before: Tensor, now: Tensor) -> float:

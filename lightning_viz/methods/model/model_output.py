@@ -1,7 +1,7 @@
 """What a model's raw output means: the one place that decides it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .final_activation import final_activation, sum_to_one
 from .outputs import largest_regions, logits
 
 IMAGENET = frozenset((1000, 21_841, 21_843))  # classes of pretrained networks, whose head may be left as it is
@@ -71,6 +72,8 @@ class OutputMeaning:
     has_classes: bool = True
     is_activated: bool = False  #: the scores are probabilities: the model ends in a sigmoid or softmax
     width: int = 0  #: number of scores of each image or position
+    #: Whether the scores before that sigmoid or softmax are known, and explained.
+    is_recoverable: bool = field(default=True, compare=False)
 
     @property
     def class_count(self) -> int:
@@ -104,14 +107,17 @@ class OutputMeaning:
             return cls(OutputKind.UNKNOWN, has_classes=False)
         width = scores.shape[1] if scores.ndim > 1 else 1
         sigmoid, several = _ends_in(scores, "Sigmoid"), scores.ndim == 2 and width > 1
-        activated = sigmoid or _ends_in(scores, "Softmax") or (several and _sum_to_one(scores))
+        activated = sigmoid or _ends_in(scores, "Softmax") or (several and bool(sum_to_one(scores)))
+        known_before = final_activation(scores) is not None or not activated
         if scores.ndim > 2:
             has_classes = known.kind is LabelKind.MASKS or (width > 1 and width in {known.class_count, *known.declared})
             exclusive = scores.ndim == 4 and known.kind is not LabelKind.OVERLAPPING_MASKS
-            return cls(OutputKind.DENSE, has_classes and exclusive, activated, width)
+            return cls(OutputKind.DENSE, has_classes and exclusive, activated, width, known_before)
         if not several:
             binary = known.kind is LabelKind.INDICES and known.largest <= 1 and (known.class_count or 2) <= 2
-            return cls(OutputKind.ONE_LOGIT, binary or known.class_count == 2 or sigmoid, activated, width)
+            return cls(
+                OutputKind.ONE_LOGIT, binary or known.class_count == 2 or sigmoid, activated, width, known_before
+            )
         kind = OutputKind.CLASSES
         if known.kind is LabelKind.MULTI_HOT or (known.kind is LabelKind.ONE_HOT and sigmoid):
             kind = OutputKind.SEVERAL_LABELS
@@ -119,7 +125,7 @@ class OutputMeaning:
             kind = OutputKind.NUMBERS
         elif _is_embedding(scores, known, activated):
             kind = OutputKind.EMBEDDING
-        return cls(kind, kind not in (OutputKind.EMBEDDING, OutputKind.NUMBERS), activated, width)
+        return cls(kind, kind not in (OutputKind.EMBEDDING, OutputKind.NUMBERS), activated, width, known_before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,12 +238,10 @@ def _is_embedding(scores: Tensor, known: KnownLabels, activated: bool) -> bool:
     return unit_length or too_wide or known.largest >= width
 
 
-def _sum_to_one(scores: Tensor) -> bool:
-    return bool((scores >= 0).all() and ((scores.sum(dim=1) - 1).abs() < 1e-3).all())
-
-
 def _ends_in(scores: Tensor, name: str) -> bool:
-    """Whether the last operation that computed the scores has this name; False where there is no graph."""
+    """Whether the last operation that computed the scores has this name; False where that is not known."""
+    if (found := final_activation(scores)) is not None:
+        return found.name == name.lower()
     node = scores.grad_fn
     while node is not None and _PASSING_ON.fullmatch(re.sub(r"Backward\d*$", "", node.name())):
         node = next((inner for inner, _ in node.next_functions if inner is not None), None)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .final_activation import recording_activations
 from .layers import resolve_layer
 
 #: The functions that ReLU, ReLU6 and Hardtanh are, however a model calls them.
@@ -37,6 +38,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         torch.set_autocast_cache_enabled(caching)
         for module, flag in flags:
             module.training = flag
+
+
+@contextmanager
+def scoring(model: nn.Module) -> Iterator[None]:
+    """`evaluating`, to explain a score: of probabilities the model returns it is known what they were computed from."""
+    with evaluating(model), recording_activations():
+        yield
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .final_activation import recording_activations, scores_before_activation
+
 #: What to explain: the predicted class (None), one class for all images, one class per image, or a callable from the
 #: model's raw output to scores of shape (B,). Of a single logit, a tensor of bool (B,) chooses the side: False its negative.
 Target = None | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
@@ -68,6 +70,9 @@ def _example_target(output: Any) -> str:
 def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor:
     """The score to explain, one per image: (B,).
 
+    Of a model that returns probabilities, the score before its softmax or sigmoid, where it was recorded (see
+    `final_activation`); else, of probabilities of classes, their logarithm.
+
     One logit, (B,) or (B, 1), is that score, whatever the class index; a target of bool says for which images it is the
     negative logit. Of scores at every position (B, K, h, w), such as a segmentation, it is the sum of the class's scores
     over the positions where it is predicted, divided by the number of all positions; with `whole`, or where it is
@@ -93,7 +98,7 @@ def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
     """
     if callable(target):
         return target
-    with torch.no_grad():
+    with torch.no_grad(), recording_activations():
         return _scores_and_indices(model(images.clone()), target)[1]
 
 
@@ -111,7 +116,7 @@ def _scores_and_indices(
     output: Any, target: None | int | Sequence[int] | Tensor, whole: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Scores (B, K), and class indices (B,); of a single logit (B, 1), and bool (B,)."""
-    scores, largest = logits(output), None
+    scores, largest = scores_before_activation(logits(output)), None
     if scores.ndim == 4:
         largest, _ = largest_regions(scores)
         scores = _region_scores(scores, whole)

@@ -13,7 +13,7 @@ from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
-from lightning_viz.methods.model.modes import capture
+from lightning_viz.methods.model.modes import capture, scoring
 from lightning_viz.methods.model.outputs import target_scores
 
 #: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation. Of a
@@ -130,9 +130,9 @@ def class_probabilities(model: nn.Module, inputs: Tensor, meaning: OutputMeaning
     return ModelOutput.of(model(inputs), meaning).probabilities
 
 
-@torch.no_grad()
 def objective_values(model: nn.Module, goal: SynthesisGoal, inputs: Tensor, copies: int) -> Tensor:
     """What was maximised, for finished images (N, C, H, W), normalised: (N,)."""
     find = layer_objective if "layer" in goal.arguments else partial(class_objective, example=None)
-    values: Tensor = find(model, **goal.arguments, copies=copies)[0](inputs)[0]
+    with scoring(model), torch.no_grad():
+        values: Tensor = find(model, **goal.arguments, copies=copies)[0](inputs)[0]
     return values

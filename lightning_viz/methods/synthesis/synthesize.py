@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.modes import evaluating
+from lightning_viz.methods.model.modes import scoring
 
 from .classic import ClassicOptimizer
 from .colours import ChannelValues, ColourStatistics, Normalisation
@@ -68,7 +68,7 @@ def synthesize(
     device, dtype = next((x.device, x.dtype) for x in known if x is not None and x.is_floating_point())
     channels = image_channels(model, channels, {"start": start, "images": images}, {"mean": mean, "std": std})
     float32 = torch.autocast(device.type, enabled=False)  # images are optimised in float32 in any case
-    with evaluating(model):
+    with scoring(model):
         normalisation = Normalisation.of(mean, std, channels, device)
         if layer is not None:
             objective, numbers = layer_objective(model, layer, unit, position, copies)

@@ -25,13 +25,15 @@ def test_several_layers_have_the_maps_of_each(method):
 
 def test_several_layers_cost_one_forward_and_one_backward_pass(monkeypatch):
     passes = []
-    model, gradient = small_network(), torch.autograd.grad
+    model, backward = small_network(), torch.autograd._engine_run_backward
     model.register_forward_pre_hook(lambda *_: passes.append("forward"))
     monkeypatch.setattr(
-        torch.autograd, "grad", lambda *args, **options: passes.append("grad") or gradient(*args, **options)
+        torch.autograd,
+        "_engine_run_backward",
+        lambda *args, **options: passes.append("backward") or backward(*args, **options),
     )
     grad_cams(model, torch.rand(2, 3, 8, 8), layers=LAYERS)
-    assert passes == ["forward", "grad"]
+    assert passes == ["forward", "backward"]
 
 
 def test_nested_and_repeated_layers():

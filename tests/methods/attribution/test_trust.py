@@ -47,3 +47,33 @@ def test_randomized_copy_has_new_weights_and_the_network_its_own():
     assert not any(torch.equal(copy[k].weight, network[k].weight) for k in (0, 3, 9))
     assert isinstance(copy[1], nn.BatchNorm2d)
     assert copy[1].running_mean.eq(0).all()
+
+
+class Tokens(nn.Module):
+    """Parameters that no module resets, as in a transformer that was trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.scale = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.rand(8))
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.normalised = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        self.norm = nn.LayerNorm(8)
+        nn.init.uniform_(self.norm.weight)
+        nn.init.uniform_(self.norm.bias)
+
+
+def test_all_parameters_are_drawn_again():
+    network = Tokens()
+    network.attention.in_proj_bias.data.normal_()
+    network.attention.out_proj.bias.data.normal_()
+    for name, parameter in randomize_weights(network).named_parameters():
+        assert not torch.equal(parameter, network.get_parameter(name)), name
+
+
+def test_random_weights_depend_on_the_seed_and_leave_the_random_state():
+    network, state = Tokens(), torch.get_rng_state()
+    first, again, other = (randomize_weights(network, seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["token"], other["token"])
+    assert first["token"].std() == pytest.approx(float(network.token.std()), rel=1)

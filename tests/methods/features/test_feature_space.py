@@ -136,3 +136,22 @@ def test_a_snapshot_does_not_change_the_previous_one(history):
     copy = {name: value.clone() for name, value in vars(before).items()}
     history.snapshot(points(1))
     assert all(torch.equal(value, copy[name]) for name, value in vars(before).items())
+
+
+def test_the_shares_are_those_of_the_axes_shown(history):
+    same = points() / torch.arange(DIMENSIONS, 0, -1)
+    history.snapshot(same * torch.tensor([10.0, 5.0, *[1.0] * (DIMENSIONS - 2)]))
+    turned = same * torch.tensor([4.0, 12.0, *[1.0] * (DIMENSIONS - 2)])  # the second component is the first now
+    found = history.snapshot(turned)
+    variances = found.coordinates.double().var(dim=0)
+    torch.testing.assert_close(
+        found.shares.double(), variances / turned.double().var(dim=0).sum(), rtol=1e-4, atol=1e-6
+    )
+    assert found.shares[0] < found.shares[1]
+
+
+@pytest.mark.parametrize("mean", [0, 10, 1000])
+@pytest.mark.parametrize("scale", [1, 1e-3, 1e4])
+def test_the_first_snapshot_is_as_similar_to_itself_as_can_be(mean, scale, history):
+    """Features of an untrained network hardly differ between images."""
+    assert history.snapshot((points() + mean) * scale).cka_with_start == pytest.approx(1, abs=1e-5)

@@ -1,10 +1,13 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import NearestNeighbors
 
 from lightning_viz.methods import leave_one_out, nearest, stability
 from lightning_viz.methods.features import neighbours
+from lightning_viz.methods.features.neighbours import usable_neighbours, vote_ceiling, vote_chance
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -106,21 +109,38 @@ def test_modes_of_the_trainer_change_nothing(autocast, search):
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 5, 6, 39])
-def test_leave_one_out_equals_scikit_learn(k, device):
+def test_leave_one_out_counts_the_neighbours_of_scikit_learn(k, device):
     points, labels = torch.randn(40, 6), torch.randint(-1, 3, (40,)) * 10  # few points of few classes: many ties
     expected = []
     for index in range(40):
         rest = torch.arange(40) != index
-        classifier = KNeighborsClassifier(k, algorithm="brute").fit(points[rest].numpy(), labels[rest].numpy())
-        expected.append(bool(classifier.predict(points[[index]].numpy())[0] == labels[index]))
+        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points[rest].numpy())
+        nearest_first = labels[rest][search.kneighbors(points[[index]].numpy())[1][0]].tolist()
+        expected.append(Counter(nearest_first).most_common(1)[0][0] == int(labels[index]))  # of equal counts the first
     assert 0 < sum(expected) < 40
     assert leave_one_out(points.to(device), labels.to(device), k).tolist() == expected
 
 
-def test_ties_go_to_the_smallest_class():
+def test_ties_go_to_the_class_of_the_nearest():
     points, labels = torch.tensor([[0.0], [1.0], [-1.1]]), torch.tensor([1, 2, 1])
-    assert leave_one_out(points, labels, 2).tolist() == [True, False, True]
-    assert leave_one_out(points, 3 - labels, 2).tolist() == [False, False, False]
+    assert leave_one_out(points, labels, 2).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("classes", [2, 10, 200, 400])
+@pytest.mark.parametrize("each", [1, 2, 3, 5])
+def test_perfectly_separated_classes_reach_the_ceiling(classes: int, each: int):
+    labels = torch.arange(classes).repeat_interleave(each)
+    labels = torch.cat([labels, torch.tensor([classes])])  # and one that has a single point
+    points = torch.eye(classes + 1)[labels] + 1e-3 * torch.randn(len(labels), classes + 1)
+    correct = leave_one_out(points, labels, usable_neighbours(labels, 5))
+    assert float(correct.double().mean()) == pytest.approx(vote_ceiling(labels))
+    assert vote_ceiling(labels) == pytest.approx((each > 1) * (1 - 1 / len(labels)))
+
+
+def test_the_chance_level_is_that_of_shuffled_labels():
+    labels, points = torch.arange(6).repeat_interleave(20), torch.randn(120, 3)
+    shuffled = [float(leave_one_out(points, labels[torch.randperm(120)], 5).double().mean()) for _ in range(100)]
+    assert vote_chance(labels, 5, draws=100) == pytest.approx(np.mean(shuffled), abs=0.02)
 
 
 def test_a_single_point_is_never_correct(search):
