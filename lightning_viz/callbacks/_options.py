@@ -8,9 +8,11 @@ from typing import Any, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.data.arguments import as_list, describe_value
 from lightning_viz.data.batch import Unpack
 from lightning_viz.data.probe import Hardest, Probe
 from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.runtime.network import Forward
 
 #: What a map explains, see `VizCallback`.
@@ -49,9 +51,37 @@ def show_inherited_options(cls: type) -> None:
 def describe_unknown_option(cls: type, name: str) -> str:
     """The error for an option that a callback does not have."""
     known = [one for one in inspect.signature(cls).parameters if one != "unknown"]
-    close = difflib.get_close_matches(name, known, n=1)
+    words = {*name.split("_")}
+    close = sorted(difflib.get_close_matches(name, known), key=lambda one: -len(words & {*one.split("_")}))
     remedy = f"closest: {close[0]!r}" if close else f"options: {', '.join(known)}"
     return f"{cls.__name__} has no option {name!r}; {remedy}"
+
+
+def full_names(network: nn.Module, layers: str | Sequence[str] | None) -> list[str]:
+    """The full dotted names of layers, however they were given, as tags show them."""
+    return [plain_name(resolve_layer(network, layer, "layers")[0]) for layer in as_list(layers)]
+
+
+def describe_options(callback: Any) -> str:
+    """The class of a callback, and the options that differ from their defaults."""
+    defaults = {name: one.default for name, one in inspect.signature(type(callback)).parameters.items()}
+    values = {name: getattr(callback, name, default) for name, default in defaults.items()}
+    given = [f"{name}={describe_value(one)}" for name, one in values.items() if not _is_equal(one, defaults[name])]
+    return f"{type(callback).__name__}({', '.join(given)})"
+
+
+def _is_equal(value: Any, default: Any) -> bool:
+    """Of plain values; tensors compare as they like."""
+    plain = isinstance(value, str | int | float)
+    return value is default or (plain and type(value) is type(default) and value == default)
+
+
+def check_schedule(every_n_epochs: int, every_n_train_steps: int | None) -> None:
+    """Raise ValueError where both are given: the default of the one beside the other is none, as configurations write it."""
+    if every_n_train_steps is not None and every_n_epochs != 1:
+        raise ValueError(
+            f"every_n_epochs={every_n_epochs} and every_n_train_steps={every_n_train_steps} exclude each other; give one"
+        )
 
 
 def check_among(name: str, indices: Sequence[int], count: int, what: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_viz.collect.channel_statistics import ChannelStatistics
 from lightning_viz.collect.channel_statistics import ChannelStatisticsAccumulator as Statistics
 from lightning_viz.collect.data_access import DataAccess
-from lightning_viz.data.arguments import as_indices, as_list, as_names, check_count, describe_value
+from lightning_viz.data.arguments import as_indices, as_names, check_count, describe_value
 from lightning_viz.methods import choose_channels, layers_over_depth
 from lightning_viz.methods.features.activations import LayerActivation, layer_activations
 from lightning_viz.render.channel_sheet import channel_cells, channel_line
@@ -22,7 +22,7 @@ from lightning_viz.runtime.captions import label_captions
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions
+from ._options import CommonOptions, full_names
 from .base import VizCallback
 
 RANKINGS = {"active": "the most active at first", "varying": "those that varied most between the pictures at first"}
@@ -170,7 +170,7 @@ class ActivationLogger(VizCallback):
 
     def _layers(self, state: ActivationState, network: nn.Module, images: Tensor) -> list[str]:
         """The given names, or those found once."""
-        return as_list(self.layers) or list(state.channels) or layers_over_depth(network, images)
+        return full_names(network, self.layers) or list(state.channels) or layers_over_depth(network, images)
 
     def _choose(self, state: ActivationState, layer: str, maps: Tensor) -> list[int]:
         """The channels to show of maps (B, C, h, w), chosen the first time."""

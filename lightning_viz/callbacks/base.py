@@ -33,7 +33,13 @@ from lightning_viz.runtime.schedule import Schedule
 from lightning_viz.runtime.session import session_of
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import TargetOption, describe_unknown_option, show_inherited_options
+from ._options import (
+    TargetOption,
+    check_schedule,
+    describe_options,
+    describe_unknown_option,
+    show_inherited_options,
+)
 
 Trainer = pl.Trainer
 Module = pl.LightningModule
@@ -44,21 +50,21 @@ class VizCallback(Callback):
 
     Args:
         every_n_epochs: draw at the end of every n-th training epoch.
-        every_n_train_steps: draw after every n-th training step instead.
+        every_n_train_steps: draw after every n-th training step instead; not together with `every_n_epochs`.
         log_at_start: draw before the first step as well: the untrained or pretrained network is the first picture.
         probe: the pictures to look at. By default all callbacks of a trainer share class-balanced pictures of the validation
             data (of the training data where there are none; a warning says so). `Probe.hardest()` chooses the validation
             pictures with the highest loss.
         max_images: how many pictures of the probe to draw.
-        tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient").
+        tag: replaces the first part of the tags in TensorBoard ("saliency" in "saliency/gradient"); one with a slash, such as
+            "compare/last", the first two where there is a single panel, so that networks stand side by side.
         history: columns of the film strip; 0 turns it off.
         target: what to explain: None for the predicted class, "label" for the true one, a class index, one index per
             picture, or a callable from the model's output to one score per picture (B,).
         max_overhead: the fraction of the fit's time, in (0, 1], that the drawing of all callbacks of the trainer may take
-            together; beyond it they draw less often. Time for a drawing of the trained network is kept free until the end
-            of the fit, first for Grad-CAM, saliency and embedding. Before the first step at most half of it is spent,
-            estimated by the number of images that go through the network. It is logged as `viz/overhead` and
-            `viz/seconds/...`.
+            together; beyond it they draw less often. Time to draw the trained network is kept free until the end, first for
+            Grad-CAM, saliency and embedding. Before the first step at most half of it is spent, estimated by the number of
+            images that go through the network. It is logged as `viz/overhead` and `viz/seconds/...`.
         on_error: "warn" warns once and disables the callback, and training goes on; "raise" raises.
         forward: a callable from (LightningModule, images) to the output, where `module(images)` is not what is wanted.
         unpack: a callable from a batch to (images, labels), where the batch is of a structure that is not recognised: neither
@@ -109,6 +115,7 @@ class VizCallback(Callback):
             )
         self.every_n_epochs = check_count("every_n_epochs", every_n_epochs, 1)
         self.every_n_train_steps = check_count("every_n_train_steps", every_n_train_steps, 1, optional=True)
+        check_schedule(every_n_epochs, every_n_train_steps)
         self.log_at_start = check_flag("log_at_start", log_at_start)
         self.probe = probe
         self.max_images = check_count("max_images", max_images, 1)
@@ -120,6 +127,9 @@ class VizCallback(Callback):
         self.forward = check_callable("forward", forward)
         self.unpack = check_callable("unpack", unpack)
         self.runner = CallbackRunner(self)
+
+    def __repr__(self) -> str:
+        return describe_options(self)
 
     def __init_subclass__(cls) -> None:
         """Show all options in the signature: to `help()`, editors, jsonargparse and Hydra."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_indices, as_options, check_choice, check_count, check_flag, check_name
 from lightning_viz.data.probe import Probe
 from lightning_viz.methods import synthesize
-from lightning_viz.methods.model.layers import plain_name
 from lightning_viz.methods.model.model_output import THRESHOLD, OutputKind
 from lightning_viz.methods.model.outputs import logits
 from lightning_viz.methods.synthesis.goal import SynthesisGoal, class_probabilities, objective_values
@@ -27,7 +26,7 @@ from lightning_viz.runtime.network import NetworkError
 from lightning_viz.runtime.output_meaning import resolve_target, single_value
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions, check_among, check_units
+from ._options import CommonOptions, check_among, check_units, full_names
 from .base import VizCallback
 
 CLASSES = 10  # synthesised, where none are given
@@ -157,7 +156,7 @@ class ClassSynthesisLogger(VizCallback):
         if self.layer is not None:
             arguments = {"layer": self.layer, "unit": self.units, "position": self.position and tuple(self.position)}
             names = [f"channel {unit}" for unit in self.units] if self.units else ["all channels"]
-            return f"synthesis/{plain_name(self.layer)}", SynthesisGoal(arguments, names)
+            return f"synthesis/{full_names(ctx.network, self.layer)[0]}", SynthesisGoal(arguments, names)
         meaning = ctx.predictions.meaning
         if self.classes is None and (callable(self.target) or meaning.is_single_value):
             target, name = (self.target, "the given target") if callable(self.target) else (single_value, "the output")

@@ -17,7 +17,7 @@ from lightning_viz.runtime.artifacts import Panel
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions
+from ._options import CommonOptions, full_names
 from .base import VizCallback
 
 DEPTH = 0.75  # of the network, at which the default layer lies
@@ -89,7 +89,7 @@ class DeepDreamLogger(VizCallback):
 
     def _layer(self, ctx: DrawContext) -> str:
         state = ctx.state(CallbackState)
-        layer = self.layer or state.layer
+        layer = next(iter(full_names(ctx.network, self.layer)), state.layer)
         if layer is None:
             layers = layers_over_depth(ctx.network, ctx.probe.images)
             layer = state.layer = layers[math.ceil(DEPTH * len(layers)) - 1]

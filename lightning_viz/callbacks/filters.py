@@ -15,7 +15,7 @@ from lightning_viz.runtime.artifacts import Panel, Scalar
 from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.state import CallbackState
 
-from ._options import CommonOptions
+from ._options import CommonOptions, full_names
 from .base import VizCallback
 
 FILM_ROWS = 8  # filters that the film strip follows: those with the largest norm at the start
@@ -93,7 +93,7 @@ class FilterLogger(VizCallback):
         yield Scalar(f"filters/{layer}/relative_change", float(change.norm() / start.norm().clamp_min(1e-12)))
 
     def _layers(self, network: nn.Module) -> list[str]:
-        return as_list(self.layers) or [find_layer(network, "first_conv")]
+        return full_names(network, self.layers) or [find_layer(network, "first_conv")]
 
     def _panel(self, tag: str, values: Tensor, start: Tensor, note: str, common_scale: bool) -> Panel:
         tiles, labels = self._tiles(values)

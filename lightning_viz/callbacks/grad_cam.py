@@ -22,6 +22,7 @@ from lightning_viz.runtime.context import DrawContext
 from lightning_viz.runtime.output_meaning import describe_target
 from lightning_viz.runtime.state import CallbackState
 
+from ._options import full_names
 from .attribution import AttributionLogger, AttributionOptions, describe_checks
 
 
@@ -102,7 +103,7 @@ class GradCAMLogger(AttributionLogger):
         state = ctx.state(CallbackState)
         if self.layers is None and state.layer is None:
             state.layer = find_layer(ctx.network, "last_spatial", ctx.probe.images, target)
-        return as_list(self.layers or state.layer)
+        return full_names(ctx.network, self.layers or state.layer)
 
     def _maps(
         self, ctx: DrawContext, network: nn.Module, images: Tensor, target: Target, layers: Sequence[str]

@@ -4,13 +4,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from lightning_viz.data.dataloaders import first_loader
+from lightning_viz.data.probe import Probe
 from lightning_viz.data.samplers import batch_size_of
+from lightning_viz.methods.model.batching import FORWARD
 from lightning_viz.sinks.sink_queue import SinkQueue
 
 from .budget import Budget
-from .lightning_compat import batches_to_come, callbacks_of, is_a, logging_step, pl, rank_zero_info
+from .guard import guard
+from .lightning_compat import (
+    batches_to_come,
+    callbacks_of,
+    eval_data,
+    has_validation,
+    is_a,
+    logging_step,
+    pl,
+    rank_zero_info,
+)
+
+if TYPE_CHECKING:
+    from .runner import CallbackRunner
 
 LARGE_SHARE = 0.2  # of the fit's time, above which a warning is logged
 LONG = 10.0  # seconds, before which a share means little
@@ -49,10 +65,35 @@ class Overhead:
     def count_batch(self, trainer: pl.Trainer) -> None:
         self.budget.trained = (trainer.fit_loop.total_batch_idx + 1 - self._batches_before) * self._batch_size
 
-    def may_draw(self, trainer: pl.Trainer, name: str, fraction: float | None, passes: float) -> bool:
-        """Whether a callback may draw now, where drawing may take this fraction of the fit's time."""
+    def passes(
+        self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule, probe: Probe | None
+    ) -> float:
+        """What a drawing costs: as many image passes as the last one made, or, before the first, as are estimated."""
+        if runner.progress.passes is not None or probe is None:
+            return runner.progress.passes or 0.0
+        missing = runner.callback.SAMPLES_READ - _samples_read(runner, trainer)
+        with self.budget.spending(), guard(module, trainer.precision_plugin):
+            estimated = runner.callback.estimated_passes(runner.network(module, probe), probe.images)
+        return max(0.0, estimated - FORWARD * missing)
+
+    def reserve(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep the time of a last drawing free in the budget."""
+        callback = runner.callback
+        if callback.max_overhead is None or runner.disabled or not runner.probes.is_ready("validation"):
+            return
+        with runner.settling():
+            passes, extra = self.passes(runner, trainer, module, runner.probes.get("validation")), 0.0
+            if has_validation(trainer) and not callback.schedule.in_steps:  # later they are recorded in that loop
+                extra = min(passes, FORWARD * _samples_read(runner, trainer))
+            self.budget.reserve(runner.session.name_of(runner, trainer), passes - extra, callback.PRIORITY, extra)
+
+    def allows(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule, split: str) -> bool:
+        """Whether a callback may draw now."""
+        fraction = runner.callback.max_overhead
         if fraction is None or trainer.state.fn != "fit":
             return True
+        name = runner.session.name_of(runner, trainer)
+        passes = self.passes(runner, trainer, module, runner.probes.get(split))
         if self.budget.allows(name, fraction, passes):
             self.budget.claim(passes)
             return True
@@ -95,3 +136,9 @@ class Overhead:
                 "drawing takes; draw less often (every_n_epochs=), or within a share of the time (max_overhead=0.05)",
                 "large share",
             )
+
+
+def _samples_read(runner: "CallbackRunner", trainer: pl.Trainer) -> int:
+    """How many samples a drawing reads by index where no loop was recorded."""
+    count = next(iter(eval_data(trainer, "validation", runner.unpack).counts), None) or 0
+    return min(runner.callback.SAMPLES_READ, count)

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.data.probe import Probe
 from lightning_viz.methods.model.batching import FORWARD
 
 from .budget import Budget
@@ -34,11 +33,6 @@ class Progress:
     passes: float | None = None  #: of the last drawing, counted as in `estimated_passes`
     seconds: float = 0.0  #: that it took
     _announced: bool = False
-
-    def estimate(self, network: nn.Module, probe: Probe, samples: int) -> float:
-        """The image passes of the first drawing, with so many samples to read by index."""
-        missing = max(0, self.callback.SAMPLES_READ - samples)
-        return max(0.0, self.callback.estimated_passes(network, probe.images) - FORWARD * missing)
 
     @contextmanager
     def following(

@@ -12,12 +12,12 @@ from lightning_viz.collect.accumulator import Accumulator
 from lightning_viz.collect.recorder import Recording
 from lightning_viz.data.batch import BatchError, Unpack, unpack_batch
 from lightning_viz.data.probe import Probe
-from lightning_viz.methods.model.batching import FORWARD, AutoBatch
+from lightning_viz.methods.model.batching import AutoBatch
 from lightning_viz.sinks.sink_queue import SinkQueue
 
 from .context import DrawContext, VizCallbackProtocol
 from .guard import guard
-from .lightning_compat import eval_data, has_validation, is_complete_loop, is_sharded, logging_step, pl
+from .lightning_compat import eval_data, is_complete_loop, is_sharded, logging_step, pl
 from .network import explained_gradients
 from .pinned_probes import PinnedProbes
 from .progress import Progress
@@ -174,20 +174,16 @@ class CallbackRunner:
         if self.disabled or queue is None or not (trainer.is_global_zero and is_new and self.probes.is_ready(split)):
             return
         with self.settling():
-            if not self._is_allowed(trainer, module, split):
+            if not self.session.overhead.allows(self, trainer, module, split):
                 return  # what was recorded is kept: it may be drawn at the end of training
             try:
                 self._draw(trainer, module, split, step, queue)
             finally:
                 self.recording = None  # it holds the network
 
-    def _is_allowed(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> bool:
-        name, passes = self.session.name_of(self, trainer), self._passes(trainer, module, self.probes.get(split))
-        return self.session.overhead.may_draw(trainer, name, self.callback.max_overhead, passes)
-
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule, split: str, step: int, queue: SinkQueue) -> None:
         callback, budget, probe = self.callback, self.session.budget, self.probes.get(split)
-        name, passes = self.session.name_of(self, trainer), self._passes(trainer, module, probe)
+        name, passes = self.session.name_of(self, trainer), self.session.overhead.passes(self, trainer, module, probe)
         self.state.last_steps[split] = step
         with budget.spending() as seconds, guard(module, trainer.precision_plugin):
             ctx = self.context(trainer, module, split, step, probe)
@@ -195,33 +191,10 @@ class CallbackRunner:
             writer = Writer(queue, ctx, self.state, callback.tag, history, self.failures.append)
             follow = self.progress.following(trainer, name, ctx, passes, budget)
             with follow, explained_gradients(module, ctx.network, callback.forward, probe):
-                for artifact in callback.draw(ctx):
-                    writer.write(artifact)
+                writer.write_all(callback.draw(ctx))
         if trainer.state.fn == "fit":
             budget.record(name, step, seconds())
             queue.scalar(clean_tag(f"viz/seconds/{name}"), step, seconds())
-
-    def _passes(self, trainer: pl.Trainer, module: pl.LightningModule, probe: Probe | None) -> float:
-        """What a drawing costs: as much as the last one did, or, before the first, as is estimated."""
-        if self.progress.passes is not None or probe is None:
-            return self.progress.passes or 0.0
-        with self.session.budget.spending(), guard(module, trainer.precision_plugin):
-            return self.progress.estimate(self.network(module, probe), probe, self._count(trainer))
-
-    def _count(self, trainer: pl.Trainer) -> int:
-        """How many samples there are to read by index."""
-        return next(iter(eval_data(trainer, "validation", self.unpack).counts), None) or 0
-
-    def reserve(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Keep the time of a last drawing free in the budget."""
-        if self.callback.max_overhead is None or self.disabled or not self.probes.is_ready("validation"):
-            return
-        with self.settling():
-            passes, extra = self._passes(trainer, module, self.probes.get("validation")), 0.0
-            if has_validation(trainer) and not self.callback.schedule.in_steps:  # later they are recorded in that loop
-                extra = min(passes, FORWARD * min(self.callback.SAMPLES_READ, self._count(trainer)))
-            name, priority = self.session.name_of(self, trainer), self.callback.PRIORITY
-            self.session.budget.reserve(name, passes - extra, priority, extra)
 
     def network(self, module: pl.LightningModule, probe: Probe | None) -> nn.Module:
         """The network as the methods call it with the images of a probe. Call under the guard."""

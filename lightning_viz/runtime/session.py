@@ -101,7 +101,7 @@ class VizSession:
         self.overhead.plan(trainer)
         if trainer.is_global_zero and self.queue(trainer) is not None:
             for runner in runners:
-                runner.reserve(trainer, module)
+                self.overhead.reserve(runner, trainer, module)
             self.overhead.warn_of_too_large({one.callback.max_overhead for one in runners})
 
     def count_batch(self, trainer: pl.Trainer) -> None:

@@ -1,7 +1,7 @@
 """Writer: from what a callback yields to the loggers: sheet, film strip, scalar, each under its tag and step."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 
@@ -32,9 +32,19 @@ class Writer:
     queue: SinkQueue
     context: DrawContext
     state: CallbackState  #: whose film strips are continued
-    prefix: str | None  #: the callback's `tag=`
+    prefix: str | None  #: the callback's `tag=`, for the first part of the tags
     history: int  #: columns of a film strip; 0 for none
     failed: Callable[[Exception], None]  #: gets the errors of the queue's thread
+    heads: set[str] = field(default_factory=set)  #: the first two parts of the tags that a prefix with a slash replaces
+
+    def write_all(self, artifacts: Iterable[Artifact]) -> None:
+        """All of a drawing, one by one; a tag with a slash needs to know all of them first."""
+        if self._replaces_all:
+            artifacts = [*artifacts]
+            heads = {_head(one.tag) for one in artifacts if isinstance(one, Panel | TileGrid | Scatter)}
+            self.heads.update(heads if len(heads) == 1 else ())
+        for artifact in artifacts:
+            self.write(artifact)
 
     def write(self, artifact: Artifact) -> None:
         match artifact:
@@ -119,10 +129,19 @@ class Writer:
         title = tag if tag.endswith("/history") else f"{tag} · step {self.context.step}"
         self.queue.image(tag, self.context.step, lambda: render(title), self.failed)
 
+    @property
+    def _replaces_all(self) -> bool:
+        return self.prefix is not None and "/" in self.prefix.strip("/")
+
     def _tag(self, tag: str) -> str:
-        first, slash, rest = tag.partition("/")
-        tag = f"{self.prefix or first}{slash}{rest}"
+        first = _head(tag) if _head(tag) in self.heads else tag.partition("/")[0]
+        tag = f"{self.prefix or first}{tag[len(first) :]}"
         return clean_tag(tag if self.context.has_history else f"{self.context.split}/{tag}")
+
+
+def _head(tag: str) -> str:
+    """The first two parts of a tag."""
+    return "/".join(tag.split("/")[:2])
 
 
 def _copied(values: Tensor) -> Values:

@@ -116,7 +116,7 @@ def saved(tmp_path_factory):
 def test_layers_and_channels_have_panels_beside_each_other(saved):
     tags = Events(saved / "run/version_0").image_tags
     assert [tag for tag in tags if not tag.endswith("/history")] == [
-        "deepdream/network.5", "deepdream/network.2", "deepdream/5/1"
+        "deepdream/network.5", "deepdream/network.2", "deepdream/network.5/1"
     ]  # fmt: skip
 
 
