@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_options, check_choice, check_flag
 from lightning_viz.methods import Target
 from lightning_viz.methods.attribution.registry import PIXEL_METHODS, PixelMethod
+from lightning_viz.methods.model.images import mean_color
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
@@ -88,12 +89,12 @@ class SaliencyLogger(AttributionLogger):
         method = PIXEL_METHODS[self.method]
         options |= self.method_options or {}
         if "fill" in method.options and options.get("fill") is None:
-            options["fill"] = images.mean(dim=(0, 2, 3))  # of all images, however they are batched
+            options["fill"] = mean_color(images)  # of all images, however they are batched
 
         def work(part: slice) -> Tensor:
             some, limit = images[part], {}
             if "batch_size" in method.options and ctx.auto_batch.limit:  # or it would take more copies at once instead
-                limit = {"batch_size": min(len(some), options.get("batch_size", len(some)))}
+                limit = {"batch_size": min(len(some), options.get("batch_size") or len(some))}
             maps: Tensor = method.function(network, some, slice_target(target, part), **{**options, **limit})
             return maps
 

@@ -64,7 +64,7 @@ def choose(registry: Mapping[str, Method], method: str, options: Collection[str]
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
     """A forward pass for each window, one of the whole image, and one that fixes the target."""
     levels = window_levels(images, options["window"], options["stride"], options["refine"])
-    first, *finer = (len(corners) for _, corners in levels)
+    first, *finer = (level.count for level in levels)
     return (first + sum(finer) / 4 + 2) * FORWARD  # finer windows cover about the top quarter
 
 
