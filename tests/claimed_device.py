@@ -80,14 +80,13 @@ class ClaimedGenerator(torch.Generator):
 
 
 class ClaimedDevice(TorchDispatchMode):
-    """The mode: `waits` counts what the host waits for, and `uploads` what is copied to the device, by operation."""
+    """The mode: `waits` counts by operation what the host waits for: results, and copies unless they are `non_blocking`."""
 
     current: Any = None
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
-        self.uploads: Counter[str] = Counter()
 
     def __enter__(self) -> "ClaimedDevice":
         self.patches = ExitStack()
@@ -148,7 +147,7 @@ class ClaimedDevice(TorchDispatchMode):
             indices = [one for one in args[1] if one is not None]
             if any(one.dtype == torch.bool for one in indices):
                 self.count("index by bool")
-            self.uploads["index"] += sum(not isinstance(one, Claimed) for one in indices)
+            self.waits["index from cpu"] += sum(not isinstance(one, Claimed) for one in indices)
             others = [one for one in others if not any(one is index for index in indices)]
         if others:
             raise RuntimeError(f"{name}: a tensor on cpu of shape {tuple(others[0].shape)} meets one on {CLAIMED}")
@@ -161,15 +160,15 @@ class ClaimedDevice(TorchDispatchMode):
             if isinstance(source, Claimed) and not isinstance(target, Claimed):
                 self.count("copy_ to cpu")
             elif isinstance(target, Claimed) and not isinstance(source, Claimed) and source.ndim:
-                self.uploads["copy_"] += 1
+                self.count("copy_ to the device")
             func(*_inner(args), **_inner(kwargs))
             return target
         was = isinstance(args[0], Claimed)
         claims = was if to is None else _claims(to)
         if was and not claims:
             self.count("to cpu")
-        elif claims and not was:
-            self.uploads[name] += 1
+        elif claims and not was and not kwargs.get("non_blocking"):
+            self.count("to the device")
         options = _inner(kwargs) | ({} if to is None else {"device": torch.device("cpu")})
         result = func(*_inner(args), **options)
         return Claimed(result) if claims else result

@@ -16,13 +16,16 @@ def cosine(maps: Tensor, others: Tensor) -> Tensor:
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's rank correlation, with mean ranks of equal values, of each pair of maps (B, h, w): (B,); 0 if one is constant."""
-    ranks = torch.empty(2, *maps.flatten(1).shape, dtype=torch.float64, device=maps.device)
-    for row, out in zip([*maps.flatten(1), *others.flatten(1)], ranks.flatten(0, 1), strict=True):
-        _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        out[:] = (last - (counts - 1) / 2)[inverse]
-    first, second = ranks - ranks.mean(dim=2, keepdim=True)
-    return torch.cosine_similarity(first, second, dim=1)
+    first, second = (_mean_ranks(one.flatten(1)) for one in (maps, others))
+    return torch.cosine_similarity(first - first.mean(dim=1, keepdim=True), second - second.mean(dim=1, keepdim=True))
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    """The rank of each value in its row (B, N), float64; equal values have the mean of their ranks."""
+    values = values.detach().contiguous()
+    ordered = values.sort(dim=1).values
+    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (below + upto + 1).double() / 2
 
 
 def linear_cka(one: Tensor, other: Tensor, *, debiased: bool = False) -> float:

@@ -5,16 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .modes import evaluating
 
 
-def as_images(model: nn.Module, images: Any, argument: str = "images", *, differentiable: bool = False) -> Tensor:
+def as_images(
+    model: nn.Module | None, images: Any, argument: str = "images", *, differentiable: bool = False
+) -> Tensor:
     """Images (B, C, H, W) for a model, as a tensor; NumPy arrays are copied to the model's device, in its precision.
 
     Raises TypeError for another type, for a dtype that the model does not take, and with `differentiable` for one that has
-    no gradient; ValueError for another shape and for no image. `argument` is where the caller gave them.
+    no gradient; ValueError for another shape and for no image. Without a model any dtype fits.
+    `argument` is where the caller gave them.
     """
     if isinstance(images, np.ndarray):
         images = _from_numpy(model, images)
@@ -29,16 +33,19 @@ def as_images(model: nn.Module, images: Any, argument: str = "images", *, differ
         raise ValueError(f"{argument}= of shape {shape} holds no pixels; give one image or more")
     if differentiable and not images.is_floating_point():
         raise TypeError(f"{argument}= of {images.dtype} has no gradient; give floats, scaled as in training: {_FLOATS}")
-    _check_dtype(model, images, argument)
+    if model is not None:
+        _check_dtype(model, images, argument)
     return images
 
 
 _FLOATS = "images.float() / 255 where they are 0 to 255, and normalised"
 
 
-def _from_numpy(model: nn.Module, images: np.ndarray) -> Tensor:
-    weight = next(_floats(model), torch.zeros(()))
+def _from_numpy(model: nn.Module | None, images: NDArray[Any]) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(images))
+    weight = None if model is None else next(_floats(model), None)
+    if weight is None:
+        return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
     return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else None)
 
 

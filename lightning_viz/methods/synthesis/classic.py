@@ -101,7 +101,9 @@ def total_variation_gradient(pixels: Tensor) -> Tensor:
 def gaussian_blur(pixels: Tensor, deviation: float) -> Tensor:
     """Images (N, C, H, W) blurred with a standard deviation of `deviation` pixels; mirrored at the border."""
     radius = min(max(1, round(3 * deviation)), *(side - 1 for side in pixels.shape[2:]))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(pixels) / deviation) ** 2)
+    kernel = torch.exp(
+        -0.5 * (torch.arange(-radius, radius + 1, device=pixels.device).to(pixels.dtype) / deviation) ** 2
+    )
     kernel = (kernel / kernel.sum()).expand(pixels.shape[1], 1, -1)
     padded = nn.functional.pad(pixels, (radius,) * 4, mode="reflect")
     rows = nn.functional.conv2d(padded, kernel[:, :, None], groups=len(kernel))

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from lightning_viz.methods.features.unit import check_channel
 from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.modes import evaluating, leaf
 
 from .colours import ChannelValues, Normalisation
@@ -53,6 +54,7 @@ def deep_dream(
     have, a mean and std that do not fit, or numbers out of range.
     """
     _check_numbers(octaves, octave_scale, steps, learning_rate, jitter)
+    images = as_images(model, images, differentiable=True)
     with evaluating(model):
         maps = FeatureMaps(model, layer)
         with torch.no_grad():
