@@ -46,7 +46,8 @@ def smoothgrad(
     """
     if samples < 1 or noise < 0:
         raise ValueError(f"samples={samples} and noise={noise} are invalid; give samples >= 1 and noise >= 0")
-    images, at_once = as_images(model, images, differentiable=True), images_at_once(batch_size, images)
+    images = as_images(model, images, differentiable=True)
+    at_once = images_at_once(batch_size, images)
     with evaluating(model):
         target = fixed_target(model, images, target)
         copies = (images + perturbation for perturbation in _noise(images, samples, noise, seed))
@@ -71,7 +72,8 @@ def integrated_gradients(
     """
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
-    images, at_once = as_images(model, images, differentiable=True), images_at_once(batch_size, images)
+    images = as_images(model, images, differentiable=True)
+    at_once = images_at_once(batch_size, images)
     with evaluating(model):
         target = fixed_target(model, images, target)
         difference = images - torch.as_tensor(baseline, device=images.device, dtype=images.dtype)  # x - x'

@@ -31,7 +31,7 @@ EVERY = {
     **{name: method.function for name, method in PIXEL_METHODS.items()},
     "grad_cam": grad_cam,
     "guided_grad_cam": guided_grad_cam,
-    "insertion_deletion": lambda model, images: insertion_deletion(model, images, torch.rand(2, 12, 12)).deletion,
+    "insertion_deletion": lambda model, images: insertion_deletion(model, images, IMAGES[:, 0]).deletion,
     "activations": lambda model, images: activations(model, images, "6"),
     "embeddings": embeddings,
     "deep_dream": lambda model, images: deep_dream(model, images, layer="6", steps=1),
