@@ -71,10 +71,9 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """A weighted sum of the positive gradients. Chattopadhay et al. 2018, "Grad-CAM++"."""
-    squares, cubes = gradients**2, gradients**3
     sums = activations.sum(dim=(2, 3), keepdim=True)
-    alphas = squares / (2 * squares + sums * cubes + 1e-6)  # alpha_ij^kc, eq. 19
-    alphas = torch.where(gradients != 0, alphas, 0)
+    # alpha_ij^kc, eq. 19, divided by the squared gradient: an epsilon beside it would outweigh small gradients.
+    alphas = 1 / (2 + sums * gradients + 1e-6)
     return (alphas * torch.relu(gradients)).sum(dim=(2, 3), keepdim=True)  # w_k^c, eq. 10
 
 
