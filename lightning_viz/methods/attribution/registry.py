@@ -93,7 +93,7 @@ PIXEL_METHODS: dict[str, Method] = {
     ),
     "integrated_gradients": Method(
         integrated_gradients, "Sundararajan et al. 2017", "https://arxiv.org/abs/1703.01365",
-        lambda network, images, options: options["steps"] + FORWARD, "gradient integrated from a baseline image",
+        lambda network, images, options: options["steps"] + FORWARD, "gradient integrated from a baseline",
     ),
     "occlusion": Method(
         occlusion, "Zeiler and Fergus 2014", "https://arxiv.org/abs/1311.2901", _occlusion_passes,

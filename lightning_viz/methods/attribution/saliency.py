@@ -68,7 +68,7 @@ def integrated_gradients(
 
     Sundararajan et al. 2017, "Axiomatic attribution for deep networks", equation 3, by the midpoint rule, float32. With
     `reduce=None` the attributions of an image sum to its score minus the baseline's. The default baseline, zero, is the
-    mean colour of normalised data; `batch_size` as in `smoothgrad`. Raises ValueError for `steps` below 1.
+    mean colour of normalised data, but black where images are 0 to 1: give their mean colour, (C, 1, 1); `batch_size` as in `smoothgrad`. Raises ValueError for `steps` below 1.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; give 1 or more")
