@@ -22,10 +22,15 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
 def _mean_ranks(values: Tensor) -> Tensor:
     """The rank of each value in its row (B, N), float64; equal values have the mean of their ranks."""
-    values = values.detach().contiguous()
-    ordered = values.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (below + upto + 1).double() / 2
+    ordered, index = values.detach().sort(dim=1)
+    count = values.shape[1]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)  # of equal values
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    positions = torch.arange(count, device=values.device).expand(values.shape)
+    first = torch.where(is_first, positions, 0).cummax(dim=1).values
+    end = torch.where(is_first.roll(-1, dims=1), positions, count).flip(1).cummin(dim=1).values.flip(1)
+    ranks = (first + end).double() / 2
+    return torch.empty_like(ranks).scatter_(1, index, ranks)
 
 
 def linear_cka(one: Tensor, other: Tensor, *, debiased: bool = False) -> float:
