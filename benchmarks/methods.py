@@ -112,7 +112,7 @@ def for_occlusion(network: nn.Module, images: Tensor, targets: Tensor) -> dict[s
 
     return {
         "minimum: 50 forward passes in batches of 16": floor,
-        "`occlusion`": lambda: occlusion(network, images, targets, window=WINDOW, fill=0.0),
+        "`occlusion`": lambda: occlusion(network, images, targets, window=WINDOW, stride=WINDOW, fill=0.0),
         **{f"captum, windows per pass: {count}": lambda count=count: with_captum(count) for count in (1, 8, 16)},
     }
 

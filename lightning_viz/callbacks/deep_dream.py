@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Unpack
+from typing import Any, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.data.arguments import as_options, check_count, check_name
+from lightning_viz.data.arguments import as_options, check_choice, check_count, check_name
 from lightning_viz.methods import deep_dream, layers_over_depth
 from lightning_viz.methods.model.feature_maps import FeatureMaps
-from lightning_viz.methods.synthesis.deep_dream import DEEP_DREAM_OPTIONS, deep_dream_objective, deep_dream_passes
+from lightning_viz.methods.synthesis.deep_dream import (
+    DEEP_DREAM_OPTIONS,
+    Objective,
+    deep_dream_objective,
+    deep_dream_passes,
+)
 from lightning_viz.render.colour import Pictures
 from lightning_viz.render.text import GREY, WRONG, Line
 from lightning_viz.runtime.artifacts import Panel
@@ -29,7 +34,7 @@ class DeepDreamLogger(VizCallback):
 
     Beside each picture stands the same picture, changed by gradient ascent so that the layer's activation grows. The change
     shows which features the layer detects: edges and textures early, parts of objects late. The line below says by which
-    factor the L2 norm of the layer's output grew, or the mean of the channel before and after.
+    factor the L2 norm of the layer's output grew, or the mean of the channel (with `objective="sum"` the sum) before and after.
 
     A drawing costs 24 forward and backward passes of the probe up to the layer, as much as 13 at full size; for a network
     that accepts one image size only there is one octave, which costs 8.
@@ -38,6 +43,7 @@ class DeepDreamLogger(VizCallback):
         layer: dotted name of the layer; by default one at three quarters of the network's depth: layer3 of ResNet.
         channel: the index of a channel of it; by default the whole layer.
         method_options: options of `lightning_viz.methods.deep_dream`, such as {"steps": 20, "learning_rate": 0.01}.
+        objective: what grows: the L2 norm of the layer's output ("norm"), or the plain sum of its activations ("sum").
         common: the options of every callback, see `VizCallback`.
     """
 
@@ -49,11 +55,14 @@ class DeepDreamLogger(VizCallback):
         layer: str | None = None,
         channel: int | None = None,
         method_options: Mapping[str, Any] | None = None,
+        *,
+        objective: Objective = "norm",
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.layer = check_name("layer", layer)
         self.channel = check_count("channel", channel, 0, optional=True)
+        self.objective = check_choice("objective", objective, get_args(Objective))
         self.method_options = as_options("method_options", method_options, "deep_dream", DEEP_DREAM_OPTIONS)
 
     def estimated_passes(self, network: nn.Module, images: Tensor) -> float:
@@ -78,6 +87,8 @@ class DeepDreamLogger(VizCallback):
         if self.channel is not None:
             tag, what = f"{tag}/{self.channel}", f"channel {self.channel} of {layer}"
             number = "its mean before and after"
+        if self.objective == "sum":
+            number = "the sum of its activations before and after"
         about = f"changed by gradient ascent to activate {what}; below each, {number}"
         notes = about, "predictions are of the original pictures", ctx.note
         captions = [(*said, line) for said, line in zip(ctx.captions, growth, strict=True)]
@@ -98,18 +109,18 @@ class DeepDreamLogger(VizCallback):
     def _dream(self, ctx: DrawContext, images: Tensor, **options: Any) -> Tensor:
         mean, std = ctx.probe.normalisation
         options = {**(self.method_options or {}), **options, "mean": mean, "std": std}
-        options |= {"layer": self._layer(ctx), "channel": self.channel}
+        options |= {"layer": self._layer(ctx), "channel": self.channel, "objective": self.objective}
         return ctx.auto_batch.cat(lambda part: deep_dream(ctx.network, images[part], **options), len(images))
 
     @torch.no_grad()
     def _responses(self, ctx: DrawContext, maps: FeatureMaps, images: Tensor) -> Tensor:
         return ctx.auto_batch.cat(
-            lambda part: deep_dream_objective(maps, images[part].clone(), self.channel), len(images)
+            lambda part: deep_dream_objective(maps, images[part].clone(), self.channel, self.objective), len(images)
         )
 
     def _growth(self, before: float, after: float) -> Line:
         if not (math.isfinite(before) and math.isfinite(after)):
             return Line("not finite", WRONG)
-        if self.channel is None and before > 0:
+        if self.channel is None and self.objective == "norm" and before > 0:
             return Line(f"×{after / before:.2f}", GREY)
         return Line(f"{before:.2g} → {after:.2g}", GREY)

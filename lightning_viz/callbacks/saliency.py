@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_viz.data.arguments import as_options, check_choice, check_flag
 from lightning_viz.methods import Target
 from lightning_viz.methods.attribution.registry import PIXEL_METHODS, PixelMethod
+from lightning_viz.methods.model.images import mean_color
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.render.colour import Overlay
 from lightning_viz.runtime.artifacts import Panel, Scalar
@@ -79,7 +80,24 @@ class SaliencyLogger(AttributionLogger):
             total = "" if self.method == "occlusion" else "sum over channels, "
             reduction = f"{total}red for the class, blue against it"
         target = describe_target(self.target, ctx.predictions.meaning)
-        return f"{PIXEL_METHODS[self.method].caption} of the score of {target}: {reduction}"
+        baseline = f" ({self._baseline(ctx)})" if self.method == "integrated_gradients" else ""
+        return f"{PIXEL_METHODS[self.method].caption}{baseline} of the score of {target}: {reduction}"
+
+    def _baseline(self, ctx: DrawContext) -> str:
+        """What the baseline of integrated gradients is, in the units of the data and as a picture."""
+        given = (self.method_options or {}).get("baseline", 0.0)
+        if isinstance(given, Tensor):
+            return "the one given"
+        mean, std = ctx.probe.normalisation
+        levels = [round(level, 2) for level in (given * std + mean).clamp(0, 1).flatten().tolist()]
+        if len({*levels}) == 1:
+            levels = levels[:1]
+        elif len(levels) > 4:
+            levels = [min(levels), max(levels)]
+        shown = f"shown as {' / '.join(map(str, levels))} between black, 0, and white, 1"
+        shown = {(0.0,): "black", (1.0,): "white"}.get(tuple(levels), shown)
+        is_mean = given == 0 and ctx.probe.mean is not None and any(levels)
+        return f"{given:g} everywhere: {'the mean colour of the normalisation, ' if is_mean else ''}{shown}"
 
     def _maps(
         self, ctx: DrawContext, network: nn.Module, target: Target, images: Tensor | None = None, **options: Any
@@ -89,12 +107,12 @@ class SaliencyLogger(AttributionLogger):
         method = PIXEL_METHODS[self.method]
         options |= self.method_options or {}
         if "fill" in method.options and options.get("fill") is None:
-            options["fill"] = images.mean(dim=(0, 2, 3))  # of all images, however they are batched
+            options["fill"] = mean_color(images)  # of all images, however they are batched
 
         def work(part: slice) -> Tensor:
             some, limit = images[part], {}
             if "batch_size" in method.options and ctx.auto_batch.limit:  # or it would take more copies at once instead
-                limit = {"batch_size": min(len(some), options.get("batch_size", len(some)))}
+                limit = {"batch_size": min(len(some), options.get("batch_size") or len(some))}
             maps: Tensor = method.function(network, some, slice_target(target, part), **{**options, **limit})
             return maps
 

@@ -176,6 +176,12 @@ class PinnedProbes(dict[str, Probe]):
 
     def _follow(self, split: str, probe: Probe) -> None:
         self[split] = probe
+        if count := int((~probe.images.isfinite().flatten(1).all(dim=1)).sum()):
+            self._runner.session.warn(
+                f"lightning_viz: {count} of {len(probe.images)} pictures of the probe hold NaN or infinite values; their own "
+                "panels show nothing else; look at the data, or give a probe= without them",
+                "pictures that are not finite",
+            )
         if split == "validation" and not self._runner.state.follow(probe) and not self.refresh:
             self._runner.session.warn(
                 "lightning_viz starts its film strips again: the pictures of the probe are others than before; "

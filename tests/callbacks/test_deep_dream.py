@@ -30,6 +30,17 @@ def drawn(network, *arguments, probe=None, **options):
 # What is shown.
 
 
+def test_the_sum_stands_below_the_pictures_that_increase_it():
+    network, probe = small_network().eval(), make_probe()
+    panel = drawn(network, "5", objective="sum", probe=probe)
+    changed = deep_dream(network, probe.images, layer="5", objective="sum", mean=MEAN, std=STD)
+    sums = [activations(network, one, "5").sum(dim=(1, 2, 3)) for one in (probe.images, changed)]
+    assert [caption[-1].text for caption in panel.captions] == [
+        f"{before:.2g} → {after:.2g}" for before, after in zip(*(one.tolist() for one in sums), strict=True)
+    ]
+    assert "the sum of its activations before and after" in panel.notes[0]
+
+
 def test_the_changed_pictures_are_shown_denormalised():
     network, probe = small_network().eval(), make_probe()
     panel = drawn(network, "2", probe=probe, method_options={"steps": 3})

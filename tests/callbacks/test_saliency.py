@@ -35,7 +35,36 @@ def test_the_map_is_that_of_the_method(method, signed):
     assert panel.tag == f"saliency/{method}"
     assert torch.equal(panel.values, expected)
     assert panel.painter.signed == signed
-    assert panel.notes[0].startswith(f"{PIXEL_METHODS[method].caption} of the score of the predicted class: ")
+    assert panel.notes[0].startswith(PIXEL_METHODS[method].caption)
+    assert " of the score of the predicted class: " in panel.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "baseline", "expected"),
+    [
+        ({}, 0.0, "0 everywhere: black"),
+        ({}, 1.0, "1 everywhere: white"),
+        ({}, 0.5, "0.5 everywhere: shown as 0.5 between black, 0, and white, 1"),
+        (dict(mean=0.5, std=0.2), 0.0, "0 everywhere: the mean colour of the normalisation, shown as 0.5 between"),
+        (
+            dict(mean=[0.4, 0.5, 0.6], std=[0.1, 0.2, 0.2]),
+            0.0,
+            "mean colour of the normalisation, shown as 0.4 / 0.5 / 0.6",
+        ),
+        (dict(mean=[0.4, 0.5, 0.6], std=[0.1, 0.1, 0.1]), -9.0, "-9 everywhere: black"),
+        ({}, torch.full((3, 1, 1), 0.5), "baseline (the one given)"),
+    ],
+)
+def test_the_note_says_what_the_baseline_is(normalisation, baseline, expected):
+    images = torch.rand(2, 3, 12, 12)
+    images[0, :, 0, 0], images[0, :, 0, 1] = 0, 1
+    if normalisation:
+        mean, std = (torch.as_tensor(one).reshape(-1, 1, 1) for one in normalisation.values())
+        images = (images - mean) / std
+    probe = Probe(images, **normalisation)
+    options = {"steps": 1, "baseline": baseline}
+    (panel,) = draw(SaliencyLogger("integrated_gradients", method_options=options), small_network(), probe)
+    assert expected in panel.notes[0]
 
 
 def test_options_reach_the_method():

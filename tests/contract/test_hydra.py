@@ -50,6 +50,7 @@ VALUES = {
     "method": "occlusion",
     "method_options": {"size": 3},
     "neighbours": 2,
+    "objective": "sum",
     "on_error": "raise",
     "patches": 3,
     "per_class": True,

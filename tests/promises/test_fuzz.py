@@ -210,6 +210,7 @@ OPTIONS = {
         "layer": either(none, text),
         "channel": either(none, whole(0)),
         "method_options": either(none, options_of(steps=whole(-99), seed=whole(-99))),
+        "objective": one_of("norm", "sum"),
     },
 }
 

@@ -127,3 +127,12 @@ def test_the_selected_pictures_are_let_go_after_the_run(tmp_path):
     stub = Stub(probe=Probe.hardest(refresh=True))
     fit(tmp_path, stub)
     assert stub.runner.recording is None
+
+
+def test_pictures_that_are_not_finite_are_said_once(tmp_path, our_warnings):
+    images = torch.rand(4, 3, 12, 12)
+    images[1, 0, 3, 3] = torch.nan
+    callbacks = [Stub(probe=Probe(images), max_images=count, tag=f"t{count}") for count in (3, 4)]
+    trainer(tmp_path, callbacks, max_epochs=2).fit(Lit(), loader(), loader())
+    assert len([text for text in our_warnings() if "1 of 3 pictures of the probe hold NaN" in text]) == 1
+    assert len([text for text in our_warnings() if "hold NaN" in text]) == 1

@@ -103,6 +103,22 @@ def test_a_tag_without_a_slash_ends_in_none(tag, prefix, written):
     assert [tag for tag, _ in queue.images] == [written, f"{written}/history"]
 
 
+def test_a_tag_with_a_slash_replaces_the_whole_tag_of_a_single_panel():
+    writer, queue = writing(prefix="compare/last")
+    panels = [artifacts(f"gradcam/layer4{rest}")["panel"] for rest in ("", "/true_and_predicted")]
+    writer.write_all([*panels, Scalar("gradcam/layer4/dead", 1.0), Scalar("gradcam/other", 1.0)])
+    tags = [tag for tag, _ in queue.images if not tag.endswith("/history")]
+    assert tags == ["compare/last", "compare/last/true_and_predicted"]
+    assert [tag for tag, *_ in queue.scalars] == ["compare/last/dead", "compare/last/other"]
+
+
+def test_a_tag_with_a_slash_keeps_what_tells_several_panels_apart():
+    writer, queue = writing(prefix="compare/last")
+    writer.write_all([artifacts(f"gradcam/layer{one}")["panel"] for one in (3, 4)])
+    tags = [tag for tag, _ in queue.images if not tag.endswith("/history")]
+    assert tags == ["compare/last/layer3", "compare/last/layer4"]
+
+
 def test_numbers_and_snapshots():
     writer, queue = writing(prefix="mine", step=-1)
     writer.write(Scalar("kind/number", 2.0))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, linear_inputs, scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
@@ -70,10 +71,9 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """A weighted sum of the positive gradients. Chattopadhay et al. 2018, "Grad-CAM++"."""
-    squares, cubes = gradients**2, gradients**3
     sums = activations.sum(dim=(2, 3), keepdim=True)
-    alphas = squares / (2 * squares + sums * cubes + 1e-6)  # alpha_ij^kc, eq. 19
-    alphas = torch.where(gradients != 0, alphas, 0)
+    # alpha_ij^kc, eq. 19, divided by the squared gradient: an epsilon beside it would outweigh small gradients.
+    alphas = 1 / (2 + sums * gradients + 1e-6)
     return (alphas * torch.relu(gradients)).sum(dim=(2, 3), keepdim=True)  # w_k^c, eq. 10
 
 
@@ -157,7 +157,8 @@ def _masked_scores(model: nn.Module, images: Tensor, target: Target, activations
         masks = (resized - low) / (high - low + 1e-8)  # s(U(A_l^k))
         index = part // channels
         masked = images[index] * masks.to(images.dtype)
-        scores.append(target_scores(model(masked), target[index] if isinstance(target, Tensor) else target).float())
+        one_each = target[index] if isinstance(target, Tensor) else target
+        scores.append(target_scores(model(masked), one_each, checked=True).float())
     return torch.cat(scores).reshape(count, channels)
 
 
@@ -175,6 +176,7 @@ def guided_grad_cam(
     Selvaraju et al. 2017, "Grad-CAM", section 3.3. `layer` and `reshape` as in `grad_cam`, `reduce` as in `saliency`;
     raises as these and `guided_backprop`.
     """
+    images = as_images(model, images, differentiable=True)
     layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
     guided = guided_backprop(model, images, target, reduce=None)
     (cam,) = gradient_cam(gradcam, model, images, target, [CamLayer.of(model, images, layer, reshape)])

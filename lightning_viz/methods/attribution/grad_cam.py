@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import Reshape
 from lightning_viz.methods.model.outputs import Target
 
@@ -31,6 +32,7 @@ def grad_cam(
     Raises ValueError for an unknown layer or method, a layer without height and width, one that the score does not
     depend on, or "cam" where the model has no global average pooling and linear head; TypeError for an unknown option.
     """
+    images = as_images(model, images)
     layer = find_layer(model, "last_spatial", images, target) if layer is None else layer
     cam_layers = [CamLayer.of(model, images, layer, reshape)]
     cams: list[Tensor] = choose(CAM_METHODS, method, options)(model, images, target, cam_layers, **options)

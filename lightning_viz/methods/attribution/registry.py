@@ -64,7 +64,7 @@ def choose(registry: Mapping[str, Method], method: str, options: Collection[str]
 def _occlusion_passes(network: nn.Module, images: Tensor, options: Mapping[str, Any]) -> float:
     """A forward pass for each window, one of the whole image, and one that fixes the target."""
     levels = window_levels(images, options["window"], options["stride"], options["refine"])
-    first, *finer = (len(corners) for _, corners in levels)
+    first, *finer = (level.count for level in levels)
     return (first + sum(finer) / 4 + 2) * FORWARD  # finer windows cover about the top quarter
 
 
@@ -93,7 +93,7 @@ PIXEL_METHODS: dict[str, Method] = {
     ),
     "integrated_gradients": Method(
         integrated_gradients, "Sundararajan et al. 2017", "https://arxiv.org/abs/1703.01365",
-        lambda network, images, options: options["steps"] + FORWARD, "gradient integrated from a baseline image",
+        lambda network, images, options: options["steps"] + FORWARD, "gradient integrated from a baseline",
     ),
     "occlusion": Method(
         occlusion, "Zeiler and Fergus 2014", "https://arxiv.org/abs/1311.2901", _occlusion_passes,

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.batching import AutoBatch, group_variants
+from lightning_viz.methods.model.images import as_images, mean_color
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
 from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, slice_target, target_scores
@@ -51,11 +53,13 @@ def insertion_deletion(
     noise the two are equal on average. `attribution` is (B, h, w), resized to the images; pixels of equal value come in a
     random order, the same each time. The score is the target's probability where the model returns classes (as `meaning`
     says; by default decided by the output's shape), otherwise the target score itself. `fill` replaces missing pixels, by
-    default the batch's mean colour; `batch_size` as in `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one
+    default the mean colour of the finite images; `batch_size` as in `smoothgrad`. It costs 2 · (`steps` + 1) forward passes, and one
     more unless the target is a callable.
-    Raises ValueError for `steps` below 1, and for an attribution that does not fit the images or is not finite.
+    An image with NaN or infinity changes no other's result. Raises ValueError for `steps` below 1, and for an attribution
+    that does not fit the images, or is not finite where the image is.
     """
-    if attribution.ndim != 3 or len(attribution) != len(images) or not torch.isfinite(attribution).all():
+    images = as_images(model, images)
+    if attribution.ndim != 3 or len(attribution) != len(images) or not _finite_where(images, attribution):
         raise ValueError(
             f"attribution of shape {tuple(attribution.shape)} does not fit {len(images)} images, or is not finite; give one "
             "map (h, w) for each"
@@ -69,10 +73,16 @@ def insertion_deletion(
         fractions = [step / steps for step in range(steps + 1)]
         added = (torch.where(ranks < fraction, images, blank) for fraction in fractions)
         removed = (torch.where(ranks < fraction, blank, images) for fraction in fractions)
-        insertion = _curve(model, added, target, batch_size, meaning)
-        deletion = _curve(model, removed, target, batch_size, meaning)
+        curves = _curves(model, chain(removed, added), target, batch_size, meaning)
+    deletion, insertion = curves[:, : steps + 1], curves[:, steps + 1 :]
     areas = [torch.trapezoid(curve, dx=1 / steps, dim=1) for curve in (insertion, deletion)]
     return Faithfulness(insertion, deletion, *areas)
+
+
+def _finite_where(images: Tensor, maps: Tensor) -> bool:
+    """Whether the maps of all finite images are finite."""
+    known = [one.isfinite().flatten(1).all(dim=1) for one in (maps, images)]
+    return bool((known[0] | ~known[1]).all())
 
 
 def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
@@ -84,19 +94,20 @@ def _ranks(attribution: Tensor, images: Tensor) -> Tensor:
     return order.argsort(dim=1).reshape(maps.shape) / (height * width)
 
 
-def _curve(
+def _curves(
     model: nn.Module, variants: Iterator[Tensor], target: Target, batch_size: int, meaning: OutputMeaning | None
 ) -> Tensor:
-    """The score of each image in each variant of the batch: (B, variants)."""
+    """The score of each image in each variant of the batch: (B, variants). The first are the images themselves."""
     columns: list[Tensor] = []
     for group in group_variants(variants, batch_size):
         output = model(torch.cat(group))
+        meaning = OutputMeaning.of(output) if meaning is None and not callable(target) else meaning
         probabilities = None if callable(target) else ModelOutput.of(output, meaning).probabilities
         fixed = repeat_target(target, len(group))
         if probabilities is not None and isinstance(fixed, Tensor):  # the sides of a single logit are classes 0 and 1
             scores = probabilities.gather(1, fixed.long()[:, None])[:, 0]
         else:
-            scores = target_scores(output, fixed)
+            scores = target_scores(output, fixed, checked=True)
         columns += scores.float().reshape(len(group), -1)
     return torch.stack(columns, dim=1)
 
@@ -119,7 +130,7 @@ def faithfulness_gain(
     noise = torch.rand(images[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(maps)
     rows, columns = (torch.linspace(-1, 1, size, device=maps.device) for size in (height, width))
     blob = torch.exp(-2 * (rows[:, None] ** 2 + columns**2)).expand_as(maps)
-    fill = images.mean(dim=(0, 2, 3))  # of all images, whatever the batches
+    fill = mean_color(images)  # of all images, whatever the batches
 
     def area_difference(part: slice, attribution: Tensor) -> Tensor:
         limit, some = min(batches.limit or BATCH, BATCH), slice_target(target, part)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import resolve_layer
 from lightning_viz.methods.model.modes import capture, captured_output, evaluating
 from lightning_viz.methods.model.token_order import placed_maps
@@ -21,7 +22,7 @@ def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
 
     Raises ValueError for an unknown layer, or one that does not run or returns no tensor.
     """
-    name, _ = resolve_layer(model, layer)
+    images, (name, _) = as_images(model, images), resolve_layer(model, layer)
     with evaluating(model), torch.no_grad(), capture(model, [name]) as outputs:
         model(images.clone())
     return captured_output(outputs, name, f"layer={name!r}").detach()

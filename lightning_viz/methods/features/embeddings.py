@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.find_layer import find_layer
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
 from lightning_viz.methods.model.modes import captured_output, evaluating, plain_tensor
 
@@ -28,6 +29,7 @@ def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
     The model runs in evaluation mode and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
+    images = as_images(model, images)
     source = find_embedding_source(model, images, layer)
     return read_embeddings(model, images, {source.layer: source}, "layer")[source.layer]
 

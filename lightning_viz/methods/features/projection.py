@@ -1,5 +1,6 @@
 """Projections of a feature space: principal components, and their Procrustes alignment."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,14 +98,32 @@ def _with_torch(points: Tensor, components: int) -> PCA | None:
     moments = _moments(spread)
     if not moments.any():
         return None
-    values, vectors = torch.linalg.eigh(moments)
-    values, vectors = values.flip(0)[:components], vectors.flip(1)[:, :components]
+    values, vectors = _largest_eigenvectors(moments, components)
     coordinates = spread.new_zeros(len(spread), components, dtype=torch.float64)
     # Eigenvectors of the covariance are directions, those of the Gram matrix the coordinates themselves.
     of_covariance = len(vectors) == spread.shape[1]
     coordinates[:, : len(values)] = spread.double() @ vectors if of_covariance else vectors * values.clamp_min(0).sqrt()
     explained = coordinates.square().sum(dim=0) / moments.trace()
     return PCA(_signed(coordinates).float(), explained.float())
+
+
+def _largest_eigenvectors(moments: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (c,) and eigenvectors (D, c), largest first.
+
+    Few of many are found on the CPU: GPUs take seconds for all of them in float64.
+    """
+    if moments.is_cuda and 10 * components < len(moments):
+        from scipy.sparse.linalg import ArpackError, eigsh
+
+        start = np.random.RandomState(0).uniform(-1, 1, len(moments))
+        with suppress(ArpackError):  # it did not converge
+            found = (
+                torch.from_numpy(one[..., ::-1].copy()) for one in eigsh(moments.cpu().numpy(), components, v0=start)
+            )
+            values, vectors = (one.to(moments.device, non_blocking=True) for one in found)
+            return values, vectors
+    values, vectors = torch.linalg.eigh(moments)
+    return values.flip(0)[:components], vectors.flip(1)[:, :components]
 
 
 def _centred(points: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.modes import evaluating
 
 _LOW = torch.bfloat16, torch.float16
@@ -56,10 +57,10 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveFi
     layer (four where each position depends on the whole image). Where positions are evenly spaced, as in convolutions, the
     two farthest from each border determine how far the others extend beyond it. Elsewhere (adaptive pooling, windowed
     attention), and where fewer than two are clear of the border, the boxes end at the image.
-    Raises ValueError for an unknown layer, one without feature maps, and a model that does not propagate NaN or returns it
+    Raises ValueError for an unknown layer, one without feature maps, images that do not fit, and a model that does not propagate NaN or returns it
     for the given image.
     """
-    maps, image = FeatureMaps(model, layer), images[:1]
+    maps, image = FeatureMaps(model, layer), as_images(model, images)[:1]
     height, width = image.shape[-2:]
     with evaluating(maps), torch.no_grad(), _direct_convolutions(), torch.autocast(image.device.type, enabled=False):
         network, image = _in_single_precision(maps), image.float() if image.dtype in _LOW else image
@@ -82,11 +83,14 @@ def _in_single_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _depends_on(network: Callable[[Tensor], Tensor], image: Tensor, dim: int, part: slice) -> Tensor:
-    """Which rows (dim 2) or columns (dim 3) of the maps depend on this part of the image's: (h,) or (w,), bool."""
+    """Which rows (dim 2) or columns (dim 3) of the maps depend on this part of the image's: (h,) or (w,), bool, on the CPU.
+
+    The bisection reads it there: one copy for each pass, where each number read from a device waits for it.
+    """
     probe = image.clone()
     probe.transpose(dim, -1)[..., part] = torch.nan
     maps = network(probe)
-    return maps.isnan().transpose(dim, -1).flatten(0, 2).any(dim=0)
+    return maps.isnan().transpose(dim, -1).flatten(0, 2).any(dim=0).cpu()
 
 
 @contextmanager

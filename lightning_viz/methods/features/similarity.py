@@ -16,13 +16,21 @@ def cosine(maps: Tensor, others: Tensor) -> Tensor:
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's rank correlation, with mean ranks of equal values, of each pair of maps (B, h, w): (B,); 0 if one is constant."""
-    ranks = torch.empty(2, *maps.flatten(1).shape, dtype=torch.float64, device=maps.device)
-    for row, out in zip([*maps.flatten(1), *others.flatten(1)], ranks.flatten(0, 1), strict=True):
-        _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        out[:] = (last - (counts - 1) / 2)[inverse]
-    first, second = ranks - ranks.mean(dim=2, keepdim=True)
-    return torch.cosine_similarity(first, second, dim=1)
+    first, second = (_mean_ranks(one.flatten(1)) for one in (maps, others))
+    return torch.cosine_similarity(first - first.mean(dim=1, keepdim=True), second - second.mean(dim=1, keepdim=True))
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    """The rank of each value in its row (B, N), float64; equal values have the mean of their ranks."""
+    ordered, index = values.detach().sort(dim=1)
+    count = values.shape[1]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)  # of equal values
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    positions = torch.arange(count, device=values.device).expand(values.shape)
+    first = torch.where(is_first, positions, 0).cummax(dim=1).values
+    end = torch.where(is_first.roll(-1, dims=1), positions, count).flip(1).cummin(dim=1).values.flip(1)
+    ranks = (first + end).double() / 2
+    return torch.empty_like(ranks).scatter_(1, index, ranks)
 
 
 def linear_cka(one: Tensor, other: Tensor, *, debiased: bool = False) -> float:

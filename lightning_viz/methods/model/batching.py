@@ -45,6 +45,16 @@ class AutoBatch:
         return results
 
 
+def images_at_once(batch_size: int | None, images: Tensor) -> int:
+    """How many images go through the model at once: `batch_size`, by default 16 on a CPU, else 64, which keep a GPU busy.
+
+    Raises ValueError for a `batch_size` below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is too small; give 1 or more")
+    return batch_size or (16 if images.device.type == "cpu" else 64)
+
+
 def group_variants(variants: Iterable[Tensor], batch_size: int) -> Iterator[list[Tensor]]:
     """Variants of a batch (B, C, H, W) in groups of at most `batch_size` images, but at least one variant each."""
     rest = iter(variants)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .dense import dense_scores, feature_layers, mixed_sum
+from .images import as_images
 from .layer_depth import encoder_end
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name
 from .modes import capture, evaluating, linear_inputs
@@ -35,6 +36,7 @@ def find_layer(model: nn.Module, kind: Kind, images: Tensor | None = None, targe
     `target` is for models whose output holds no logits.
     Raises ValueError for an unknown `kind`, and where the model has no such layer.
     """
+    images = None if images is None else as_images(model, images)
     if kind not in get_args(Kind):
         raise ValueError(f"kind={kind!r} is unknown; choose one of {', '.join(map(repr, get_args(Kind)))}")
     if kind == "first_conv" or images is None:
@@ -93,7 +95,9 @@ def _last_spatial(model: nn.Module, images: Tensor, target: Target, output_too: 
         for end in [scores, *(embedding for _, embedding in inputs[-1:])]:
             gradients = torch.autograd.grad(mixed_sum(end), [*spatial.values()], retain_graph=True, allow_unused=True)
             reached = {name: one for name, one in zip(spatial, gradients, strict=True) if one is not None}
-            used = [name for name, gradient in reached.items() if feature_maps(gradient, images).any()]
+            nonzero = [feature_maps(gradient, images).any() for gradient in reached.values()]
+            flags = torch.stack(nonzero).tolist() if nonzero else []  # read at once: each reading waits for the device
+            used = [name for name, flag in zip(reached, flags, strict=True) if flag]
             candidates = [used] if used else [[*reached], *candidates]
             if used:
                 break

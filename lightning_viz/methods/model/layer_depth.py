@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .dense import feature_layers
+from .images import as_images
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name, uncompiled
 from .modes import evaluating
 from .token_order import is_placed
@@ -31,6 +32,7 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
     """
     if count < 1:
         raise ValueError(f"count={count} is too small; give 1 or more")
+    images = as_images(model, images)
     sizes = _sizes(model, images)
     chain = {name: size for name, size in _chain(model, sizes) if size is not None}
     if not chain:

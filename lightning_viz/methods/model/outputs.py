@@ -67,7 +67,7 @@ def _example_target(output: Any) -> str:
     return ""
 
 
-def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor:
+def target_scores(output: Any, target: Target, *, whole: bool = False, checked: bool = False) -> Tensor:
     """The score to explain, one per image: (B,).
 
     Of a model that returns probabilities, the score before its softmax or sigmoid, where it was recorded (see
@@ -77,6 +77,7 @@ def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor
     negative logit. Of scores at every position (B, K, h, w), such as a segmentation, it is the sum of the class's scores
     over the positions where it is predicted, divided by the number of all positions; with `whole`, or where it is
     predicted nowhere, over all. The predicted class is there that of the largest region, 0 only where there is no other.
+    Indices that are `checked`, as those of `fixed_target`, are not read again: reading them waits for the device.
     Raises ValueError where `target` does not fit the output, TypeError where the output holds no logits.
     """
     if callable(target):
@@ -85,7 +86,7 @@ def target_scores(output: Any, target: Target, *, whole: bool = False) -> Tensor
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(f"target= returned {shape}; it must return one score per image, a tensor of shape (B,)")
         return scores
-    scores, indices = _scores_and_indices(output, target, whole)
+    scores, indices = _scores_and_indices(output, target, whole, checked)
     if indices.dtype == torch.bool:
         return scores[:, 0] * torch.where(indices, 1, -1)
     return scores.gather(1, indices[:, None])[:, 0]
@@ -113,7 +114,7 @@ def repeat_target(target: Target, times: int) -> Target:
 
 
 def _scores_and_indices(
-    output: Any, target: None | int | Sequence[int] | Tensor, whole: bool = False
+    output: Any, target: None | int | Sequence[int] | Tensor, whole: bool = False, checked: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Scores (B, K), and class indices (B,); of a single logit (B, 1), and bool (B,)."""
     scores, largest = scores_before_activation(logits(output)), None
@@ -131,19 +132,46 @@ def _scores_and_indices(
     if classes == 1:
         if isinstance(target, Tensor) and target.dtype == torch.bool and target.shape == (batch,):
             return scores, target.to(scores.device)
+        _check_is_numbers(target)
         return scores, scores.new_ones(batch, dtype=torch.bool)
     if target is None:
         return scores, scores.argmax(dim=1) if largest is None else largest
-    indices = torch.as_tensor(target, device=scores.device)
+    if checked and isinstance(target, Tensor):
+        return scores, target.to(scores.device)
+    return scores, _class_indices(target, batch, classes).to(scores.device, non_blocking=True).expand(batch)
+
+
+def _class_indices(target: Any, batch: int, classes: int) -> Tensor:
+    """Class indices, () or (B,), int64, of which each is one of the classes. They are read once."""
+    _check_is_numbers(target)
+    indices = torch.as_tensor(target)
     if indices.is_floating_point() or indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
         raise ValueError(
             f"target of shape {tuple(indices.shape)} and type {indices.dtype} does not fit {batch} images; "
             "give one class index, or one per image"
         )
-    indices = indices.long().expand(batch)
-    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
+    known = indices.reshape(-1).tolist()
+    if not all(0 <= one < classes for one in known):
         raise ValueError(f"target={indices.tolist()} is outside the model's {classes} classes, 0 to {classes - 1}")
-    return scores, indices
+    return indices.long()
+
+
+def _check_is_numbers(target: Any) -> None:
+    """Raises ValueError for what cannot be class indices, such as the name of a class."""
+    named = isinstance(target, str) or (isinstance(target, Sequence) and any(isinstance(one, str) for one in target))
+    try:
+        if not named:
+            torch.as_tensor(0 if target is None else target)
+            return
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    text = repr(target)
+    shown = text if len(text) <= 80 else f"<{type(target).__name__}>"
+    raise ValueError(
+        f"target={shown} is no class index; give "
+        f"{'the number that the model has for that name' if named else 'a whole number, or one per image'}, or a "
+        "callable from the model's output to scores of shape (B,)"
+    )
 
 
 def largest_regions(scores: Tensor, activated: bool = False) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from .synthesis_task import SynthesisTask, normal_noise
 
 @dataclass(frozen=True)
 class Classic:
-    """Gradient ascent from a random image with the regularisers of Simonyan et al. 2014 and Yosinski et al. 2015.
+    """Gradient ascent from a random image with the regularisers of Simonyan et al. 2014, Mahendran and Vedaldi 2015 and Yosinski
+    et al. 2015.
 
     Each image's gradient is scaled to a root mean square of 1, so that no parameter depends on the network. Pixels are in
     the network's input space: 0 is the mean colour, 1 a standard deviation. A regulariser is off at 0.
@@ -21,13 +22,16 @@ class Classic:
     deviation: float = 0.1  #: standard deviation of the initial random image
     #: L2 penalty, the fraction of its value that a pixel loses per unit of learning rate. Simonyan et al., equation 1.
     l2: float = 0.1
-    tv: float = 0.1  #: weight of the total variation. Mahendran and Vedaldi 2015
+    tv: float = 0.1  #: weight of the total variation. Mahendran and Vedaldi 2015; see `tv_beta`
     blur: float = 1.0  #: standard deviation in pixels of a Gaussian blur, ...
     blur_every: int = 4  #: ... applied every so many steps
     small_pixels: float = 0.1  #: the fraction of pixels, those of smallest norm, set to the mean colour at each step
     small_gradients: float = 0.3  #: the fraction of pixels, those of smallest gradient, whose gradient is set to zero
     #: The most steps, from the first, with redirected gradients of dead ReLUs; off once none is dead, see `RedirectedReLU`.
     revive: int = 0
+    #: The exponent of the gradient's norm in the total variation, beta of Mahendran and Vedaldi 2015, section 3: 1 allows
+    #: sharp edges; 2, as they use, spreads an edge over several pixels and leaves no single bright ones.
+    tv_beta: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -35,6 +39,8 @@ class Classic:
                 raise ValueError(f"{name}={value} is negative; give 0 or more")
             if name.startswith("small") and value >= 1:
                 raise ValueError(f"{name}={value} is invalid; give a fraction below 1")
+        if self.tv_beta == 0:
+            raise ValueError("tv_beta=0 makes the total variation constant; give more than 0, such as 2, or tv=0")
         if self.blur_every < 1:
             raise ValueError(f"blur_every={self.blur_every} is invalid; give 1 or more steps, or blur=0")
 
@@ -62,7 +68,7 @@ class ClassicOptimizer:
         recipe, pixels = self.recipe, self.variables.detach()
         scale = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-30)
         ascent = zero_smallest(gradient / scale, recipe.small_gradients)
-        penalty = recipe.l2 * pixels + recipe.tv * total_variation_gradient(pixels)
+        penalty = recipe.l2 * pixels + recipe.tv * total_variation_gradient(pixels, recipe.tv_beta)
         pixels = pixels + recipe.learning_rate * (ascent - penalty)
         self.steps += 1
         if recipe.blur and self.steps % recipe.blur_every == 0:
@@ -85,23 +91,25 @@ def zero_smallest(values: Tensor, fraction: float) -> Tensor:
     return torch.where(energies <= limit[:, None, None, None], 0, values)  # NaN stays
 
 
-def total_variation(pixels: Tensor) -> Tensor:
-    """The sum over pixels of the norm of the spatial gradient: (N, C, H, W) -> (N,)."""
+def total_variation(pixels: Tensor, beta: float = 1.0) -> Tensor:
+    """The sum over pixels of the norm of the spatial gradient to the power of `beta`: (N, C, H, W) -> (N,)."""
     down = nn.functional.pad(pixels.diff(dim=2), (0, 0, 0, 1))
     across = nn.functional.pad(pixels.diff(dim=3), (0, 1))
-    return (down.square() + across.square() + 1e-8).sqrt().sum(dim=(1, 2, 3))
+    return (down.square() + across.square() + 1e-8).pow(beta / 2).sum(dim=(1, 2, 3))
 
 
-def total_variation_gradient(pixels: Tensor) -> Tensor:
+def total_variation_gradient(pixels: Tensor, beta: float = 1.0) -> Tensor:
     """The gradient of the total variation: (N, C, H, W) -> (N, C, H, W)."""
     pixels = pixels.detach().requires_grad_()
-    return torch.autograd.grad(total_variation(pixels).sum(), pixels)[0]
+    return torch.autograd.grad(total_variation(pixels, beta).sum(), pixels)[0]
 
 
 def gaussian_blur(pixels: Tensor, deviation: float) -> Tensor:
     """Images (N, C, H, W) blurred with a standard deviation of `deviation` pixels; mirrored at the border."""
     radius = min(max(1, round(3 * deviation)), *(side - 1 for side in pixels.shape[2:]))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(pixels) / deviation) ** 2)
+    kernel = torch.exp(
+        -0.5 * (torch.arange(-radius, radius + 1, device=pixels.device).to(pixels.dtype) / deviation) ** 2
+    )
     kernel = (kernel / kernel.sum()).expand(pixels.shape[1], 1, -1)
     padded = nn.functional.pad(pixels, (radius,) * 4, mode="reflect")
     rows = nn.functional.conv2d(padded, kernel[:, :, None], groups=len(kernel))

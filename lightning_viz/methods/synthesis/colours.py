@@ -52,8 +52,11 @@ class ColourStatistics(NamedTuple):
 
     @classmethod
     def of(cls, images: Tensor) -> Self:
-        """The statistics of images (B, C, H, W), 0 to 1."""
+        """The statistics of the finite pixels of images (B, C, H, W), 0 to 1; without any, `default`."""
         pixels = images.detach().cpu().double().transpose(0, 1).flatten(1)
+        pixels = pixels[:, pixels.isfinite().all(dim=0)]
+        if not pixels.numel():
+            return cls.default(images.shape[1])
         values, vectors = torch.linalg.eigh(torch.cov(pixels, correction=0).reshape(len(pixels), -1))
         # A colour that these images lack must still be possible in the synthesised ones.
         values = values.clamp(min=1e-4 * max(float(values[-1]), 1e-4))

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,13 @@ from torch.nn.functional import interpolate
 
 from lightning_viz.methods.features.unit import check_channel
 from lightning_viz.methods.model.feature_maps import FeatureMaps
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.modes import evaluating, leaf
 
 from .colours import ChannelValues, Normalisation
 from .synthesis_task import progress_steps
+
+Objective = Literal["norm", "sum"]  #: what is maximised of a layer, see `deep_dream_objective`
 
 SMALLEST = 8  # pixels: the shorter side of the smallest octave
 
@@ -25,6 +28,7 @@ def deep_dream(
     *,
     layer: str,
     channel: int | None = None,
+    objective: Objective = "norm",
     octaves: int = 3,
     octave_scale: float = 1.5,
     steps: int = 8,
@@ -37,7 +41,9 @@ def deep_dream(
 ) -> Tensor:
     """DeepDream images: (B, C, H, W) -> (B, C, H, W), in the model's input space.
 
-    Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on `deep_dream_objective`.
+    Mordvintsev et al. 2015, "Inceptionism: going deeper into neural networks". Gradient ascent on the L2 norm of
+    the layer's output, which activates most what is active already, or with `objective="sum"` on the plain sum of its
+    activations, which activates all of its channels alike; with a `channel` on the mean of it, or its sum: the same images.
     Each step changes a pixel by `learning_rate` on average, as a fraction of the range from black to white.
 
     The first of `octaves` sizes is the smallest, each next one is `octave_scale` times larger, and the last is the images'
@@ -52,11 +58,16 @@ def deep_dream(
     Raises ValueError for an unknown layer, one that does not run or does not depend on the images, a channel that it does not
     have, a mean and std that do not fit, or numbers out of range.
     """
+    if objective not in get_args(Objective):
+        raise ValueError(f"objective={objective!r} is unknown; choose 'norm' or 'sum'")
     _check_numbers(octaves, octave_scale, steps, learning_rate, jitter)
+    images = as_images(model, images, differentiable=True)
     with evaluating(model):
         maps = FeatureMaps(model, layer)
         with torch.no_grad():
-            deep_dream_objective(maps, images[:1].clone(), channel)  # raises what is wrong at the images' own size
+            deep_dream_objective(
+                maps, images[:1].clone(), channel, objective
+            )  # raises what is wrong at the images' own size
         originals = images.detach().to(torch.promote_types(images.dtype, torch.float32), copy=True)
         low, high = _black_and_white(originals, mean, std)
         generator = torch.Generator().manual_seed(seed)
@@ -67,7 +78,9 @@ def deep_dream(
             dream = base + _resize(change, size)
             for _ in progress_steps(steps, f"DeepDream at {size[0]}×{size[1]}", progress):
                 shift = [int(torch.randint(-most, most + 1, (), generator=generator)) for most in reach]
-                gradient = _rolled_gradient(maps, dream, channel, images.dtype, shift) * (high - low)  # of 0 to 1
+                gradient = _rolled_gradient(maps, dream, channel, objective, images.dtype, shift) * (
+                    high - low
+                )  # of 0 to 1
                 unit = gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)  # 0 stays 0
                 dream = (dream + learning_rate * (high - low) * unit).clamp(low, high)
             change = dream - base
@@ -78,7 +91,7 @@ def deep_dream(
 DEEP_DREAM_OPTIONS: dict[str, Any] = {
     name: parameter.default
     for name, parameter in inspect.signature(deep_dream).parameters.items()
-    if name not in ("model", "images", "layer", "channel", "mean", "std")
+    if name not in ("model", "images", "layer", "channel", "objective", "mean", "std")
 }
 
 
@@ -89,24 +102,36 @@ def deep_dream_passes(options: Mapping[str, Any]) -> float:
     return float(full["steps"] * areas)
 
 
-def deep_dream_objective(maps: FeatureMaps, images: Tensor, channel: int | None = None) -> Tensor:
-    """The L2 norm of a layer's output for each image, or the mean of a channel, (B,). ValueError for an unknown channel."""
+def deep_dream_objective(
+    maps: FeatureMaps, images: Tensor, channel: int | None = None, objective: Objective = "norm"
+) -> Tensor:
+    """The L2 norm of a layer's output for each image, or the mean of a channel; or the sum of either: (B,).
+
+    Raises ValueError for an unknown channel.
+    """
     output: Tensor = maps(images)
     output = output.to(torch.promote_types(output.dtype, torch.float32))
-    if channel is None:
-        norms: Tensor = torch.linalg.vector_norm(output, dim=(1, 2, 3))
-        return norms
-    check_channel(channel, output, maps.layer)
-    return output[:, channel].mean(dim=(1, 2))
+    if channel is not None:
+        check_channel(channel, output, maps.layer)
+        output = output[:, channel : channel + 1]
+    if objective == "sum":
+        return output.sum(dim=(1, 2, 3))
+    norms: Tensor = torch.linalg.vector_norm(output, dim=(1, 2, 3))
+    return norms if channel is None else output.mean(dim=(1, 2, 3))
 
 
 def _rolled_gradient(
-    maps: FeatureMaps, images: Tensor, channel: int | None, dtype: torch.dtype, shift: list[int]
+    maps: FeatureMaps,
+    images: Tensor,
+    channel: int | None,
+    objective: Objective,
+    dtype: torch.dtype,
+    shift: list[int],
 ) -> Tensor:
     """The gradient of each image's objective, taken at the image rolled by `shift`; the model's input is of `dtype`."""
     pixels = leaf(images.roll(shift, dims=(2, 3)))
-    objective = deep_dream_objective(maps, pixels.to(dtype), channel)
-    (gradient,) = torch.autograd.grad(objective.sum(), pixels, allow_unused=True)
+    values = deep_dream_objective(maps, pixels.to(dtype), channel, objective)
+    (gradient,) = torch.autograd.grad(values.sum(), pixels, allow_unused=True)
     if gradient is None:
         raise ValueError(f"layer={maps.layer!r} does not depend on the images; choose one between input and output")
     return gradient.roll([-by for by in shift], dims=(2, 3))

@@ -39,12 +39,21 @@ def class_objective(
     layer = None if example is None else resolve_layer(model, find_layer(model, "last_spatial", example, head))
     scored = target if callable(target) else _classes(target).repeat_interleave(copies)
 
+    is_checked, on_device = False, scored
+
+    def score(inputs: Tensor) -> Tensor:
+        nonlocal is_checked, on_device
+        scores = target_scores(model(inputs), on_device, whole=True, checked=is_checked)
+        if not is_checked and isinstance(scored, Tensor):  # neither checked nor copied to the device at each step
+            is_checked, on_device = True, scored.to(scores.device)
+        return scores
+
     def objective(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         if layer is None:
-            return target_scores(model(inputs), scored, whole=True), None
+            return score(inputs), None
         name, module = layer
         with capture(model, [name]) as outputs:
-            scores = target_scores(model(inputs), scored, whole=True)
+            scores = score(inputs)
         return scores, layer_maps(module, outputs[name], inputs)
 
     return objective, [0] * copies if callable(scored) else scored.long().tolist()
@@ -68,17 +77,20 @@ def layer_objective(
         raise ValueError(f"position={position!r} is invalid; give (row, column), 'middle', or None for the mean")
     network = FeatureMaps(model, layer)
     units = None if unit is None else _indices(unit, "unit").repeat_interleave(copies)
+    rows = units
 
     def objective(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal rows
         features: Tensor = network(inputs)
         maps, channels = features.float(), features.shape[1]
-        if units is not None:
+        if units is not None and rows is not None:
             if not 0 <= int(units.min()) <= int(units.max()) < channels:
                 raise ValueError(
                     f"unit={units.tolist()} is outside the {channels} channels of layer={network.layer!r}; "
                     f"give indices of 0 to {channels - 1}"
                 )
-            maps = maps[torch.arange(len(maps)), units][:, None]
+            rows = rows.to(maps.device)  # copied at the first step only
+            maps = maps[torch.arange(len(maps), device=maps.device), rows][:, None]
         if position is not None:
             row, column = (maps.shape[2] // 2, maps.shape[3] // 2) if position == "middle" else position
             check_position((row, column), maps, network.layer)

@@ -17,7 +17,7 @@ class RedirectedReLU(TorchFunctionMode):
     2017), of a score that is maximised. The gradient that would push a unit further below its threshold stays zero.
     """
 
-    redirected = False  #: whether a backward pass has reached a dead ReLU
+    redirected: Tensor | bool = False  #: whether a backward pass has reached a dead ReLU
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -43,8 +43,8 @@ class _RedirectedGradient(torch.autograd.Function):
         (gradient,), (clamped_by,) = gradients, ctx.saved_tensors  # how far the ReLU has moved its input
         plain = torch.where(clamped_by == 0, gradient, 0)
         alive = plain.flatten(1).any(dim=1)
-        if alive.all():
+        if alive.device.type == "cpu" and alive.all():  # elsewhere reading it would wait for the device
             return plain, None, None
-        ctx.mode.redirected = True
+        ctx.mode.redirected = ctx.mode.redirected | ~alive.all()
         activating = torch.where(clamped_by * gradient > 0, gradient, plain)
         return torch.where(alive.reshape(-1, *[1] * (gradient.ndim - 1)), plain, activating), None, None

@@ -35,8 +35,6 @@ def image_channels(
     """The number of channels that these arguments imply; without any, that of the first convolution's input."""
     implied = {} if channels is None else {"channels": channels}
     for name, batch in batches.items():
-        if batch is not None and batch.ndim != 4:
-            raise ValueError(f"{name}= has the shape {tuple(batch.shape)}; give images (N, C, H, W)")
         if batch is not None:
             implied[name] = batch.shape[1]
     numbers = {name: torch.as_tensor(value).numel() for name, value in values.items() if value is not None}

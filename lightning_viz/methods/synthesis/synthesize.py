@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.modes import scoring
 
 from .classic import ClassicOptimizer
@@ -63,6 +64,8 @@ def synthesize(
     Raises ValueError for arguments that do not fit; TypeError where the output holds no logits.
     """
     chosen, (height, width) = resolve_recipe(recipe), image_size(size)
+    start = None if start is None else as_images(None, start, "start")
+    images = None if images is None else as_images(None, images)
     _check_arguments(target, layer, unit, position, steps, copies, diversity)
     known = (*model.parameters(), *model.buffers(), start, images, torch.zeros(()))
     device, dtype = next((x.device, x.dtype) for x in known if x is not None and x.is_floating_point())
@@ -117,7 +120,7 @@ def _maximise(
                 (gradient,) = torch.autograd.grad(total, optimizer.variables)
         with float32:
             optimizer.step(gradient)
-        if relus is not None and not relus.redirected:
+        if relus is not None and not bool(relus.redirected):
             revive = 0  # no ReLU is dead: redirecting only takes time
 
 

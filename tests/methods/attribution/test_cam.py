@@ -10,6 +10,7 @@ from torchcam.methods import CAM
 from torchvision import models
 
 from lightning_viz.methods import find_layer, grad_cam
+from lightning_viz.methods.attribution.cam import gradcam_plus_plus
 from lightning_viz.methods.attribution.registry import CAM_METHODS
 from lightning_viz.methods.model.layers import resolve_layer
 
@@ -47,6 +48,8 @@ def reference(method, model, layer, images, reshape=None):
             activations, gradients = (
                 each[0].numpy() if each else None for each in (recorded.activations, recorded.gradients)
             )
+            if method == "gradcam++":  # the same map, of gradients whose squares are far above the reference's epsilon
+                activations, gradients = activations / 1e6, gradients * 1e6
             cam = self.get_cam_image(input_tensor, self.target_layers[0], targets, activations, gradients, eigen_smooth)
             return torch.as_tensor(cam).clamp_min(0)
 
@@ -62,6 +65,26 @@ def test_equals_pytorch_grad_cam(method, name, images):
     layer = "features.transition3" if name == "densenet121" else find_layer(network, "last_spatial", images)
     theirs = reference(method, network, layer, images)
     assert_close(grad_cam(network, images, TARGETS, layer=layer, method=method), theirs)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3, 1.0, 1e3])
+def test_gradcam_plus_plus_of_small_and_large_gradients(scale):
+    """By the equation, whose squares and cubes fit float64 at each of these scales, and have no epsilon here."""
+    activations, gradients = torch.rand(2, 5, 4, 4).double(), scale * torch.randn(2, 5, 4, 4).double()
+    sums = activations.sum(dim=(2, 3), keepdim=True)
+    alphas = gradients**2 / (2 * gradients**2 + sums * gradients**3)
+    expected = (alphas * gradients.clamp(min=0)).sum(dim=(2, 3), keepdim=True)
+    found = gradcam_plus_plus(activations.float(), gradients.float())
+    assert torch.allclose(found.double(), expected, rtol=1e-4, atol=0)
+
+
+def test_gradcam_plus_plus_does_not_depend_on_the_scale_of_small_scores(images):
+    model = calibrated("resnet18")
+    small, smaller = (
+        grad_cam(model, images, lambda scores, factor=factor: factor * scores[:, 3], method="gradcam++")
+        for factor in (1e-5, 1e-8)
+    )
+    assert_close(1e3 * smaller, small)
 
 
 @pytest.mark.parametrize("method", REFERENCES)

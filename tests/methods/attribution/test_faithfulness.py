@@ -56,6 +56,16 @@ def test_curves_go_from_the_blank_to_the_image_in_probability():
     assert torch.allclose(found.deletion[:, -1], start, atol=1e-6)
 
 
+def test_an_image_that_is_not_finite_changes_no_other():
+    model, images, maps = small_network().eval(), torch.rand(3, 3, 8, 8), torch.rand(3, 8, 8)
+    images[1, 0, 2, 2] = maps[1, 2, 2] = torch.nan
+    found = insertion_deletion(model, images, maps, 1, steps=3)
+    alone = insertion_deletion(model, images[[0, 2]], maps[[0, 2]], 1, steps=3)
+    for one, other in zip(found, alone, strict=True):
+        assert torch.allclose(one[[0, 2]], other, atol=1e-6)
+    assert found.insertion_area[1].isnan()
+
+
 def test_maps_are_resized_to_the_images():
     found = insertion_deletion(Brightness(), IMAGES, torch.tensor([[[1.0, 0.0]]] * 2), steps=2, fill=0.0)
     assert found.insertion.tolist() == [[0, 1, 1]] * 2
@@ -83,6 +93,7 @@ def test_the_cost_is_as_documented_and_the_batch_size_changes_memory_only(batch_
 @pytest.mark.parametrize(
     ("maps", "options", "message"),
     [
+        (torch.full((2, 8, 8), torch.inf), {}, "not finite"),
         (torch.rand(3, 8, 8), {}, "does not fit 2 images"),
         (torch.rand(2, 1, 8, 8), {}, "does not fit 2 images"),
         (torch.full((2, 8, 8), torch.nan), {}, "not finite"),

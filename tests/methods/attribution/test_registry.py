@@ -27,7 +27,7 @@ def test_every_method_cites_its_paper(name):
 
 def test_options_are_the_methods_own():
     assert PIXEL_METHODS["gradient"].options == {}
-    assert PIXEL_METHODS["smoothgrad"].options == {"samples": 32, "noise": 0.15, "batch_size": 16, "seed": 0}
+    assert PIXEL_METHODS["smoothgrad"].options == {"samples": 32, "noise": 0.15, "batch_size": None, "seed": 0}
     assert list(PIXEL_METHODS["occlusion"].options) == ["window", "stride", "fill", "refine", "batch_size"]
     assert CAM_METHODS["gradcam"].options == {}
 

@@ -70,7 +70,7 @@ def test_gradients_equal_captums(name, images):
 
 def test_occlusion_is_the_drop_of_the_activation():
     model, pictures = small_network().eval(), torch.rand(2, 3, 12, 12)
-    maps = occlusion(Unit(model, "3", 5, (2, 3)), pictures, window=3, fill=0.5)
+    maps = occlusion(Unit(model, "3", 5, (2, 3)), pictures, window=3, stride=3, fill=0.5)
     clean = model[:4](pictures)[:, 5, 2, 3]
     for top, left in product(range(0, 12, 3), range(0, 12, 3)):
         covered = pictures.clone()

@@ -71,10 +71,32 @@ def test_total_variation_is_the_norm_of_the_gradient():
     assert float(total_variation(picture)) == pytest.approx(12, rel=1e-3)
 
 
-def test_total_variation_gradient_by_finite_differences():
+@pytest.mark.parametrize("beta", [1.0, 1.5, 2.0, 3.0])
+def test_total_variation_with_an_exponent_by_its_equation(beta):
+    """Mahendran and Vedaldi 2015, the sum of ((x_i,j+1 - x_ij)^2 + (x_i+1,j - x_ij)^2)^(beta / 2)."""
+    picture, expected = torch.randn(1, 1, 5, 5), 0.0
+    rows = torch.nn.functional.pad(picture, (0, 1, 0, 1), mode="replicate")[0, 0].tolist()
+    for i in range(5):
+        for j in range(5):
+            down, across = rows[i + 1][j] - rows[i][j], rows[i][j + 1] - rows[i][j]
+            expected += (down**2 + across**2) ** (beta / 2)
+    assert float(total_variation(picture, beta)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_larger_exponent_spreads_edges():
+    weights = torch.zeros(1, 12, 12)
+    weights[..., :6], weights[..., 6:] = -1, 1
+    options = dict(learning_rate=0.05, deviation=0, tv=0.6, steps=200)
+    steepest = [float(synthesised(weights, tv_beta=beta, **options).diff(dim=2).max()) for beta in (1.0, 2.0)]
+    assert steepest[1] < 0.9 * steepest[0]
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+def test_total_variation_gradient_by_finite_differences(beta):
     pixels, direction = torch.randn(1, 2, 5, 5).double(), torch.randn(1, 2, 5, 5).double()
-    slope = (total_variation(pixels + 1e-6 * direction) - total_variation(pixels - 1e-6 * direction)) / 2e-6
-    assert torch.allclose((total_variation_gradient(pixels) * direction).sum(), slope.squeeze(), rtol=1e-4)
+    above, below = (total_variation(pixels + side * 1e-6 * direction, beta) for side in (1, -1))
+    slope = (above - below) / 2e-6
+    assert torch.allclose((total_variation_gradient(pixels, beta) * direction).sum(), slope.squeeze(), rtol=1e-4)
 
 
 def test_blur_is_gaussian():
@@ -117,6 +139,7 @@ def test_the_smallest_are_found_in_each_image():
     ("options", "message"),
     [
         ({"tv": -1}, "tv=-1 is negative"),
+        ({"tv_beta": 0.0}, "tv_beta=0 makes the total variation constant"),
         ({"small_pixels": 1.0}, "small_pixels=1.0 is invalid"),
         ({"blur_every": 0}, "blur_every=0 is invalid"),
     ],

@@ -259,6 +259,44 @@ def small_twin(model: nn.Module) -> nn.Module:
     return twin.bfloat16()
 
 
+class Activations(nn.Module):
+    """A layer whose first channel is 3 times the image, and whose second is as it is, with the opposite sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 1, bias=False)
+        self.layer.weight.data = torch.tensor([3.0, -1.0]).reshape(2, 1, 1, 1)
+
+    def forward(self, images):
+        return self.layer(images).mean(dim=(2, 3))
+
+
+def test_the_sum_of_activations_grows_where_the_norm_would_shrink():
+    """The sum, 2 x, grows with each pixel; the norm with its distance from zero."""
+    pictures = torch.tensor([-0.5, 0.5]).repeat(32).reshape(1, 1, 8, 8)
+    options = dict(layer="layer", octaves=1, steps=1, jitter=0, learning_rate=0.1)
+    summed, norm = (
+        deep_dream(Activations(), 2 * pictures, mean=0.5, std=0.4, objective=one, **options) for one in ("sum", "norm")
+    )
+    moved = summed - 2 * pictures
+    assert torch.allclose(moved[pictures < 0], torch.tensor(0.25))  # a tenth of the range from black to white
+    assert ((norm - 2 * pictures).sign() == pictures.sign()).all()
+
+
+@pytest.mark.parametrize("channel", [None, 1])
+def test_the_objectives_are_the_norm_the_mean_and_the_sum(channel):
+    maps, pictures = FeatureMaps(Activations(), "layer"), torch.rand(2, 1, 8, 8)
+    output = maps(pictures) if channel is None else maps(pictures)[:, channel : channel + 1]
+    assert torch.allclose(deep_dream_objective(maps, pictures, channel, "sum"), output.sum(dim=(1, 2, 3)))
+    plain = output.flatten(1).norm(dim=1) if channel is None else output.mean(dim=(1, 2, 3))
+    assert torch.allclose(deep_dream_objective(maps, pictures, channel), plain)
+
+
+def test_the_sum_of_a_channel_makes_the_same_images_as_its_mean(model, images):
+    one, other = (deep_dream(model, images, layer=LAYER, channel=2, objective=kind) for kind in ("norm", "sum"))
+    assert torch.allclose(one, other, atol=1e-6)
+
+
 def test_a_dead_layer_does_not_change_the_images():
     network, pictures = small_network(), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
@@ -295,6 +333,7 @@ class Constant(nn.Module):
         ({"layer": "conv9"}, "layer='conv9' is not in Sequential"),
         ({"channel": 8}, "channel=8 is outside the 8 channels of layer='5'; give one of 0 to 7"),
         ({"channel": -1}, "channel=-1 is outside"),
+        ({"objective": "l1"}, "objective='l1' is unknown; choose 'norm' or 'sum'"),
         ({"octaves": 0}, "octaves=0 is out of range; give 1 or more"),
         ({"octave_scale": 1.0}, r"octave_scale=1.0 is out of range; give more than 1"),
         ({"steps": -1}, "steps=-1 is out of range"),

@@ -310,7 +310,7 @@ def test_a_trained_network_recognises_its_classes(pretrained):
             r"start= has the shape \(2, 3, 16, 16\).*give \(1, 3, 16, 16\)",
         ),
         (dict(target=1, start=torch.rand(1, 3, 16, 16) - 1), "start= has values outside 0 to 1"),
-        (dict(target=1, start=torch.rand(3, 16, 16)), r"start= has the shape \(3, 16, 16\); give images"),
+        (dict(target=1, start=torch.rand(3, 16, 16)), r"start= of shape \(3, 16, 16\) has 3 dimensions; give"),
         (
             dict(target=1, images=torch.rand(2, 3, 8, 8), mean=(1, 2)),
             "numbers of channels differ: images= has 3, mean= has 2",
