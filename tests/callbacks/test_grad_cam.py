@@ -161,3 +161,9 @@ def test_every_option_at_once_reaches_tensorboard(tmp_path):
 def test_invalid_arguments(options, error, message):
     with pytest.raises(error, match=message):
         GradCAMLogger(**options)
+
+
+@pytest.mark.parametrize("given", ["5", "network.5"])
+def test_a_tag_has_the_full_name_of_the_layer_however_it_was_given(given, tmp_path):
+    trainer(tmp_path, [GradCAMLogger(given, history=0)], max_steps=1).fit(Lit(), loader(), loader())
+    assert Events(tmp_path / "run/version_0").image_tags == ["gradcam/network.5"]

@@ -64,7 +64,13 @@ def test_every_signature_shows_all_options(case):
         ({"unpack": "batch"}, TypeError, "unpack='batch'"),
         ({"probe": torch.zeros(1, 3, 4, 4)}, TypeError, "probe=.* is Tensor"),
         ({"no_such_option": 1}, TypeError, "has no option 'no_such_option'; options: .*every_n_epochs"),
-        ({"every_n_step": 1}, TypeError, "has no option 'every_n_step'; closest: 'every_n_"),
+        ({"every_n_step": 1}, TypeError, "has no option 'every_n_step'; closest: 'every_n_train_steps'"),
+        ({"every_n_steps": 1}, TypeError, "has no option 'every_n_steps'; closest: 'every_n_train_steps'"),
+        (
+            {"every_n_epochs": 2, "every_n_train_steps": 5},
+            ValueError,
+            "every_n_epochs=2 and every_n_train_steps=5 exclude each other; give one",
+        ),
         ({"max_image": 1}, TypeError, "has no option 'max_image'; closest: 'max_images'"),
     ],
 )
@@ -75,11 +81,12 @@ def test_a_wrong_argument_fails_in_the_constructor(case, options, error, message
 
 def test_arguments_are_stored_under_their_own_names(case):
     options = {
-        "every_n_epochs": 3, "every_n_train_steps": 7, "max_images": 2, "tag": "mine", "history": 0, "target": 1,
+        "every_n_train_steps": 7, "max_images": 2, "tag": "mine", "history": 0, "target": 1,
         "log_at_start": False, "max_overhead": 0.5, "on_error": "raise", "forward": len, "unpack": tuple,
     }  # fmt: skip
     made = case.callback(**options)
     assert {name: getattr(made, name) for name in options} == options
+    assert case.callback(every_n_epochs=3).every_n_epochs == 3
     assert all(hasattr(made, name) for name in inspect.signature(case.callback).parameters)
 
 
@@ -136,3 +143,14 @@ class Mixed(Mixin, GradCAMLogger):
 def test_a_users_subclass_shows_the_options_of_its_bases(subclass, own):
     assert {*inspect.signature(subclass).parameters} == own | {*inspect.signature(GradCAMLogger).parameters}
     assert subclass(layers="network.0", tag="mine").layers == "network.0"
+
+
+def test_its_repr_shows_the_options_that_differ(case):
+    name = case.callback.__name__
+    assert repr(case.callback()) == f"{name}()"
+    assert repr(case.callback(max_images=3, tag="mine")) == f"{name}(max_images=3, tag='mine')"
+
+
+def test_both_schedules_as_a_configuration_writes_them(case):
+    """With the default of the one that was not given."""
+    assert case.callback(every_n_epochs=1, every_n_train_steps=5).schedule.in_steps

@@ -155,14 +155,16 @@ def randomize_weights(network: nn.Module, seed: int = 0) -> nn.Module:
     """
     before, network = dict(network.named_parameters()), copy.deepcopy(network)
     devices = {one.device.index or 0 for one in before.values() if one.is_cuda}
-    with torch.random.fork_rng(sorted(devices)):
+    with torch.random.fork_rng(sorted(devices) if torch.cuda.is_available() else []):
         torch.manual_seed(seed)
         for module in network.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 with suppress(Exception):  # one that needs arguments; its parameters are drawn below
                     reset()
         for name, parameter in network.named_parameters():
-            if parameter.is_floating_point() and parameter.numel() > 1 and torch.equal(parameter, before[name]):
+            if parameter.is_floating_point() and parameter.numel() > 1:
                 mean, deviation = parameter.float().mean(), parameter.float().std()
-                parameter.copy_(mean + deviation * torch.randn(parameter.shape, device=parameter.device))
+                drawn = mean + deviation * torch.randn(parameter.shape, device=parameter.device)
+                is_old = (parameter == before[name]).all()  # not read: that would wait for the device
+                parameter.copy_(torch.where(is_old, drawn.to(parameter), parameter))
     return network
