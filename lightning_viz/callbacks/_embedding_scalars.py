@@ -12,9 +12,10 @@ from lightning_viz.data.probe import Probe
 from lightning_viz.methods import effective_dimension, leave_one_out, pca
 from lightning_viz.methods.features.feature_space import SpaceSnapshot
 from lightning_viz.methods.features.neighbours import usable_neighbours, vote_ceiling, vote_chance
+from lightning_viz.render.text import one_line
 from lightning_viz.runtime.artifacts import Scalar
 
-LOWEST = 5  # classes that are named
+LOWEST, LETTERS = 3, 16  # classes that are listed, and how much of their names
 
 
 @dataclass
@@ -63,10 +64,12 @@ class EmbeddingScalars:
         names = self.probe.unique_names(sorted(set(labels.tolist())))
         means = {label: float(correct[labels == label].mean()) for label in names}
         lowest = sorted(means, key=lambda label: (means[label], label))[:LOWEST]
-        listed = ", ".join(f"{names[one]} {means[one]:.2f} of {int((labels == one).sum())}" for one in lowest)
+        listed = ", ".join(
+            f"{one_line(names[one])[:LETTERS]} {means[one]:.2f} of {int((labels == one).sum())}" for one in lowest
+        )
         scalars = [Scalar(f"{tag}/class_accuracy/{names[one]}", mean) for one, mean in means.items()]
-        text = f"the network's accuracy {float(correct.mean()):.2f} of {len(labels)} samples; lowest: {listed}"
-        return scalars if self.per_class else [], [text]
+        text = f"the network's accuracy {float(correct.mean()):.2f} of {len(labels)} samples"
+        return scalars if self.per_class else [], [text, f"lowest: {listed}"]
 
     def accuracy(
         self, tag: str, points: Tensor, samples: Samples, known: dict[str, PixelVote] | None = None

@@ -162,7 +162,7 @@ def test_whatever_a_layer_returns_is_shown(network, layer, note):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": "never"}, "^layers=never' did not run"),
+        ({"layers": "never"}, "^layers='never' did not run"),
         ({"layers": "attention"}, "^layers='attention' did not run, or returns no tensor"),
         ({"layers": "patches", "channels": [0, 8]}, "'patches' has 8 channels and none of index 8; give indices of 0 to 7"),
         ({"channels": [99]}, "channels and none of index 99"),

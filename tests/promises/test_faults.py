@@ -279,7 +279,7 @@ def test_out_of_memory_at_a_single_picture_is_a_failure_like_others(tmp_path, ou
     callbacks = [
         FilterLogger(),
         SaliencyLogger(),
-        GradCAMLogger("network.inner.5"),
+        GradCAMLogger(),
         SaliencyLogger(target=1, tag="one"),
     ]
     found = went_on(tmp_path, callbacks, Lit(LittleMemory(0)), loader())
