@@ -35,14 +35,17 @@ class Writer:
     prefix: str | None  #: the callback's `tag=`, for the first part of the tags
     history: int  #: columns of a film strip; 0 for none
     failed: Callable[[Exception], None]  #: gets the errors of the queue's thread
-    heads: set[str] = field(default_factory=set)  #: the first two parts of the tags that a prefix with a slash replaces
+    replaced: set[str] = field(
+        default_factory=set
+    )  #: the tag of the only panel, where a prefix with a slash stands for it
 
     def write_all(self, artifacts: Iterable[Artifact]) -> None:
         """All of a drawing, one by one; a tag with a slash needs to know all of them first."""
         if self._replaces_all:
             artifacts = [*artifacts]
-            heads = {_head(one.tag) for one in artifacts if isinstance(one, Panel | TileGrid | Scatter)}
-            self.heads.update(heads if len(heads) == 1 else ())
+            tags = sorted(one.tag for one in artifacts if isinstance(one, Panel | TileGrid | Scatter))
+            if all(tag == tags[0] or tag.startswith(f"{tags[0]}/") for tag in tags):
+                self.replaced.update(tags[:1])
         for artifact in artifacts:
             self.write(artifact)
 
@@ -134,14 +137,10 @@ class Writer:
         return self.prefix is not None and "/" in self.prefix.strip("/")
 
     def _tag(self, tag: str) -> str:
-        first = _head(tag) if _head(tag) in self.heads else tag.partition("/")[0]
+        whole = (one for one in self.replaced if tag == one or tag.startswith(f"{one}/"))
+        first = next(whole, tag.partition("/")[0])
         tag = f"{self.prefix or first}{tag[len(first) :]}"
         return clean_tag(tag if self.context.has_history else f"{self.context.split}/{tag}")
-
-
-def _head(tag: str) -> str:
-    """The first two parts of a tag."""
-    return "/".join(tag.split("/")[:2])
 
 
 def _copied(values: Tensor) -> Values:
