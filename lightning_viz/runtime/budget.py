@@ -63,8 +63,8 @@ class Budget:
 
     @property
     def _pace(self) -> float:
-        """Seconds of training for each image, with all that training does besides."""
-        return (self.elapsed - self.spent) / self.trained if self.trained else 0.0
+        """Seconds of training for each image, with all that training does besides; before it, those of a pass alone."""
+        return (self.elapsed - self.spent) / self.trained if self.trained else self.pass_seconds or 0.0
 
     @contextmanager
     def spending(self) -> Iterator[Callable[[], float]]:
@@ -88,21 +88,26 @@ class Budget:
         """Whether all drawing stays within this fraction of the time, if this callback draws now.
 
         It is expected to cost what it did last time; before its first drawing, as many image passes as it is estimated to
-        make, at the pace of training, and what other drawings took beyond theirs. Before the first step image passes are
-        counted, against those that training will make; at most half of the budget is spent then.
+        make, at the pace of training, and what other drawings took beyond theirs. Before the first step training is
+        expected to take as long as its image passes alone; at most half of the budget is spent then.
         """
         if fraction is None:
             return True
         if not self.trained:
-            whole = fraction * self.planned
-            kept = self._kept(name, whole - self._start_passes, lambda cost: cost.passes)
-            return self._start_passes + passes <= min(0.5 * whole, whole - kept)
+            return self._allows_start(name, fraction, passes)
         own = self.seconds_of(self._costs.get(name, Cost(passes)))
         allowed = fraction * self.expected - self.spent
         if own + self._kept(name, allowed, self.seconds_of) > allowed:
             return False
         # Training may end at any time: then there is time for the most important.
         return self.spent + own + self._kept(name, allowed, self.seconds_of, 1) <= fraction * self.elapsed
+
+    def _allows_start(self, name: str, fraction: float, passes: float) -> bool:
+        """In seconds, where a pass was timed; otherwise in passes, as if each took a second."""
+        whole = fraction * self.planned * (self.pass_seconds or 1)
+        spent = self.spent if self.pass_seconds else self._start_passes
+        take = self.seconds_of if self.pass_seconds else lambda cost: cost.passes
+        return spent + take(Cost(passes)) <= min(0.5 * whole, whole - self._kept(name, whole - spent, take))
 
     def seconds_of(self, cost: Cost) -> float:
         """What a drawing is expected to take."""

@@ -24,6 +24,7 @@ from .lightning_compat import (
     pl,
     rank_zero_info,
 )
+from .progress import TIMED, time_pass
 
 if TYPE_CHECKING:
     from .runner import CallbackRunner
@@ -82,10 +83,17 @@ class Overhead:
         if callback.max_overhead is None or runner.disabled or not runner.probes.is_ready("validation"):
             return
         with runner.settling():
+            self._time_pass(runner, trainer, module)
             passes, extra = self.passes(runner, trainer, module, runner.probes.get("validation")), 0.0
             if has_validation(trainer) and not callback.schedule.in_steps:  # later they are recorded in that loop
                 extra = min(passes, FORWARD * _samples_read(runner, trainer))
             self.budget.reserve(runner.session.name_of(runner, trainer), passes - extra, callback.PRIORITY, extra)
+
+    def _time_pass(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.budget.pass_seconds is None and (probe := runner.probes.get("validation")) is not None:
+            with self.budget.spending(), guard(module, trainer.precision_plugin):
+                images = probe.images[: min(TIMED, runner.auto_batch.limit or TIMED)]
+                self.budget.pass_seconds = time_pass(runner.network(module, probe), images, lambda: self.budget.elapsed)
 
     def allows(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule, split: str) -> bool:
         """Whether a callback may draw now."""
