@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_viz.methods.model.modes import RELUS
+from lightning_viz.methods.model.activation_functions import RELUS
 
 
 class RedirectedReLU(TorchFunctionMode):
