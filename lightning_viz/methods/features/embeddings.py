@@ -60,7 +60,7 @@ def read_embeddings(
     layers = {name: resolve_layer(model, source.layer) for name, source in sources.items()}
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
         outputs = [name for name, source in sources.items() if source.side == "output"]
-        captured = hooks.enter_context(capture(model, [layers[name][0] for name in outputs]))
+        captured = hooks.enter_context(capture(model, [layers[name][0] for name in outputs])) if outputs else {}
         for name in sources.keys() - outputs:
             listener = lambda _m, inputs, name=name: record(name, *inputs[:1])  # noqa: E731
             hooks.enter_context(layers[name][1].register_forward_pre_hook(listener))

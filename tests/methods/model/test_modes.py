@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_viz.methods.model.modes import capture, evaluating
+from lightning_viz.methods.model.capture import capture
+from lightning_viz.methods.model.modes import evaluating
 
 from ...support import small_network
 
