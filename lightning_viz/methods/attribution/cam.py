@@ -46,9 +46,10 @@ def gradient_cam(
     Feature maps are the layer's activation, after the activation function that directly follows it (see `capture`).
     Raises ValueError for a layer that does not run, or that the target score does not depend on.
     """
-    with evaluating(model), capture(model, [layer.name for layer in layers]) as captured:
-        # A clone: an inference tensor cannot be saved for the backward pass.
-        scores = target_scores(model(images.clone()), target)  # y^c
+    with evaluating(model):
+        with capture(model, [layer.name for layer in layers]) as captured:
+            # A clone: an inference tensor cannot be saved for the backward pass.
+            scores = target_scores(model(images.clone()), target)  # y^c
         outputs = [captured_output(captured, layer.name, layer.described) for layer in layers]
         gradients = torch.autograd.grad(scores.sum(), outputs, allow_unused=True)
     maps = []

@@ -82,7 +82,7 @@ def test_occlusion_is_the_drop_of_the_activation():
 
 def test_a_position_is_one_activation_of_each_image():
     model, pictures = small_network().eval(), torch.rand(3, 3, 8, 8)
-    assert torch.equal(Unit(model, "1", 4, (2, 5))(pictures), model[:2](pictures)[:, 4, 2, 5])
+    assert torch.equal(Unit(model, "1", 4, (2, 5))(pictures), model[:3](pictures)[:, 4, 2, 5])
 
 
 def test_without_a_position_all_are_scores_row_by_row():
