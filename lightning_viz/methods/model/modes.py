@@ -25,6 +25,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         # Validation runs in inference mode or under no_grad, depending on the strategy: leave both.
         with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             yield
+    except RuntimeError as error:
+        if "Checkpointing is not compatible with .grad()" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(model).__name__} uses reentrant checkpointing, which gives no gradient of its input; call "
+            "torch.utils.checkpoint.checkpoint with use_reentrant=False, or turn checkpointing off in evaluation mode"
+        ) from error
     finally:
         torch.set_autocast_cache_enabled(caching)
         for module, flag in flags:

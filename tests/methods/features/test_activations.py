@@ -71,7 +71,7 @@ def test_several_layers_as_maps_from_one_pass():
     assert len(passes) == 1
     assert {name: one.calls for name, one in found.items()} == {"conv": 1, "relu": 2, "tokens": 1, "head": 1}
     maps = model.conv(images)
-    assert torch.equal(found["conv"].maps, maps)
+    assert torch.equal(found["conv"].maps, maps.relu())
     assert torch.equal(found["relu"].maps, (maps.relu() - 0.1).relu())  # the last call
     assert torch.equal(found["tokens"].maps, found["relu"].maps)
     assert torch.equal(found["head"].maps, model(images)[:, :, None, None])

@@ -64,7 +64,8 @@ def test_a_residual_connection_reads_the_output_itself():
             return (maps.relu() + maps).mean(dim=(2, 3))
 
     function = activation_functions(Residual(), IMAGES, ["conv"])["conv"]
-    assert function.function is None and function.is_linear
+    assert function.function is None
+    assert function.is_linear
 
 
 def test_attention_weights_are_matrices():
