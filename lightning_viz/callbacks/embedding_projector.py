@@ -22,7 +22,9 @@ from lightning_viz.methods.features.embeddings import (
 )
 from lightning_viz.methods.features.feature_space import SpaceSnapshot, TrackedSpace, track_space
 from lightning_viz.methods.features.points import finite_rows
+from lightning_viz.methods.model.activation_functions import NO_FUNCTION
 from lightning_viz.methods.model.batching import FORWARD
+from lightning_viz.methods.model.capture import activation_functions
 from lightning_viz.methods.model.layers import plain_name, resolve_layer
 from lightning_viz.runtime.artifacts import Artifact, Embedding, Scalar, Scatter
 from lightning_viz.runtime.context import DrawContext
@@ -153,9 +155,17 @@ class EmbeddingProjectorLogger(VizCallback):
         return SampleSelector(size, key, points, self.class_balanced, loader, THUMBNAIL, expected)
 
     def _hook_points(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> Mapping[str, HookPoint]:
+        sources = self._sources(state, network, images)
+        outputs = [source.layer for source in sources.values() if source.side == "output"]
+        functions = activation_functions(network, images, outputs) if outputs else {}
         return {
-            name: HookPoint(resolve_layer(network, source.layer)[1], pool_embedding, source.side == "input")
-            for name, source in self._sources(state, network, images).items()
+            name: HookPoint(
+                resolve_layer(network, source.layer)[1],
+                pool_embedding,
+                source.side == "input",
+                functions.get(source.layer, NO_FUNCTION),
+            )
+            for name, source in sources.items()
         }
 
     def _sources(self, state: EmbeddingState, network: nn.Module, images: Tensor) -> dict[str, EmbeddingSource]:

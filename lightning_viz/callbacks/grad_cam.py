@@ -11,9 +11,9 @@ from lightning_viz.data.arguments import as_list, as_names, as_options, check_ca
 from lightning_viz.methods import Target, find_layer
 from lightning_viz.methods.attribution.grad_cam import grad_cams
 from lightning_viz.methods.attribution.registry import CAM_METHODS, CamMethod
+from lightning_viz.methods.model.capture import capture, captured_output
 from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.model_output import OutputKind
-from lightning_viz.methods.model.modes import capture, captured_output
 from lightning_viz.methods.model.outputs import slice_target
 from lightning_viz.methods.model.token_order import placed_maps
 from lightning_viz.render.colour import Overlay

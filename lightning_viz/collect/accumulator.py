@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.data.samplers import Positions
+from lightning_viz.methods.model.activation_functions import NO_FUNCTION
 from lightning_viz.methods.model.model_output import ModelOutput, OutputKind, OutputMeaning, class_indices
 
 
@@ -19,6 +20,7 @@ class HookPoint:
     module: nn.Module
     reduce: Callable[[Tensor, Tensor], Any]  #: from the activation and the images to what is kept until the batch ends
     of_input: bool = False
+    function: Callable[[Tensor], Tensor] = NO_FUNCTION  #: from the output to what is reduced: the activation
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,7 +185,9 @@ class ForwardRecorder:
         if batch is not None and isinstance(activation, Tensor) and activation.shape[:1] == batch.images.shape[:1]:
             activation = plain_tensor(activation)
             with self._working(), torch.no_grad():
-                recording.attempt(lambda: recording._values.update({name: point.reduce(activation, batch.images)}))
+                recording.attempt(
+                    lambda: recording._values.update({name: point.reduce(point.function(activation), batch.images)})
+                )
 
     def _keep_scores(self, module: nn.Module, inputs: Any, output: Any) -> None:
         with self._working():  # where the LightningModule is called for a whole validation step, it returns none

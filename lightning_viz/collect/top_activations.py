@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.capture import activation_functions
 from lightning_viz.methods.model.layers import channel_maps, resolve_layer
 from lightning_viz.methods.model.token_order import reorder, token_order
 
@@ -128,7 +129,8 @@ class TopActivations:
             layer: partial(self._peaks, layer, module, order=token_order(network, layer, images, "layers"))
             for layer, module in modules.items()
         }
-        return {layer: HookPoint(module, peaks[layer]) for layer, module in modules.items()}
+        functions = activation_functions(network, images, self._layers)
+        return {layer: HookPoint(module, peaks[layer], function=functions[layer]) for layer, module in modules.items()}
 
     def update(self, batch: RecordedBatch) -> None:
         if batch.loader != self.loader:

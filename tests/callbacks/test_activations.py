@@ -294,7 +294,7 @@ def saved(tmp_path_factory):
 
 def test_a_sheet_a_film_strip_and_two_scalars_are_logged_for_each_layer(saved):
     _, _, events = saved
-    layers = ["network.2", "network.5"]
+    layers = ["network.1", "network.4"]
     assert events.image_tags == [f"activations/{layer}{suffix}" for layer in layers for suffix in ("", "/history")]
     logged = {tag for tag in events.scalar_tags if tag.startswith("activations/")}
     assert logged == {f"activations/{layer}/{name}" for layer in layers for name in ("dead", "sparsity")}
@@ -307,7 +307,7 @@ def test_layers_channels_and_pictures_are_the_same_after_a_resume(saved):
     second = ActivationLogger()
     resume(folder, second)
     after = second.runner.state
-    assert list(before.channels) == ["network.2", "network.5"]
+    assert list(before.channels) == ["network.1", "network.4"]
     assert (before.channels, before.film_pictures) == (after.channels, after.film_pictures)
     assert {len(frames) for frames in after.films.values()} == {3}
 

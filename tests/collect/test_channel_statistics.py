@@ -58,12 +58,12 @@ def test_activations_that_are_not_finite_have_no_share(bad):
     assert "not finite" in str(statistics(maps))
 
 
-def test_outputs_are_recorded_before_they_are_overwritten_in_place():
+def test_activations_are_recorded_after_the_activation_function():
     network, batches = small_network().eval(), list(loader())
     found = recorded(network, batches, ["1", "5"]).compute()
     images = torch.cat([images for images, _ in batches])
     with torch.no_grad():
-        before, after = network[:2](images), network[:6](images)
+        before, after = network[:3](images), network[:7](images)
     assert found["1"].lowest == pytest.approx(before.amin(dim=(0, 2, 3)))
     assert found["1"].sparsity == pytest.approx(float((before <= 0).float().mean()))
     assert found["5"].highest == pytest.approx(after.amax(dim=(0, 2, 3)))

@@ -8,10 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lightning_viz.methods.model.find_layer import find_layer
+from lightning_viz.methods.model.capture import capture, captured_output
+from lightning_viz.methods.model.find_layer import find_head, find_layer, linear_layers
 from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import Reshape, resolve_layer
-from lightning_viz.methods.model.modes import capture, captured_output, linear_inputs, scoring
+from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
 from lightning_viz.methods.model.token_order import placed_maps
 
@@ -43,11 +44,13 @@ def gradient_cam(
 ) -> list[Tensor]:
     """Maps (B, h, w) of each layer: its feature maps weighted by a function of activations and gradients.
 
+    Feature maps are the layer's activation, after the activation function that directly follows it (see `capture`).
     Raises ValueError for a layer that does not run, or that the target score does not depend on.
     """
-    with scoring(model), capture(model, [layer.name for layer in layers]) as captured:
-        # A clone: an inference tensor cannot be saved for the backward pass.
-        scores = target_scores(model(images.clone()), target)  # y^c
+    with scoring(model):
+        with capture(model, [layer.name for layer in layers]) as captured:
+            # A clone: an inference tensor cannot be saved for the backward pass.
+            scores = target_scores(model(images.clone()), target)  # y^c
         outputs = [captured_output(captured, layer.name, layer.described) for layer in layers]
         gradients = torch.autograd.grad(scores.sum(), outputs, allow_unused=True)
     maps = []
@@ -101,11 +104,14 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     """
     unfit = f"method='cam' does not fit {type(model).__name__}: {{}}; choose method='gradcam'"
     names = [layer.name for layer in layers]
-    with scoring(model), torch.no_grad(), capture(model, names) as captured, linear_inputs(model) as inputs:
-        classes = fixed_target(model, images, target)
-    if not inputs or not isinstance(classes, Tensor):
+    with scoring(model):
+        with linear_layers(model) as linears:
+            found = find_head(model(images[:1].clone()), linears, 1)
+        with torch.no_grad(), capture(model, names) as captured, linear_layers(model) as runs:
+            classes = fixed_target(model, images, target)
+    if found is None or not isinstance(classes, Tensor):
         raise ValueError(unfit.format("it needs a linear head, and class indices as the target"))
-    head, embedding = inputs[-1]
+    head, embedding = found.module, next(run.input for run in reversed(runs) if run.module is found.module)
     weights = head.weight.detach().float()
     if classes.dtype == torch.bool:  # the sides of a single logit
         weights, classes = torch.cat([-weights, weights]), classes.long()
@@ -113,13 +119,10 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     maps = []
     for layer in layers:
         output = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
-        for activations in (output, torch.relu(output)):  # DenseNet has a ReLU between its last layer and the pooling
-            means = activations.mean(dim=(2, 3))
-            if means.shape == embedding.shape and torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
-                maps.append(weighted_sum(weights, activations))  # M_c, eq. 2
-                break
-        else:
+        means = output.mean(dim=(2, 3))
+        if means.shape != embedding.shape or not torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
             raise ValueError(unfit.format(f"its head's input is not the mean of {layer.described} over positions"))
+        maps.append(weighted_sum(weights, output))  # M_c, eq. 2
     return maps
 
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightning_viz.methods.model.activation_functions import RELUS
 from lightning_viz.methods.model.batching import group_variants, images_at_once
 from lightning_viz.methods.model.images import as_images
-from lightning_viz.methods.model.modes import RELUS, leaf, scoring
+from lightning_viz.methods.model.modes import leaf, scoring
 from lightning_viz.methods.model.outputs import Target, fixed_target, repeat_target, target_scores
 
 #: Of signed attributions (B, C, H, W): "abs_max" is the maximum magnitude over channels (B, H, W), None keeps them.

@@ -1,36 +1,35 @@
 """The outputs of layers for a batch of images, and the channels with the largest activations."""
 
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.capture import captured_output, trace
 from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import resolve_layer
-from lightning_viz.methods.model.modes import capture, captured_output, evaluating
 from lightning_viz.methods.model.token_order import placed_maps
 
 Ranking = Literal["active", "varying"]  #: the measure by which channels are ranked, see `choose_channels`
 
 
 def activations(model: nn.Module, images: Tensor, layer: str) -> Tensor:
-    """The layer's output for the images (B, C, H, W), detached, before an in-place ReLU; the last if it runs several times.
+    """The layer's activation for the images (B, C, H, W), detached; the last if it runs several times.
 
+    It is the output of the layer after the activation function that directly follows it, if nothing else reads the output:
+    the same whether a ReLU after a convolution is a module, a function or works in place.
     Raises ValueError for an unknown layer, or one that does not run or returns no tensor.
     """
     images, (name, _) = as_images(model, images), resolve_layer(model, layer)
-    with evaluating(model), torch.no_grad(), capture(model, [name]) as outputs:
-        model(images.clone())
-    return captured_output(outputs, name, f"layer={name!r}").detach()
+    outputs = {name: run.activation for name, run in trace(model, images, [name]).items()}
+    return captured_output(outputs, name, f"layer={name!r}")
 
 
 @dataclass(frozen=True, eq=False)
 class LayerActivation:
-    """The output of a layer as feature maps."""
+    """The activation of a layer as feature maps."""
 
     maps: Tensor  #: (B, C, h, w), detached; of the last call if the layer runs several times
     calls: int  #: how many times the layer runs in one forward pass
@@ -43,18 +42,12 @@ def layer_activations(model: nn.Module, images: Tensor, layers: Sequence[str]) -
     Raises ValueError for an unknown layer, one that does not run or returns no tensor, and one whose output does not keep
     the images apart, or is neither maps nor tokens nor vectors.
     """
-    found = {layer: resolve_layer(model, layer) for layer in layers}
-    calls: Counter[str] = Counter()
-    with evaluating(model), torch.no_grad(), ExitStack() as stack:
-        for layer, (_, module) in found.items():
-            hook = module.register_forward_hook(lambda *_, layer=layer: calls.update([layer]))
-            stack.enter_context(hook)
-        outputs = stack.enter_context(capture(model, [name for name, _ in found.values()]))
-        model(images.clone())
-    result = {}
-    for layer, (name, _) in found.items():
-        output = captured_output(outputs, name, f"layers={layer!r}", images).detach()
-        result[layer] = LayerActivation(placed_maps(model, layer, output, images, "layers", True), calls[layer])
+    names = {layer: resolve_layer(model, layer)[0] for layer in layers}
+    runs = trace(model, images, [*names.values()])
+    outputs, result = {name: run.activation for name, run in runs.items()}, {}
+    for layer, name in names.items():
+        output = captured_output(outputs, name, f"layers={layer!r}", images)
+        result[layer] = LayerActivation(placed_maps(model, layer, output, images, "layers", True), runs[name].calls)
     return result
 
 

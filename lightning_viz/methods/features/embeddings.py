@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_viz.methods.model.capture import capture, captured_output
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import feature_maps, resolve_layer
-from lightning_viz.methods.model.modes import captured_output, evaluating, plain_tensor
+from lightning_viz.methods.model.modes import evaluating, plain_tensor
 
 
 class EmbeddingSource(NamedTuple):
@@ -25,7 +26,7 @@ def embeddings(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
 
     By default it is the input of the head, the last `nn.Linear` to run; in a model without one, the output of the last
     spatial layer, and in one with a dense output that of the end of its encoder (see `find_layer`). `layer` is the dotted
-    name of another layer, whose *output* is the embedding. Feature maps and tokens are averaged, see `pool_embedding`.
+    name of another layer, whose *activation* is the embedding (see `activations`). Feature maps and tokens are averaged, see `pool_embedding`.
     The model runs in evaluation mode and is left as it was.
     Raises ValueError for an unknown layer, one that does not run, or one that does not return one value per image.
     """
@@ -58,15 +59,15 @@ def read_embeddings(
         if isinstance(value, Tensor):
             recorded[name] = plain_tensor(value).detach().clone()  # the model may overwrite it
 
+    layers = {name: resolve_layer(model, source.layer) for name, source in sources.items()}
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
-        for name, source in sources.items():
-            _, module = resolve_layer(model, source.layer)
-            if source.side == "input":
-                hook = module.register_forward_pre_hook(lambda _m, inputs, name=name: record(name, *inputs[:1]))
-            else:
-                hook = module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
-            hooks.enter_context(hook)
+        outputs = [name for name, source in sources.items() if source.side == "output"]
+        captured = hooks.enter_context(capture(model, [layers[name][0] for name in outputs])) if outputs else {}
+        for name in sources.keys() - outputs:
+            listener = lambda _m, inputs, name=name: record(name, *inputs[:1])  # noqa: E731
+            hooks.enter_context(layers[name][1].register_forward_pre_hook(listener))
         model(images.clone())
+    recorded |= {name: captured[layers[name][0]] for name in outputs if layers[name][0] in captured}
     return {name: pool_embedding(captured_output(recorded, name, f"{argument}={name!r}"), images) for name in sources}
 
 

@@ -1,13 +1,14 @@
 """Dense outputs, such as those of segmentation, and the layers that return such an output rather than features."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .modes import capture, evaluating
+from .capture import capture
+from .modes import evaluating, tensors_in
 from .outputs import logits
 
 
@@ -19,7 +20,7 @@ def dense_scores(output: Any) -> list[Tensor]:
     try:
         scores = [logits(output)]
     except TypeError:
-        scores = [one for one in _tensors(output) if one.is_floating_point()]
+        scores = [one for one in tensors_in(output) if one.is_floating_point()]
     return scores if all(one.ndim > 2 for one in scores) else []
 
 
@@ -79,12 +80,3 @@ def _has_weights(module: nn.Module) -> bool:
         return True
     own = [parameter for parameter in module.parameters(recurse=False) if parameter.ndim > 1]
     return bool(own) and not any(True for _ in module.children())
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dicts."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping | tuple | list):
-        for one in output.values() if isinstance(output, Mapping) else output:
-            yield from _tensors(one)

@@ -2,20 +2,21 @@
 
 from contextlib import suppress
 
-import torch
 from torch import Tensor, nn
 
+from .activation_functions import NO_FUNCTION
+from .capture import captured_output, differentiable, trace
 from .layers import resolve_layer
-from .modes import capture, captured_output, evaluating
+from .modes import plain_tensor
 from .token_order import placed_maps
 
 
 class FeatureMaps(nn.Module):
     """A model up to a layer: images (B, C, H, W) to the layer's feature maps (B, K, h, w), vectors to (B, K, 1, 1).
 
-    Nothing after the layer runs, and the output is captured before an in-place ReLU can change it. Of a layer that
-    runs several times, such as one ReLU shared by a block, it is the last output: the runs are counted once, with a
-    forward pass of one image through the whole model.
+    The maps are the layer's activation, after the activation function that directly follows it (see `capture`); nothing
+    else after the layer runs. Of a layer that runs several times, such as one ReLU shared by a block, it is the last
+    activation. The function and the number of runs are found once, with one image through the whole model.
     Raises ValueError for an unknown layer, and when called where the layer does not run or returns no feature maps;
     `argument` is where the caller gave the layer's name.
     """
@@ -25,26 +26,23 @@ class FeatureMaps(nn.Module):
         self.layer, _ = resolve_layer(model, layer, argument)
         self.argument, self.described = argument, f"{argument}={self.layer!r}"
         self.model = model
-        self._runs: int | None = None
+        self._calls, self._function = 0, NO_FUNCTION  # of the layer in one pass, once they are found
 
     def forward(self, images: Tensor) -> Tensor:
-        module = self.model.get_submodule(self.layer)
-        if self._runs is None:
-            runs: list[None] = []
-            with evaluating(self.model), torch.no_grad(), module.register_forward_hook(lambda *_: runs.append(None)):
-                self.model(images[:1].clone())
-            self._runs = len(runs)
-        left = self._runs
+        if not self._calls and (run := trace(self.model, images[:1], [self.layer]).get(self.layer)) is not None:
+            self._calls, self._function = run.calls, run.function
+        outputs: list[Tensor] = []
 
-        def stop(*_: object) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
+        def stop(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                outputs.append(output)
+            if len(outputs) == self._calls:
                 raise _Stop
 
-        with capture(self.model, [self.layer]) as outputs, suppress(_Stop), module.register_forward_hook(stop):
+        with self.model.get_submodule(self.layer).register_forward_hook(stop), suppress(_Stop):
             self.model(images)
-        output = captured_output(outputs, self.layer, self.described, images)
+        found = {} if not outputs else {self.layer: self._function(differentiable(plain_tensor(outputs[-1])))}
+        output = captured_output(found, self.layer, self.described, images)
         return placed_maps(self.model, self.layer, output, images, self.argument, vectors=True)
 
 

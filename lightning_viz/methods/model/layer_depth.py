@@ -2,17 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from itertools import pairwise, takewhile
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from .capture import trace
 from .dense import feature_layers
 from .images import as_images
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name, uncompiled
-from .modes import evaluating
 from .token_order import is_placed
 
 #: Height and width of feature maps; None for a layer that pools, or ends in one that does.
@@ -25,9 +22,10 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
     """Names of at most `count` layers with feature maps for images (B, C, H, W), in the order they run.
 
     They are the last layers of the network's stages, a stage being a sequence of layers of one resolution; if there are
-    more than `count`, evenly spread and without the stem: layer1 to layer4 of ResNet, the last ReLU before each of the
-    later poolings of VGG. In a network of one resolution, such as ViT, they are evenly spread blocks. The last one is
-    always that of the last stage or block; pooling layers are skipped. One image is run to find them.
+    more than `count`, evenly spread and without the stem: layer1 to layer4 of ResNet, the last convolution before each of
+    the later poolings of VGG. In a network of one resolution, such as ViT, they are evenly spread blocks. The last one is
+    always that of the last stage or block. Pooling layers, activation modules and attention matrices are skipped. One image
+    is run to find them.
     Raises ValueError for a `count` below 1, and where no layer has a height and a width.
     """
     if count < 1:
@@ -86,28 +84,14 @@ def _without_stem(stages: list[list[str]], order: Sequence[str], repeated: Seque
 def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
     """The sizes of the last outputs of the layers with feature maps, in the order of these outputs."""
     images = images[:1].repeat(2, 1, 1, 1)  # two, so that outputs without a batch dimension (windows, tables) differ
-    modules = {name: module for name, module in model.named_modules() if name}
-    outputs: dict[str, Tensor] = {}
-
-    def record(name: str, output: Any) -> None:
-        outputs.pop(name, None)
-        if isinstance(output, Tensor):
-            outputs[name] = output
-
-    with evaluating(model), torch.no_grad(), ExitStack() as hooks:
-        for name, module in modules.items():
-            hook = module.register_forward_hook(lambda _m, _i, output, name=name: record(name, output))
-            hooks.enter_context(hook)
-        model(images.clone())
-    # A container returns the tensor of its last layer: VGG's "features" ends in a pooling, and so pools itself.
-    pooled = {id(output) for name, output in outputs.items() if is_from(modules[name], "pooling")}
     sizes: dict[str, Size] = {}
-    for name, output in outputs.items():
-        if not is_spatial(output, images) or is_from(modules[name], "linear", "dropout"):
+    for name, run in trace(model, images).items():
+        output, module = run.output, model.get_submodule(name)
+        if run.is_matrix or not is_spatial(output, images) or is_from(module, "linear", "dropout"):
             continue
         if output.ndim != 3 or is_placed(model, name, images):
             height, width = feature_maps(output, images).shape[2:]
-            sizes[name] = None if id(output) in pooled else (height, width)
+            sizes[name] = None if run.pools else (height, width)
     return sizes
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_viz.methods.features.unit import check_position
+from lightning_viz.methods.model.capture import capture
 from lightning_viz.methods.model.feature_maps import FeatureMaps
 from lightning_viz.methods.model.find_layer import find_layer
 from lightning_viz.methods.model.layers import layer_maps, resolve_layer
 from lightning_viz.methods.model.model_output import ModelOutput, OutputMeaning
-from lightning_viz.methods.model.modes import capture, scoring
+from lightning_viz.methods.model.modes import scoring
 from lightning_viz.methods.model.outputs import target_scores
 
 #: A class, several, or a callable from the model's raw output to scores of shape (B,); None for a layer's activation. Of a

@@ -8,11 +8,10 @@ from lightning_viz.methods.features.activations import layer_activations
 from ...support import small_network
 
 
-def test_output_is_the_layers_own():
+def test_output_is_that_after_the_activation_function():
     model, pictures = small_network().eval(), torch.rand(2, 3, 8, 8)
     output = activations(model, pictures, "1")
-    assert torch.equal(output, model[:2](pictures))
-    assert (output < 0).any()  # the ReLU after it works in place
+    assert torch.equal(output, model[:3](pictures))
     assert not output.requires_grad
 
 
@@ -72,7 +71,7 @@ def test_several_layers_as_maps_from_one_pass():
     assert len(passes) == 1
     assert {name: one.calls for name, one in found.items()} == {"conv": 1, "relu": 2, "tokens": 1, "head": 1}
     maps = model.conv(images)
-    assert torch.equal(found["conv"].maps, maps)
+    assert torch.equal(found["conv"].maps, maps.relu())
     assert torch.equal(found["relu"].maps, (maps.relu() - 0.1).relu())  # the last call
     assert torch.equal(found["tokens"].maps, found["relu"].maps)
     assert torch.equal(found["head"].maps, model(images)[:, :, None, None])

@@ -65,7 +65,7 @@ def lraspp():
 NETWORKS = {
     "smp Unet": (lambda: smp.Unet("resnet18", encoder_weights=None, classes=3), "decoder", "encoder.layer4"),
     "torchvision LRASPP": (lraspp, "classifier.cbr", "classifier.cbr"),
-    "transformers SegFormer": (segformer, "decode_head.activation", "segformer.stages.3"),
+    "transformers SegFormer": (segformer, "decode_head.batch_norm", "segformer.stages.3"),
     "MONAI BasicUNet": (lambda: BasicUNet(2, 3, 4, features=(8, 8, 16, 16, 32, 8)), "upcat_1", "down_4"),
     "own U-Net": (SmallUNet, "mix", "bottom"),
     "own U-Net, as many classes as channels": (lambda: SmallUNet(8), "up", "bottom"),
@@ -93,20 +93,20 @@ def test_embeddings_are_those_of_the_encoder():
 
 def test_the_output_of_a_backbone_is_its_embedding():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 8, 3, 2), nn.ReLU())
-    assert find_layer(model, "embedding", IMAGES) == "3"
-    assert find_layer(nn.Sequential(*model, nn.Conv2d(8, 2, 1)), "embedding", IMAGES) == "3"  # coarse scores
+    assert find_layer(model, "embedding", IMAGES) == "2"
+    assert find_layer(nn.Sequential(*model, nn.Conv2d(8, 2, 1)), "embedding", IMAGES) == "2"  # coarse scores
 
 
 def test_auxiliary_heads_are_no_features():
     """The score does not depend on the auxiliary head, which runs last."""
     model = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=3, aux_loss=True)
-    assert find_layer(model, "last_spatial", IMAGES[:1]) == "classifier.2"
-    assert find_layer(model, "embedding", IMAGES[:1]) == "classifier.2"
+    assert find_layer(model, "last_spatial", IMAGES[:1]) == "classifier.1"
+    assert find_layer(model, "embedding", IMAGES[:1]) == "classifier.1"
 
 
 def test_in_place_layers_after_a_convolution():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 1), nn.Sigmoid())
-    assert find_layer(model, "last_spatial", IMAGES) == "1"
+    assert find_layer(model, "last_spatial", IMAGES) == "0"
 
 
 def test_a_single_layer_has_no_features():

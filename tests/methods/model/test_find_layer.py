@@ -13,7 +13,7 @@ from .networks import FAMILIES, family
 
 #: The side of the images, the first convolution, the last spatial layer and the embedding layer.
 EXPECTED = {
-    "alexnet": (96, "features.0", "features", "classifier.6"),
+    "alexnet": (96, "features.0", "features.10", "classifier.6"),
     "convnext_tiny": (64, "features.0.0", "features", "classifier.2"),
     "densenet121": (64, "features.conv0", "features", "classifier"),
     "efficientnet_b0": (64, "features.0.0", "features", "classifier.1"),
@@ -26,11 +26,11 @@ EXPECTED = {
     "regnet_y_400mf": (64, "stem.0", "trunk_output", "fc"),
     "resnet18": (64, "conv1", "layer4", "fc"),
     "shufflenet_v2_x0_5": (64, "conv1.0", "conv5", "fc"),
-    "squeezenet1_1": (64, "features.0", "classifier.2", "classifier.2"),
+    "squeezenet1_1": (64, "features.0", "classifier.1", "classifier.1"),
     "swin_t": (64, "features.0.0", "permute", "head"),
     "swin_v2_t": (64, "features.0.0", "permute", "head"),
-    "vgg11": (64, "features.0", "features", "classifier.6"),
-    "vgg11_bn": (64, "features.0", "features", "classifier.6"),
+    "vgg11": (64, "features.0", "features.18", "classifier.6"),
+    "vgg11_bn": (64, "features.0", "features.26", "classifier.6"),
     "vit_b_16": (32, "conv_proj", "encoder.layers.encoder_layer_11.ln_1", "heads.head"),
 }
 

@@ -12,7 +12,7 @@ from .networks import FAMILIES, family
 
 #: The side of the images, and the layers that a practitioner would want to see.
 EXPECTED = {
-    "alexnet": (96, ["features.1", "features.4", "features.11"]),
+    "alexnet": (96, ["features.0", "features.3", "features.10"]),
     "convnext_tiny": (64, ["features.1", "features.3", "features.5", "features.7"]),
     "densenet121": (64, [f"features.denseblock{k}" for k in (1, 2, 3, 4)]),
     "efficientnet_b0": (64, ["features.2", "features.3", "features.5", "features.8"]),
@@ -25,11 +25,11 @@ EXPECTED = {
     "regnet_y_400mf": (64, [f"trunk_output.block{k}" for k in (1, 2, 3, 4)]),
     "resnet18": (64, ["layer1", "layer2", "layer3", "layer4"]),
     "shufflenet_v2_x0_5": (64, ["conv1", "stage2", "stage3", "conv5"]),
-    "squeezenet1_1": (64, ["features.1", "features.4", "features.7", "features.12"]),
+    "squeezenet1_1": (64, ["features.0", "features.4", "features.7", "features.12"]),
     "swin_t": (64, ["features.1", "features.3", "features.5", "features.7"]),
     "swin_v2_t": (64, ["features.1", "features.3", "features.5", "features.7"]),
-    "vgg11_bn": (64, ["features.6", "features.13", "features.20", "features.27"]),
-    "vgg11": (64, ["features.4", "features.9", "features.14", "features.19"]),
+    "vgg11_bn": (64, ["features.5", "features.12", "features.19", "features.26"]),
+    "vgg11": (64, ["features.3", "features.8", "features.13", "features.18"]),
     "vit_b_16": (32, [f"encoder.layers.encoder_layer_{k}" for k in (2, 5, 8, 11)]),
 }
 
@@ -51,7 +51,7 @@ def test_count_limits_them_and_the_last_is_always_there(count):
     names = layers_over_depth(family("resnet18"), torch.randn(1, 3, 64, 64), count)
     assert len(names) == min(count, 5)
     assert names[-1] == "layer4"
-    assert sorted(set(names), key=["relu", "layer1", "layer2", "layer3", "layer4"].index) == names
+    assert sorted(set(names), key=["bn1", "layer1", "layer2", "layer3", "layer4"].index) == names
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [4]), (2, [1, 4]), (3, [1, 2, 4]), (9, [0, 1, 2, 3, 4])])
@@ -62,9 +62,9 @@ def test_blocks_are_evenly_spread(count, expected):
 
 def test_wrapped_and_compiled_networks_have_the_same_layers():
     images = torch.randn(1, 3, 12, 12)
-    assert layers_over_depth(small_network(), images) == ["2", "5"]
-    assert layers_over_depth(Lit(small_network()), images) == ["network.2", "network.5"]
-    assert layers_over_depth(Lit(torch.compile(small_network())), images) == ["network.2", "network.5"]
+    assert layers_over_depth(small_network(), images) == ["1", "4"]
+    assert layers_over_depth(Lit(small_network()), images) == ["network.1", "network.4"]
+    assert layers_over_depth(Lit(torch.compile(small_network())), images) == ["network.1", "network.4"]
 
 
 def test_decoders_have_stages_too():

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_viz.methods.model.modes import capture, evaluating
+from lightning_viz.methods.model.capture import capture
+from lightning_viz.methods.model.modes import evaluating
 
 from ...support import small_network
 
@@ -57,13 +58,12 @@ def test_autocast_cache_setting_is_restored(enabled):
         assert torch.is_autocast_cache_enabled() == enabled
 
 
-def test_captured_output_is_safe_from_in_place_layers():
+def test_captured_activation_is_safe_from_in_place_layers():
     model = small_network().eval()
     images = torch.rand(2, 3, 8, 8)
     with capture(model, ["1"]) as outputs:
         model(images)
-    assert torch.equal(outputs["1"], model[1](model[0](images)))
-    assert (outputs["1"] < 0).any()
+    assert torch.equal(outputs["1"], model[:3](images))
 
 
 def test_hooks_are_removed_after_an_error():

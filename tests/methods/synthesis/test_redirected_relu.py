@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_viz.methods.synthesis.redirected_relu import RedirectedReLU
 
@@ -65,3 +66,13 @@ def test_reports_when_no_relu_was_dead():
     with RedirectedReLU() as relus:
         gradient(nn.ReLU(), torch.tensor([[-1.0, 1.0]]), torch.ones(1, 2))
     assert not relus.redirected
+
+
+def test_non_reentrant_checkpointing_changes_nothing():
+    inputs = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    part = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(inplace=True), torch.nn.ReLU6())
+    gradients = []
+    for run in (part, lambda images: checkpoint(part, images, use_reentrant=False)):
+        with RedirectedReLU():
+            gradients += torch.autograd.grad(run(inputs).sum(), inputs)
+    assert torch.equal(*gradients)
