@@ -70,7 +70,7 @@ def test_each_column_has_its_own_scale():
         assert any((tile == strongest).all(axis=-1).any() for tile in column)
 
 
-@pytest.mark.parametrize(("layer", "signed"), [("5", False), ("4", True)])
+@pytest.mark.parametrize(("layer", "signed"), [("5", False), ("4", False), ("3", True)])
 def test_layers_with_negative_activations_are_shown_in_two_colours(layer, signed):
     tiles = sheet(small_network(), layer)
     assert tiles.painter.signed == tiles.film.painter.signed == signed
@@ -79,10 +79,10 @@ def test_layers_with_negative_activations_are_shown_in_two_colours(layer, signed
 
 
 def test_a_film_strip_keeps_two_colours_when_nothing_is_negative_any_more():
-    network, callback = small_network(), ActivationLogger("4")
-    assert drawn(network, callback=callback)["activations/4"].film.painter.signed
-    network[4].bias.data += 100
-    assert drawn(network, callback=callback)["activations/4"].film.painter.signed
+    network, callback = small_network(), ActivationLogger("3")
+    assert drawn(network, callback=callback)["activations/3"].film.painter.signed
+    network[3].bias.data += 100
+    assert drawn(network, callback=callback)["activations/3"].film.painter.signed
 
 
 @pytest.mark.parametrize("channels", ["active", "varying"])
@@ -100,7 +100,7 @@ def test_channels_are_chosen_once(channels):
 
 
 def test_by_default_layers_over_the_depth_are_shown():
-    assert set(drawn(small_network())) == {"activations/2", "activations/5"}
+    assert set(drawn(small_network())) == {"activations/1", "activations/4"}
 
 
 def test_all_layers_together_cost_one_forward_pass():

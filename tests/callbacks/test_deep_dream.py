@@ -99,7 +99,7 @@ def test_data_of_any_range_may_use_all_colours(maximum):
     ("network", "layer"),
     [
         (ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4), "layer3"),
-        (small_network(), "5"),
+        (small_network(), "4"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "0"),
     ],
     ids=["of four", "of two", "of one"],
@@ -127,7 +127,7 @@ def saved(tmp_path_factory):
 def test_layers_and_channels_have_panels_beside_each_other(saved):
     tags = Events(saved / "run/version_0").image_tags
     assert [tag for tag in tags if not tag.endswith("/history")] == [
-        "deepdream/network.5", "deepdream/network.2", "deepdream/network.5/1"
+        "deepdream/network.4", "deepdream/network.2", "deepdream/network.5/1"
     ]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_the_default_stays_after_a_resume(saved, monkeypatch):
     monkeypatch.setattr("lightning_viz.callbacks.deep_dream.layers_over_depth", lambda *_: ["network.0"])
     run = trainer(saved, [DeepDreamLogger(method_options=QUICK, on_error="raise")], max_epochs=2)
     run.fit(Lit(), loader(), loader(), ckpt_path=str(saved / "saved.ckpt"))
-    tags = ["deepdream/network.5", "deepdream/network.5/history"]
+    tags = ["deepdream/network.4", "deepdream/network.4/history"]
     assert Events(saved / "run/version_1").image_tags == tags
 
 

@@ -56,7 +56,7 @@ def test_everything_recorded_is_drawn(run):
     _, events = run
     first = {tag.split("/")[0] for tag in events.image_tags}
     assert first == {"activations", "embedding", "gradcam", "patches"}
-    assert events.scalar_steps("activations/network.5/dead") == [3, 7]
+    assert events.scalar_steps("activations/network.4/dead") == [3, 7]
 
 
 # Loops that do not run the watched network.
@@ -179,14 +179,14 @@ def test_samples_are_read_by_index_where_the_loop_does_not_run_the_network(modul
     else:
         run.test(made, loader(given), verbose=False)
     assert our_warnings() == []
-    for tag in ("activations/network.5", "patches/network.5", "embedding/network.9/pca"):
+    for tag in ("activations/network.4", "patches/network.4", "embedding/network.9/pca"):
         assert SAYS in notes.notes[tag]
         assert "24 " in notes.notes[tag]
     with torch.no_grad():
         maps = made.eval().network[:6](given.tensors[0])
     dead = float((maps.amax(dim=(0, 2, 3)) <= 0).float().mean())
-    assert notes.numbers["activations/network.5/dead"] == pytest.approx(dead)
-    assert notes.numbers["activations/network.5/sparsity"] == pytest.approx(float((maps <= 0).float().mean()), abs=1e-6)
+    assert notes.numbers["activations/network.4/dead"] == pytest.approx(dead)
+    assert notes.numbers["activations/network.4/sparsity"] == pytest.approx(float((maps <= 0).float().mean()), abs=1e-6)
     predicted = [str(one) for one in made.network(given.tensors[0]).argmax(dim=1).tolist()]
     assert [one.removeprefix("class ") for one in notes.metadata["predicted"]] == predicted
 
@@ -194,7 +194,7 @@ def test_samples_are_read_by_index_where_the_loop_does_not_run_the_network(modul
 def test_activations_of_the_same_samples_are_counted_at_each_drawing(tmp_path):
     """At the start too, since the sanity check has shown that the loop does not run the network."""
     trainer(tmp_path, three()[:1], max_epochs=2).fit(Averaged(), loader(), loader())
-    assert Events(tmp_path / "run/version_0").scalar_steps("activations/network.5/dead") == [0, 3, 7]
+    assert Events(tmp_path / "run/version_0").scalar_steps("activations/network.4/dead") == [0, 3, 7]
 
 
 def stream():
@@ -231,8 +231,8 @@ def test_a_watched_network_that_the_loop_runs_is_recorded(tmp_path, notes, our_w
     watched = three(forward=lambda module, images: module.average(images))
     trainer(tmp_path, watched, max_epochs=1).fit(Averaged(), loader(), stream())
     assert our_warnings() == []
-    assert "recorded in the validation loop" in notes.notes["patches/average.module.5"]
-    assert "activations/average.module.5/dead" in notes.numbers
+    assert "recorded in the validation loop" in notes.notes["patches/average.module.4"]
+    assert "activations/average.module.4/dead" in notes.numbers
 
 
 def test_in_steps_that_is_the_cause(tmp_path, our_warnings):

@@ -137,3 +137,11 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
     assert ours.shape == theirs.shape
     assert theirs.abs().max() > 1e-12
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+def followed(model: nn.Module, layer: str) -> str:
+    """The ReLU module after a convolution in a sequence, which others must be given; else the layer."""
+    path, _, index = layer.rpartition(".")
+    after = f"{path}.{int(index) + 1}" if index.isdigit() else layer
+    modules = dict(model.named_modules())
+    return after if isinstance(modules.get(after), nn.ReLU) else layer

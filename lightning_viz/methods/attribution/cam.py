@@ -13,7 +13,7 @@ from lightning_viz.methods.model.find_layer import find_head, find_layer, linear
 from lightning_viz.methods.model.images import as_images
 from lightning_viz.methods.model.layers import Reshape, resolve_layer
 from lightning_viz.methods.model.modes import scoring
-from lightning_viz.methods.model.outputs import Target, fixed_target, target_scores
+from lightning_viz.methods.model.outputs import Target, fixed_target, target_indices, target_scores
 from lightning_viz.methods.model.token_order import placed_maps
 
 from .saliency import Reduce, guided_backprop, reduce_channels
@@ -104,21 +104,20 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target, layer
     """
     unfit = f"method='cam' does not fit {type(model).__name__}: {{}}; choose method='gradcam'"
     names = [layer.name for layer in layers]
-    with scoring(model):
-        with linear_layers(model) as linears:
-            found = find_head(model(images[:1].clone()), linears, 1)
-        with torch.no_grad(), capture(model, names) as captured, linear_layers(model) as runs:
-            classes = fixed_target(model, images, target)
-    if found is None or not isinstance(classes, Tensor):
+    with scoring(model), capture(model, names) as captured, linear_layers(model) as linears:
+        output = model(images.clone())
+        found = find_head(output, linears, len(images))
+        classes = None if callable(target) else target_indices(output, target)
+    if found is None or classes is None:
         raise ValueError(unfit.format("it needs a linear head, and class indices as the target"))
-    head, embedding = found.module, next(run.input for run in reversed(runs) if run.module is found.module)
+    head, embedding = found.module, found.input.detach()
     weights = head.weight.detach().float()
     if classes.dtype == torch.bool:  # the sides of a single logit
         weights, classes = torch.cat([-weights, weights]), classes.long()
     weights = weights[classes, :, None, None]  # w_k^c
     maps = []
     for layer in layers:
-        output = layer.to_maps(captured_output(captured, layer.name, layer.described)).float()
+        output = layer.to_maps(captured_output(captured, layer.name, layer.described).detach()).float()
         means = output.mean(dim=(2, 3))
         if means.shape != embedding.shape or not torch.allclose(means, embedding.float(), rtol=1e-2, atol=1e-4):
             raise ValueError(unfit.format(f"its head's input is not the mean of {layer.described} over positions"))

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from .activation_functions import (
 from .layers import resolve_layer
 from .modes import evaluating, plain_tensor, tensors_in
 
+#: By model and layer, what `activation_functions` has found.
+_FUNCTIONS: "WeakKeyDictionary[nn.Module, dict[str, ActivationFunction]]" = WeakKeyDictionary()
 _PRODUCTS = frozenset(("bmm", "einsum", "matmul", "scaled_dot_product_attention"))
 
 
@@ -74,11 +77,15 @@ def trace(model: nn.Module, images: Tensor, layers: Iterable[str] | None = None)
 def activation_functions(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, ActivationFunction]:
     """The functions from the outputs of layers to their activations, by the given names, found with one pass of `images`.
 
-    For a caller who records while the model runs anyway. There is none for a layer that does not run.
+    For a caller who records while the model runs anyway: they are found once for each model. There is none for a layer that
+    does not run.
     """
-    runs = trace(model, images, layers)
+    known = _FUNCTIONS.setdefault(model, {})
     names = {layer: resolve_layer(model, layer, "layers")[0] for layer in layers}
-    return {layer: runs[name].function if name in runs else NO_FUNCTION for layer, name in names.items()}
+    if missing := [name for name in names.values() if name not in known]:
+        runs = trace(model, images, missing)
+        known |= {name: runs[name].function if name in runs else NO_FUNCTION for name in missing}
+    return {layer: known[name] for layer, name in names.items()}
 
 
 def differentiable(output: Tensor) -> Tensor:

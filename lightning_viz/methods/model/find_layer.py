@@ -1,5 +1,6 @@
 """The layer that a method needs by default, found by its role."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple, get_args
@@ -110,16 +111,17 @@ def find_head(output: Any, linears: Sequence[LinearRun], count: int) -> LinearRu
 def _nearest(scores: Tensor, linears: Sequence[LinearRun]) -> Iterator[LinearRun]:
     """Those that are found before a convolution on the way back along the graph, breadth first."""
     ends = {run.output.grad_fn: run for run in linears if run.output.grad_fn is not None}
-    nodes = [scores.grad_fn]
-    for node in nodes:  # grows on the way
+    nodes, seen = deque([scores.grad_fn]), {scores.grad_fn}
+    while nodes:
+        node = nodes.popleft()
         if node in ends:
             yield ends[node]
         elif node is None or "Convolution" in node.name():
             return
         else:
-            nodes += [
-                one for one in dict.fromkeys(inner for inner, _ in node.next_functions) if one and one not in nodes
-            ]
+            new = [one for one in dict.fromkeys(inner for inner, _ in node.next_functions) if one and one not in seen]
+            nodes.extend(new)
+            seen.update(new)
 
 
 def _are_features(model: nn.Module, output: Tensor, end: str, images: Tensor) -> bool:

@@ -100,7 +100,12 @@ def fixed_target(model: nn.Module, images: Tensor, target: Target) -> Target:
     if callable(target):
         return target
     with torch.no_grad(), recording_activations():
-        return _scores_and_indices(model(images.clone()), target)[1]
+        return target_indices(model(images.clone()), target)
+
+
+def target_indices(output: Any, target: None | int | Sequence[int] | Tensor) -> Tensor:
+    """The class indices (B,) of a target for this output; of a single logit the sides, bool (B,). Raises as `target_scores`."""
+    return _scores_and_indices(output, target)[1]
 
 
 def slice_target(target: Target, part: slice) -> Target:

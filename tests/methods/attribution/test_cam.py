@@ -15,7 +15,7 @@ from lightning_viz.methods.attribution.registry import CAM_METHODS
 from lightning_viz.methods.model.layers import resolve_layer
 
 from ...support import small_network
-from ..references import NETWORKS, TARGETS, assert_close, calibrated
+from ..references import NETWORKS, TARGETS, assert_close, calibrated, followed
 
 #: The class of pytorch-grad-cam for every method but "cam", which it has not.
 REFERENCES = {
@@ -34,14 +34,6 @@ CASES = [(m, name) for m in REFERENCES for name in (FEW_CHANNELS if m == "scorec
 
 def test_every_method_has_a_reference():
     assert REFERENCES.keys() == CAM_METHODS.keys() - {"cam"}
-
-
-def followed(model, layer):
-    """The ReLU module after a convolution in a sequence, which others must be given; else the layer."""
-    path, _, index = layer.rpartition(".")
-    after = f"{path}.{int(index) + 1}" if index.isdigit() else layer
-    modules = dict(model.named_modules())
-    return after if isinstance(modules.get(after), nn.ReLU) else layer
 
 
 def reference(method, model, layer, images, reshape=None):
@@ -107,10 +99,13 @@ def test_equals_pytorch_grad_cam_on_a_transformer(method):
 
 
 def test_grad_cam_equals_captum(network, images):
-    dense = type(network).__name__ == "DenseNet"  # a functional ReLU follows its last layer, which no hook reaches
-    layer = "features.transition3" if dense else find_layer(network, "last_spatial", images)
-    module = resolve_layer(network, followed(network, layer))[1]
-    theirs = LayerGradCam(network, module).attribute(images, target=TARGETS, relu_attributions=True)[:, 0]
+    layer = find_layer(network, "last_spatial", images)
+    written, after = network, followed(network, layer)
+    if type(network).__name__ == "DenseNet":  # a functional ReLU follows its last layer: the same with a module
+        pool = nn.AdaptiveAvgPool2d(1)
+        written, after = nn.Sequential(network.features, nn.ReLU(), pool, nn.Flatten(), network.classifier), "1"
+    module = resolve_layer(written, after)[1]
+    theirs = LayerGradCam(written, module).attribute(images, target=TARGETS, relu_attributions=True)[:, 0]
     assert_close(grad_cam(network, images, TARGETS, layer=layer), theirs)
     assert all(parameter.grad is None for parameter in network.parameters())
 

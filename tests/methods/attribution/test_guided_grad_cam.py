@@ -6,7 +6,7 @@ from lightning_viz.methods import find_layer, grad_cam, guided_backprop, guided_
 from lightning_viz.methods.model.layers import resolve_layer
 
 from ...support import small_network
-from ..references import TARGETS, assert_close, calibrated
+from ..references import TARGETS, assert_close, calibrated, followed
 from .test_saliency import out_of_place
 
 pytestmark = pytest.mark.filterwarnings("ignore:(Input Tensor 0 did not|Setting backward hooks)")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(Input Tensor 0 did not|Setting 
 def test_equals_captum(name, images):
     model = calibrated(name)
     layer, reference = find_layer(model, "last_spatial", images), out_of_place(model)
-    theirs = GuidedGradCam(reference, resolve_layer(reference, layer)[1]).attribute(
+    theirs = GuidedGradCam(reference, resolve_layer(reference, followed(reference, layer))[1]).attribute(
         images, target=TARGETS, interpolate_mode="bilinear"
     )
     assert_close(guided_grad_cam(model, images, TARGETS, layer=layer, reduce=None), theirs)

@@ -140,21 +140,21 @@ def test_a_warm_start_needs_a_fraction_of_the_steps(model):
 def test_a_unit_is_the_mean_of_the_layers_channel(model):
     """The same as maximising the pooled channel of the network's first layers."""
     by_layer = synthesize(model, layer="4", unit=[2, 5], size=16, steps=5)
-    trunk = nn.Sequential(*model[:5], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    trunk = nn.Sequential(*model[:6], nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert torch.allclose(by_layer, synthesize(trunk, [2, 5], size=16, steps=5), atol=1e-5)
 
 
 def test_a_position_is_one_of_the_layers_map(model):
     options = dict(size=16, steps=5)
     by_position = synthesize(model, layer="4", unit=0, position=(1, 6), **options)
-    trunk = nn.Sequential(*model[:5])
+    trunk = nn.Sequential(*model[:6])
     assert torch.allclose(by_position, synthesize(trunk, lambda maps: maps[:, 0, 1, 6], **options), atol=1e-5)
     middle = synthesize(model, layer="4", unit=2, position="middle", **options)
     assert torch.equal(middle, synthesize(model, layer="4", unit=2, position=(4, 4), **options))
 
 
 def test_a_whole_layer_is_the_mean_of_its_squares(model):
-    trunk = nn.Sequential(*model[:5])
+    trunk = nn.Sequential(*model[:6])
     expected = synthesize(trunk, lambda maps: maps.square().mean(dim=(1, 2, 3)), size=16, steps=5)
     assert torch.allclose(synthesize(model, layer="4", size=16, steps=5), expected, atol=1e-5)
 
