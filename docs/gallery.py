@@ -111,8 +111,8 @@ def demo(folder):
     save(
         str(folder / "fit"),
         {
-            "gradcam": "gradcam/network._swish",
-            "gradcam_history": "gradcam/network._swish/history",
+            "gradcam": "gradcam/network._bn1",
+            "gradcam_history": "gradcam/network._bn1/history",
             "saliency": "saliency/gradient",
             "filters": "filters/network._conv_stem",
             "filters_change": "filters/network._conv_stem/change",
@@ -125,7 +125,7 @@ def demo(folder):
     )
     film = Image.open(IMAGES / "gradcam_history.png")
     store(film.crop((0, 0, film.width, 700)), "hero")
-    depths = ["network._blocks.2", "network._blocks.6", "network._swish"]
+    depths = ["network._blocks.2", "network._blocks.6", "network._bn1"]
     later = [SaliencyLogger(method, max_images=4, tag=method) for method in METHODS]
     later += [
         SaliencyLogger("occlusion", signed=True, max_images=4, tag="signed"),
@@ -149,7 +149,7 @@ def short(folder):
     run(folder, callbacks, max_epochs=2, limit_train_batches=3).fit(module, train, validation)
     save(
         str(folder),
-        {"trust": "gradcam/network._swish", "true_and_predicted": "gradcam/network._swish/true_and_predicted"},
+        {"trust": "gradcam/network._bn1", "true_and_predicted": "gradcam/network._bn1/true_and_predicted"},
     )
 
 

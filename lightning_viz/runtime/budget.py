@@ -103,7 +103,9 @@ class Budget:
         return self.spent + own + self._kept(name, allowed, self.seconds_of, 1) <= fraction * self.elapsed
 
     def _allows_start(self, name: str, fraction: float, passes: float) -> bool:
-        """In seconds, where a pass was timed; otherwise in passes, as if each took a second."""
+        """In seconds, where a pass was timed; otherwise in passes, as if each took a second. Weights alone may be drawn."""
+        if not passes:
+            return True
         whole = fraction * self.planned * (self.pass_seconds or 1)
         spent = self.spent if self.pass_seconds else self._start_passes
         take = self.seconds_of if self.pass_seconds else lambda cost: cost.passes

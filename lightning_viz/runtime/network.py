@@ -32,6 +32,7 @@ Forward = Callable[[pl.LightningModule, Tensor], Any]
 #: Errors of torch and of `synthesize` where a part of the network ran without gradients.
 _WITHOUT_GRADIENT = re.compile(
     "does not require grad|not have been used in the graph|Inference tensors cannot be saved|none that can be differentiated"
+    "|does not depend on the images"
 )
 
 

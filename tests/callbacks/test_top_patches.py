@@ -190,7 +190,7 @@ def test_once_the_units_are_known_only_their_images_are_kept(resumed):
 
 def test_a_sheet_and_the_purity_are_logged(resumed):
     _, _, (events, later) = resumed
-    layers = ["network.2", "network.5"]
+    layers = ["network.1", "network.4"]
     assert events.image_tags == [f"patches/{layer}" for layer in layers]
     for layer in layers:
         assert events.image_steps(f"patches/{layer}") == events.scalar_steps(f"patches/{layer}/purity") == [0, 3, 7]

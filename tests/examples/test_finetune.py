@@ -29,7 +29,7 @@ TAGS = [
     "embedding/network._fc/pca",
     "filters/network._conv_stem",
     "filters/network._conv_stem/change",
-    "gradcam/network._swish",
+    "gradcam/network._bn1",
     "saliency/gradient",
 ]
 FILMLESS = ["embedding/network._fc/neighbours", "patches/network._blocks.4", "patches/network._conv_head"]
@@ -131,13 +131,13 @@ def last_frame(run):
     (path,) = (run / "checkpoints").glob("*.ckpt")
     callbacks = torch.load(path, weights_only=True)["callbacks"]
     (state,) = (value for key, value in callbacks.items() if key.startswith("GradCAMLogger"))
-    return state["films"]["gradcam/network._swish"][-1]
+    return state["films"]["gradcam/network._bn1"][-1]
 
 
 def test_tensorboards_images_page_shows_the_panels(demo):
     with tensorboard(demo[0], "--samples_per_plugin", "images=1000") as address, chromium(height=4000) as page:
         page.goto(f"{address}/#images", timeout=60_000)
-        for tag in ("filters/network._conv_stem", "gradcam/network._swish", "saliency/gradient"):
+        for tag in ("filters/network._conv_stem", "gradcam/network._bn1", "saliency/gradient"):
             heading = page.get_by_role("button", name=tag.partition("/")[0])
             heading.wait_for(timeout=60_000)
             group = page.locator("tf-category-paginated-view", has=heading)

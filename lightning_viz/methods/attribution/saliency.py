@@ -99,7 +99,7 @@ def guided_backprop(model: nn.Module, images: Tensor, target: Target = None, *, 
 
 def _gradients(model: nn.Module, images: Tensor, target: Target, checked: bool = False) -> Tensor:
     pixels = leaf(images)
-    scores = target_scores(model(pixels), target, checked=checked)  # S_c(I)
+    scores = target_scores(model(pixels.clone()), target, checked=checked)  # S_c(I)
     (gradients,) = torch.autograd.grad(scores.sum(), pixels)  # w = dS_c/dI
     return gradients.float()
 
