@@ -15,7 +15,8 @@ from lightning_viz.methods.features.neighbours import usable_neighbours, vote_ce
 from lightning_viz.render.text import one_line
 from lightning_viz.runtime.artifacts import Scalar
 
-LOWEST, LETTERS = 3, 16  # classes that are listed, and how much of their names
+SHOWN = 3  # classes of the lowest accuracy
+NAME_LENGTH = 16  # characters of their names
 
 
 @dataclass
@@ -63,13 +64,13 @@ class EmbeddingScalars:
         labels, correct = samples.labels[known], samples.labels[known] == samples.predicted[known]
         names = self.probe.unique_names(sorted(set(labels.tolist())))
         means = {label: float(correct[labels == label].mean()) for label in names}
-        lowest = sorted(means, key=lambda label: (means[label], label))[:LOWEST]
+        lowest = sorted((label for label in means if means[label] < 1), key=lambda label: (means[label], label))[:SHOWN]
         listed = ", ".join(
-            f"{one_line(names[one])[:LETTERS]} {means[one]:.2f} of {int((labels == one).sum())}" for one in lowest
+            f"{one_line(names[one])[:NAME_LENGTH]} {means[one]:.2f} of {int((labels == one).sum())}" for one in lowest
         )
         scalars = [Scalar(f"{tag}/class_accuracy/{names[one]}", mean) for one, mean in means.items()]
         text = f"the network's accuracy {float(correct.mean()):.2f} of {len(labels)} samples"
-        return scalars if self.per_class else [], [text, f"lowest: {listed}"]
+        return scalars if self.per_class else [], [text, *([f"lowest: {listed}"] if lowest else [])]
 
     def accuracy(
         self, tag: str, points: Tensor, samples: Samples, known: dict[str, PixelVote] | None = None

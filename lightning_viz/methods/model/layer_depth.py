@@ -6,7 +6,7 @@ from itertools import pairwise, takewhile
 
 from torch import Tensor, nn
 
-from .capture import trace
+from .capture import LayerRun, trace
 from .dense import feature_layers
 from .images import as_images
 from .layers import feature_maps, is_from, is_spatial, no_spatial_layer, plain_name, uncompiled
@@ -24,21 +24,26 @@ def layers_over_depth(model: nn.Module, images: Tensor, count: int = 4) -> list[
     They are the last layers of the network's stages, a stage being a sequence of layers of one resolution; if there are
     more than `count`, evenly spread and without the stem: layer1 to layer4 of ResNet, the last convolution before each of
     the later poolings of VGG. In a network of one resolution, such as ViT, they are evenly spread blocks. The last one is
-    always that of the last stage or block. Pooling layers, activation modules and attention matrices are skipped. One image
-    is run to find them.
+    always that of the last stage or block, or a norm after it that an activation function follows. Pooling layers, activation
+    modules and attention matrices are skipped. One image is run to find them.
     Raises ValueError for a `count` below 1, and where no layer has a height and a width.
     """
     if count < 1:
         raise ValueError(f"count={count} is too small; give 1 or more")
     images = as_images(model, images)
-    sizes = _sizes(model, images)
+    runs = _spatial_runs(model, images)
+    sizes = {name: size for name, (_, size) in runs.items()}
     chain = {name: size for name, size in _chain(model, sizes) if size is not None}
     if not chain:
         raise no_spatial_layer(model, images)
-    blocks = [name for name in sizes if [*uncompiled(model.get_submodule(name)).children()]]
+    modules = {name: uncompiled(model.get_submodule(name)) for name in sizes}
+    blocks = [name for name, one in modules.items() if [*one.children()] and not isinstance(one, nn.Conv2d)]
     repeated = _repeated(model, [name for name in blocks if sizes[name]])
     stages = _without_stem(_stages([name for name in sizes if name in chain], chain), [*sizes], repeated)
-    ends = [([name for name in stage if name in blocks] or stage)[-1] for stage in stages]  # not the norm after a block
+    # Not the norm after a block, unless an activation function follows it.
+    activated = {name for name, (run, _) in runs.items() if run.function.function is not None}
+    ending = {*blocks, *(name for name in activated if not isinstance(modules[name], nn.Conv2d))}
+    ends = [([name for name in stage if name in ending] or stage)[-1] for stage in stages]
     if len(ends) == 1:
         ends = repeated or ends
     elif len(ends) > count:
@@ -52,7 +57,7 @@ def encoder_end(model: nn.Module, images: Tensor) -> str:
 
     For models with a dense output, or boxes; where it never grows, the last layer of features. Raises ValueError as `layers_over_depth`.
     """
-    sizes = _sizes(model, images)
+    sizes = {name: size for name, (_, size) in _spatial_runs(model, images).items()}
     features = {*feature_layers(model, images, [*sizes])} or {*sizes}  # none are known where the output has no scores
     before = takewhile(lambda name: not isinstance(model.get_submodule(name), _ADAPTIVE), sizes)
     sizes = {name: sizes[name] for name in before if name in features}
@@ -81,18 +86,18 @@ def _without_stem(stages: list[list[str]], order: Sequence[str], repeated: Seque
     return stages[start:] if comes_down or start == len(stages) - 1 else stages
 
 
-def _sizes(model: nn.Module, images: Tensor) -> dict[str, Size]:
-    """The sizes of the last outputs of the layers with feature maps, in the order of these outputs."""
+def _spatial_runs(model: nn.Module, images: Tensor) -> dict[str, tuple[LayerRun, Size]]:
+    """The last runs of the layers with feature maps, with the sizes of these, in the order they ran."""
     images = images[:1].repeat(2, 1, 1, 1)  # two, so that outputs without a batch dimension (windows, tables) differ
-    sizes: dict[str, Size] = {}
+    found: dict[str, tuple[LayerRun, Size]] = {}
     for name, run in trace(model, images).items():
         output, module = run.output, model.get_submodule(name)
         if run.is_matrix or not is_spatial(output, images) or is_from(module, "linear", "dropout"):
             continue
         if output.ndim != 3 or is_placed(model, name, images):
             height, width = feature_maps(output, images).shape[2:]
-            sizes[name] = None if run.pools else (height, width)
-    return sizes
+            found[name] = run, None if run.pools else (height, width)
+    return found
 
 
 def _chain(module: nn.Module, sizes: dict[str, Size], path: str = "") -> Iterator[tuple[str, Size]]:

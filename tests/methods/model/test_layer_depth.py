@@ -19,7 +19,7 @@ EXPECTED = {
     "googlenet": (96, ["conv3", "inception3b", "inception4e", "inception5b"]),
     "inception_v3": (128, ["Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"]),
     "maxvit_t": (64, ["blocks.0", "blocks.1", "blocks.2", "blocks.3"]),
-    "mnasnet0_5": (64, ["layers.8", "layers.9", "layers.11", "layers.13"]),
+    "mnasnet0_5": (64, ["layers.8", "layers.9", "layers.11", "layers.15"]),
     "mobilenet_v2": (64, ["features.3", "features.6", "features.13", "features.18"]),
     "mobilenet_v3_small": (64, ["features.1", "features.3", "features.8", "features.12"]),
     "regnet_y_400mf": (64, [f"trunk_output.block{k}" for k in (1, 2, 3, 4)]),
