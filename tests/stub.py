@@ -38,6 +38,7 @@ class Stub(VizCallback):
     """
 
     State = StubState
+    SECONDS = 0.0
 
     def __init__(
         self,

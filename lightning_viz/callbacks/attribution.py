@@ -53,7 +53,7 @@ class AttributionLogger(VizCallback):
 
             - "change": `trust/change_since_last` and `trust/change_since_start`, 1 minus the cosine similarity of the maps,
               and `trust/rank_since_start`, their rank correlation. It costs nothing. Not of test data, which are other
-              pictures.
+              pictures, nor with `Probe.hardest(refresh=True)`: ValueError.
             - "faithfulness": `trust/over_random` and `trust/over_blob`, by how much the insertion minus deletion area
               (Petsiuk et al. 2018) of the map exceeds that of a noise map, and of a centred blob; at 0 the map is no
               better. `trust/random` is that of the noise map itself, 0 on average. It costs 57 forward passes of the probe.
@@ -76,6 +76,11 @@ class AttributionLogger(VizCallback):
             )
         for check in checks or []:
             check_choice("trust", check, get_args(Check))
+        if "change" in (checks or []) and getattr(self.probe, "refresh", False):
+            raise ValueError(
+                "trust=['change'] compares maps of the same pictures, and probe=Probe.hardest(refresh=True) chooses others each "
+                "time; give Probe.hardest(), or leave 'change' out"
+            )
         self.trust: list[Check] | None = checks
 
     def trust_passes(self, count: int, map_passes: float = 1.0) -> float:

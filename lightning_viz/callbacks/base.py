@@ -87,6 +87,8 @@ class VizCallback(Callback):
     SAMPLES_READ: ClassVar[int] = 0
     #: Where a budget has no time for a last drawing of every callback, the largest comes first; then the cheapest.
     PRIORITY: ClassVar[int] = 0
+    #: What the first drawing takes besides its image passes, such as for imports, projections and rendering.
+    SECONDS: ClassVar[float] = 0.05
 
     def __init__(
         self,

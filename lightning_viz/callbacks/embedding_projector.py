@@ -84,6 +84,7 @@ class EmbeddingProjectorLogger(VizCallback):
 
     State = EmbeddingState
     PRIORITY = 1
+    SECONDS = 1.0
     TAG_FIELDS = ("layers", "dataloaders")
     CHEAPER = "fewer points (max_points=)"
     SAMPLES_READ = TRACKED

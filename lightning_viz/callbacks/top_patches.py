@@ -70,6 +70,7 @@ class TopPatchesLogger(VizCallback):
     CHEAPER = "fewer units (max_units=, units=), patches (patches=) or layers (layers=)"
     PINNED = ("units",)
     SAMPLES_READ = READ
+    SECONDS = 0.2
 
     def __init__(
         self,

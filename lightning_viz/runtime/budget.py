@@ -14,6 +14,7 @@ class Cost:
 
     passes: float = 0.0  #: image passes that a drawing after the first step is estimated to make
     extra: float = 0.0  #: those that one before the first step makes besides
+    besides: float = 0.0  #: seconds that the first drawing is expected to take besides its passes
     priority: int = 0  #: the larger, the earlier its last drawing is kept free
     is_reserved: bool = False  #: the time of its last drawing is kept free
     seconds: float | None = None  #: of the last drawing
@@ -34,10 +35,12 @@ class Budget:
     blocked: float = 0.0  #: seconds that training waited
     planned: float = math.inf  #: images that the fit will train on, counted in every epoch, where that is known
     trained: float = 0.0  #: of these so far
+    loop: float = 0.0  #: seconds that recording took in the most expensive loop
     ended: bool = False  #: training is over, maybe earlier than planned
     pass_seconds: float | None = None  #: that an image takes forward and backward, once that is measured
     _start_passes: float = 0.0  #: image passes claimed before the first step
     _costs: dict[str, Cost] = field(default_factory=dict)  #: by callback, in order
+    _drawings: int = 0
     _drawn_step: int = -1  #: of the last drawing
     _logged_step: int = -1  #: of the last share that was logged
 
@@ -76,19 +79,25 @@ class Budget:
             # The queue's work makes this take longer, and is counted already.
             self.blocked += max(0.0, time.perf_counter() - start - (self.queue_seconds() - queued))
 
-    def reserve(self, name: str, passes: float, priority: int = 0, extra: float = 0.0) -> None:
+    def count_loop(self, seconds: float) -> None:
+        """A loop was recorded. The time to record the last one is kept free."""
+        self.blocked += seconds
+        self.loop = max(self.loop, seconds)
+
+    def reserve(self, name: str, passes: float, priority: int = 0, extra: float = 0.0, besides: float = 0.0) -> None:
         """Keep the time of a last drawing free for a callback, which is estimated to make so many image passes.
 
-        A drawing before the first step makes `extra` ones besides.
+        A drawing before the first step makes `extra` ones more. The first takes `besides` seconds as well.
         """
         cost = self._costs.setdefault(name, Cost())
         cost.passes, cost.priority, cost.extra, cost.is_reserved = passes, priority, extra, True
+        cost.besides = besides
 
     def allows(self, name: str, fraction: float | None, passes: float = 0.0) -> bool:
         """Whether all drawing stays within this fraction of the time, if this callback draws now.
 
         It is expected to cost what it did last time; before its first drawing, as many image passes as it is estimated to
-        make, at the pace of training, and what other drawings took beyond theirs. Before the first step training is
+        make, at the pace of training, and what it says or other drawings took beyond theirs. Before the first step training is
         expected to take as long as its image passes alone; at most half of the budget is spent then.
         """
         if fraction is None:
@@ -96,28 +105,34 @@ class Budget:
         if not self.trained:
             return self._allows_start(name, fraction, passes)
         own = self.seconds_of(self._costs.get(name, Cost(passes)))
-        allowed = fraction * self.expected - self.spent
+        allowed = fraction * self.expected - self.spent - (0.0 if self.is_over else self.loop)
         if own + self._kept(name, allowed, self.seconds_of) > allowed:
             return False
         # Training may end at any time: then there is time for the most important.
         return self.spent + own + self._kept(name, allowed, self.seconds_of, 1) <= fraction * self.elapsed
 
     def _allows_start(self, name: str, fraction: float, passes: float) -> bool:
-        """In seconds, where a pass was timed; otherwise in passes, as if each took a second. Weights alone may be drawn."""
+        """If there is time for the last drawings of all others that are not too large by themselves.
+
+        In seconds, where a pass was timed; otherwise in passes, as if each took a second. Weights alone may be drawn.
+        """
         if not passes:
             return True
         whole = fraction * self.planned * (self.pass_seconds or 1)
         spent = self.spent if self.pass_seconds else self._start_passes
         take = self.seconds_of if self.pass_seconds else lambda cost: cost.passes
-        return spent + take(Cost(passes)) <= min(0.5 * whole, whole - self._kept(name, whole - spent, take))
+        own = Cost(passes, besides=self._costs.get(name, Cost()).besides)
+        kept = self._kept(name, math.inf, lambda cost: take(cost) if take(cost) <= whole else 0.0)
+        return spent + take(own) <= min(0.5 * whole, whole - self.loop - kept)
 
     def seconds_of(self, cost: Cost) -> float:
         """What a drawing is expected to take."""
+        rendering = self.queue_seconds() / self._drawings if self._drawings else 0.0
         if cost.seconds is not None:
-            return max(0.0, cost.seconds - (0 if cost.drawn else cost.extra) * self._pace)
+            return rendering + max(0.0, cost.seconds - (0 if cost.drawn else cost.extra) * self._pace)
         drawn = [one for one in self._costs.values() if one.seconds is not None]
         beyond = [max(0.0, one.seconds - one.passes * self._pace) for one in drawn if one.seconds is not None]
-        return cost.passes * self._pace + (statistics.median(beyond) if beyond else 0.0)
+        return rendering + cost.passes * self._pace + max(cost.besides, statistics.median(beyond) if beyond else 0.0)
 
     def _kept(self, name: str, free: float, take: Callable[[Cost], float], lowest: int = 0) -> float:
         """What is kept of `free` for the last drawings of the priority `lowest` and above.
@@ -157,7 +172,7 @@ class Budget:
     def record(self, name: str, step: int, seconds: float) -> None:
         cost = self._costs.setdefault(name, Cost())
         cost.seconds, cost.drawn, cost.is_refused = seconds, self.trained, False
-        self._drawn_step = step
+        self._drawn_step, self._drawings = step, self._drawings + 1
 
     @property
     def waiting(self) -> list[str]:

@@ -174,6 +174,7 @@ class VizCallbackProtocol(Protocol):
     CHEAPER: ClassVar[str]
     SAMPLES_READ: ClassVar[int]
     PRIORITY: ClassVar[int]
+    SECONDS: ClassVar[float]
     probe: Probe | Hardest | None
     max_images: int
     tag: str | None

@@ -87,13 +87,24 @@ class Overhead:
             passes, extra = self.passes(runner, trainer, module, runner.probes.get("validation")), 0.0
             if has_validation(trainer) and not callback.schedule.in_steps:  # later they are recorded in that loop
                 extra = min(passes, FORWARD * _samples_read(runner, trainer))
-            self.budget.reserve(runner.session.name_of(runner, trainer), passes - extra, callback.PRIORITY, extra)
+            name = runner.session.name_of(runner, trainer)
+            self.budget.reserve(name, passes - extra, callback.PRIORITY, extra, callback.SECONDS)
 
     def _time_pass(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.budget.pass_seconds is None and (probe := runner.probes.get("validation")) is not None:
             with self.budget.spending(), guard(module, trainer.precision_plugin):
                 images = probe.images[: min(TIMED, runner.auto_batch.limit or TIMED)]
                 self.budget.pass_seconds = time_pass(runner.network(module, probe), images, lambda: self.budget.elapsed)
+
+    def puts_off(self, runner: "CallbackRunner", trainer: pl.Trainer) -> bool:
+        """Whether there is no time for the drawing after the loop that begins: then nothing is recorded for it.
+
+        What is drawn at the end of training after all reads samples by index, or what the last loop has recorded.
+        """
+        fraction, data = runner.callback.max_overhead, eval_data(trainer, "validation", runner.unpack)
+        if fraction is None or trainer.state.fn != "fit" or not self.budget.trained or self.budget.is_over:
+            return False
+        return data.is_indexable(0) and not self.budget.allows(runner.session.name_of(runner, trainer), fraction)
 
     def allows(self, runner: "CallbackRunner", trainer: pl.Trainer, module: pl.LightningModule, split: str) -> bool:
         """Whether a callback may draw now."""
@@ -102,7 +113,8 @@ class Overhead:
             return True
         name = runner.session.name_of(runner, trainer)
         passes = self.passes(runner, trainer, module, runner.probes.get(split))
-        if self.budget.allows(name, fraction, passes):
+        put_off, runner.is_put_off = runner.is_put_off and not self.budget.ended, False
+        if not put_off and self.budget.allows(name, fraction, passes):
             self.budget.claim(passes)
             return True
         self.budget.refuse(name)

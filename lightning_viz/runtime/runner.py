@@ -42,6 +42,7 @@ class CallbackRunner:
         self.probes = PinnedProbes(self)
         self.cache: dict[Any, Any] = {}  #: what the callback computes once for a run
         self.progress = Progress(callback, lambda text: self.session.warn(text))
+        self.is_put_off = False  #: the budget has no time for the drawing after the last loop
         self.recording: Recording | None = None  #: of the last loop, until it is drawn
         self.failures: list[Exception] = []  #: also of the queue's thread
         self.disabled = False
@@ -149,7 +150,7 @@ class CallbackRunner:
             return []
         hardest = self.probes.accumulators(split)
         needed = self.callback.schedule.needs_recording(trainer.current_epoch, trainer.sanity_checking)
-        if trainer.state.fn == "fit" and not needed:
+        if trainer.state.fn == "fit" and (not needed or self.is_put_off):
             return [*hardest]
         return [*hardest, *self.callback.accumulators(eval_data(trainer, split, self.unpack), self.state)]
 

@@ -180,7 +180,7 @@ class VizSession:
         recorders, self._recorders = self._recorders, []
         for recorder in recorders:
             recorder.merge(trainer.global_step)
-            self.budget.blocked += recorder.seconds
+            self.budget.count_loop(recorder.seconds)
         if recorders:
             for runner in self.runners(trainer):
                 runner.after_recording(trainer, split_of(trainer))
@@ -200,9 +200,13 @@ class VizSession:
         if self.queue(trainer) is None:
             return []
         runners = self.runners(trainer)
+        for runner in runners:
+            runner.is_put_off = not runner.callback.schedule.in_steps and self.overhead.puts_off(runner, trainer)
         if trainer.world_size > 1:  # what the first has pinned, such as the channels to show, every process has
-            own = [(runner.pins, self.meanings.of(runner.callback.forward)) for runner in runners]
-            for runner, (values, meaning) in zip(runners, trainer.strategy.broadcast(own), strict=True):
+            own = [(one.pins, self.meanings.of(one.callback.forward), one.is_put_off) for one in runners]
+            for runner, (values, meaning, runner.is_put_off) in zip(
+                runners, trainer.strategy.broadcast(own), strict=True
+            ):
                 vars(runner.state).update(values)
                 self.meanings.set(runner.callback.forward, meaning)
         groups: dict[tuple[int, int], list[CallbackRunner]] = {}

@@ -42,6 +42,13 @@ def test_the_pictures_of_a_test_run_are_compared_with_no_others():
     assert callback.runner.state.start_maps == callback.runner.state.sanity == {}
 
 
+def test_change_needs_the_same_pictures():
+    with pytest.raises(ValueError, match=r"trust=\['change'\] .* give Probe.hardest\(\), or leave 'change' out"):
+        SaliencyLogger(trust=["change"], probe=Probe.hardest(refresh=True))
+    SaliencyLogger(trust=["sanity"], probe=Probe.hardest(refresh=True))
+    SaliencyLogger(trust=["change"], probe=Probe.hardest())
+
+
 def test_maps_of_another_size_start_again():
     network, callback = small_network(), SaliencyLogger(trust=["change"], target=1)
     checks(callback, network)

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 import lightning_viz.runtime.budget as budget_module
+import lightning_viz.runtime.overhead as overhead_module
 from lightning_viz import FilterLogger, GradCAMLogger, viz_callbacks
 from lightning_viz.callbacks.suite import BUDGET
 from lightning_viz.collect.accumulator import HookPoint
@@ -74,6 +75,30 @@ def test_before_the_first_step_half_of_the_budget_is_counted_in_passes():
     budget.claim(8)
     assert budget.allows("two", 0.1, 4)
     assert not budget.allows("two", 0.1, 4.1)
+
+
+def test_the_start_is_drawn_where_the_last_drawings_of_all_fit():
+    """Of 24 passes, 20 are kept free; what is too large by itself is not waited for."""
+    budget = Budget(planned=240)
+    budget.reserve("large", 12)
+    budget.reserve("larger", 8)
+    budget.reserve("too large", 25)
+    assert budget.allows("one", 0.1, 4)
+    assert not budget.allows("one", 0.1, 4.1)
+
+
+def test_the_time_to_record_the_last_loop_is_kept_free(clock):
+    budget = Budget(planned=100, trained=50)
+    budget.count_loop(2.0)
+    clock.now += 52
+    assert budget.allows("one", 0.1, 1)
+    assert not Budget(planned=100, trained=50, blocked=2.0, loop=9.0, started=100.0).allows("one", 0.1, 1)
+
+
+def test_rendering_in_the_queue_is_expected_as_well(clock):
+    budget = Budget(lambda: 3.0, trained=60)
+    budget.record("one", 0, 2.0)
+    assert budget.seconds_of(budget._costs["one"]) == 5.0
 
 
 def test_asking_changes_nothing():
@@ -171,12 +196,12 @@ TABLE = {
     (0.01, 10): ("cheap", [2, 0, 0, 0]),
     (0.01, 30): ("cheap", [6, 0, 0, 0]),
     (0.01, 100): ("gradcam", [0, 0, 0, 1]),
-    (0.01, 1000): ("cheap dream gradcam", [7, 0, 2, 5]),
+    (0.01, 1000): ("cheap dream gradcam", [9, 0, 1, 7]),
     (0.05, 10): ("cheap", [10, 0, 0, 0]),
     (0.05, 30): ("cheap gradcam", [4, 0, 0, 1]),
     (0.05, 100): ("cheap dream gradcam", [7, 0, 1, 2]),
     (0.05, 1000): ("cheap synthesis dream gradcam", [9, 3, 7, 7]),
-    (0.2, 10): ("cheap gradcam", [6, 0, 0, 1]),
+    (0.2, 10): ("cheap gradcam", [5, 0, 0, 1]),
     (0.2, 30): ("cheap dream gradcam", [7, 0, 2, 2]),
     (0.2, 100): ("cheap synthesis dream gradcam", [10, 1, 4, 3]),
     (0.2, 1000): ("cheap synthesis dream gradcam", [11, 10, 11, 11]),
@@ -232,6 +257,25 @@ def test_what_the_loop_recorded_is_there_for_a_drawing_that_was_put_off(clock, t
     fit(tmp_path, clock, stub, Slow(clock, 4.0, 24, 1, tag="large", max_overhead=0.1))
     assert stub.steps[-1] == 39
     assert stub.found[-1] == [1], "of the batch that the loop is limited to"
+
+
+def test_no_loop_is_recorded_for_a_drawing_that_is_put_off(clock, tmp_path):
+    """Recording takes time as well: before the first step, and for the drawing at the end."""
+    made = []
+    stub = Slow(clock, 3.0, 18, accumulators=lambda: [made.append(clock.now) or Counting()], max_overhead=0.1)
+    fit(tmp_path, clock, stub)
+    assert stub.steps == [39]
+    assert len(made) == 2
+    assert stub.found == [[1]]
+
+
+def test_what_a_first_drawing_takes_besides_is_not_spent_on_the_untrained_network(clock, tmp_path, monkeypatch):
+    """Its passes alone would fit a half of the budget, 2 of 4 s."""
+    monkeypatch.setattr(Slow, "SECONDS", 3.0)
+    monkeypatch.setattr(overhead_module, "time_pass", lambda *args: 1 / 6)
+    events, budget = fit(tmp_path, clock, Slow(clock, 3.0, 1, max_overhead=0.1))
+    assert steps_of(events, "stub") == [39]
+    assert budget.spent == pytest.approx(3.0, abs=0.1)
 
 
 def test_what_will_not_fit_is_said_before_the_first_step(clock, tmp_path, our_warnings):
