@@ -65,6 +65,11 @@ class Budget:
         return self.ended or self.trained >= self.planned
 
     @property
+    def is_last_call(self) -> bool:
+        """Whether the network is trained, and who is refused now is asked again at the end of the fit."""
+        return self.is_over and not self.ended
+
+    @property
     def _pace(self) -> float:
         """Seconds of training for each image, with all that training does besides; before it, those of a pass alone."""
         return (self.elapsed - self.spent) / self.trained if self.trained else self.pass_seconds or 0.0
@@ -106,7 +111,8 @@ class Budget:
             return self._allows_start(name, fraction, passes)
         own = self.seconds_of(self._costs.get(name, Cost(passes)))
         allowed = fraction * self.expected - self.spent - (0.0 if self.is_over else self.loop)
-        if own + self._kept(name, allowed, self.seconds_of) > allowed:
+        kept = self._kept(name, allowed, self.seconds_of)
+        if own + kept > allowed or (self.is_last_call and kept):  # what is more important comes first
             return False
         # Training may end at any time: then there is time for the most important.
         return self.spent + own + self._kept(name, allowed, self.seconds_of, 1) <= fraction * self.elapsed

@@ -118,10 +118,11 @@ class Overhead:
             self.budget.claim(passes)
             return True
         self.budget.refuse(name)
-        self.warn(
-            f"lightning_viz draws less often than scheduled: more would exceed max_overhead={fraction} of the fit's time; "
-            "viz/seconds logs what each drawing takes, max_overhead=None draws everything"
-        )
+        if not self.budget.is_last_call:
+            self.warn(
+                f"lightning_viz draws less often than scheduled: more would exceed max_overhead={fraction} of the fit's time; "
+                "viz/seconds logs what each drawing takes, max_overhead=None draws everything"
+            )
         return False
 
     def log(self, trainer: pl.Trainer, queue: SinkQueue, step: int | None) -> None:

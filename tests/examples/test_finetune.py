@@ -25,14 +25,14 @@ from ..support import SUITE, Events
 
 EPOCHS, SIZE = 1, 160
 TAGS = [
-    *(f"activations/network.{layer}" for layer in ("_blocks.2", "_blocks.4", "_blocks.10", "_conv_head")),
+    *(f"activations/network.{layer}" for layer in ("_blocks.2", "_blocks.4", "_blocks.10", "_bn1")),
     "embedding/network._fc/pca",
     "filters/network._conv_stem",
     "filters/network._conv_stem/change",
     "gradcam/network._bn1",
     "saliency/gradient",
 ]
-FILMLESS = ["embedding/network._fc/neighbours", "patches/network._blocks.4", "patches/network._conv_head"]
+FILMLESS = ["embedding/network._fc/neighbours", "patches/network._blocks.4", "patches/network._bn1"]
 
 #: Outline of the cat in scikit-image's photograph, in pixels; right of it and below is background.
 CAT = [

@@ -132,6 +132,8 @@ def test_the_time_of_the_last_drawings_is_kept_free(clock):
     clock.now += 50
     assert [budget.allows(name, 0.1) for name in ("other", "one", "two")] == [True, False, True]
     budget.trained, clock.now = 100, clock.now + 50
+    assert [budget.allows(name, 0.1) for name in ("one", "two")] == [False, True], "the cheaper first"
+    budget.ended = True
     assert [budget.allows(name, 0.1) for name in ("one", "two")] == [True, True], "now it is for that"
 
 
@@ -226,6 +228,21 @@ def test_what_a_budget_draws(share, seconds, clock, tmp_path, our_warnings):
     assert events.scalars("viz/overhead")[-1] == pytest.approx(budget.spent / budget.elapsed)
     if missing := [tag for tag, steps in drawn.items() if not steps]:
         assert any(f"drew nothing of {', '.join(missing)} in this fit" in one for one in our_warnings())
+
+
+def test_the_most_important_draws_the_trained_network_first(clock, tmp_path):
+    """Though it comes last, and another one takes longer than it was estimated to."""
+    order = []
+
+    class Ordered(Slow):
+        def draw(self, ctx):
+            order.append((ctx.step, self.tag))
+            yield from super().draw(ctx)
+
+    options = {"max_overhead": 0.1, "log_at_start": False, "every_n_epochs": 10}
+    callbacks = [Ordered(clock, 3.5, 6, tag="large", **options), Ordered(clock, 1.0, 6, 1, tag="important", **options)]
+    fit(tmp_path, clock, *callbacks, epochs=10)
+    assert order == [(39, "important"), (39, "large")]
 
 
 def test_where_training_ends_early_the_trained_network_is_drawn(clock, tmp_path):

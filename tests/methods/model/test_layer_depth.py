@@ -14,7 +14,7 @@ from .networks import FAMILIES, family
 EXPECTED = {
     "alexnet": (96, ["features.0", "features.3", "features.10"]),
     "convnext_tiny": (64, ["features.1", "features.3", "features.5", "features.7"]),
-    "densenet121": (64, [f"features.denseblock{k}" for k in (1, 2, 3, 4)]),
+    "densenet121": (64, [*(f"features.denseblock{k}" for k in (1, 2, 3)), "features.norm5"]),
     "efficientnet_b0": (64, ["features.2", "features.3", "features.5", "features.8"]),
     "googlenet": (96, ["conv3", "inception3b", "inception4e", "inception5b"]),
     "inception_v3": (128, ["Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"]),
